@@ -1,0 +1,270 @@
+//! Names and addresses as people write them: refused early, with a reason, when they cannot be right.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use tor_hscrypto::pk::{HsId, HsIdParseError};
+
+/// Letters of a version 3 onion address before `.onion` (rend-spec-v3, "Encoding onion addresses").
+const ONION_LETTERS: usize = 56;
+/// Longest name of a target or an exporter: what fits one DNS label.
+const NAME_LETTERS: usize = 63;
+
+/// A version 3 onion address, checked, in lower case.
+///
+/// It is as good as a key to whoever wants to find the device, so `Display` and `Debug` show only
+/// its last letters; [`unredacted`](Self::unredacted) is for what the user asked to see.
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct OnionAddress(String);
+
+impl OnionAddress {
+    /// The whole address, `….onion`.
+    pub fn unredacted(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for OnionAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "…{}", &self.0[ONION_LETTERS - 3..])
+    }
+}
+
+impl fmt::Debug for OnionAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for OnionAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.chars().any(char::is_whitespace) {
+            return Err("the onion address has spaces in it".into());
+        }
+        let folded = text.to_ascii_lowercase();
+        let Some(letters) = folded.strip_suffix(".onion") else {
+            return Err("an onion address ends in .onion".into());
+        };
+        match letters.len() {
+            ONION_LETTERS => {}
+            16 => {
+                return Err("a 16-letter onion address is of version 2, which Tor no longer \
+                            serves; version 3 has 56 letters"
+                    .into());
+            }
+            n => {
+                return Err(format!(
+                    "an onion address has 56 letters before .onion, this one has {n}"
+                ));
+            }
+        }
+        match HsId::from_str(&folded) {
+            Ok(_) => Ok(Self(folded)),
+            Err(HsIdParseError::WrongChecksum) => {
+                Err("the onion address has a wrong checksum: a letter is mistyped".into())
+            }
+            Err(HsIdParseError::UnsupportedVersion(version)) => {
+                Err(format!("the onion address is of version {version}, not 3"))
+            }
+            Err(_) => Err("the onion address has a letter other than a to z and 2 to 7".into()),
+        }
+    }
+}
+
+impl TryFrom<String> for OnionAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// The name of a target or an exporter: `a` to `z`, digits, `-` and `_`, at most 63 letters.
+///
+/// It appears in metrics labels, file names and URLs, so it has no other letters; no dots,
+/// because `exporter.target` is a way to name both.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        if text.is_empty() || text.len() > NAME_LETTERS {
+            return Err(format!("a name has 1 to {NAME_LETTERS} letters"));
+        }
+        if !text.chars().all(allowed) || text.starts_with(['-', '_']) {
+            return Err("a name has only a to z, 0 to 9, - and _, and begins with a letter or digit".into());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// Where an exporter listens on the device: a literal loopback address and port, or a Unix socket.
+///
+/// Host names are refused, since looking one up would be a DNS request and could lead elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub enum ExporterAddress {
+    /// `127.0.0.1:9100` or `[::1]:9100`; the address is a loopback one and the port is not 0.
+    Tcp(SocketAddr),
+    /// `unix:/run/exporter.sock`; the path is absolute.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ExporterAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for ExporterAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = PathBuf::from(path);
+            return if path.is_absolute() {
+                Ok(Self::Unix(path))
+            } else {
+                Err("the path after unix: must be absolute".into())
+            };
+        }
+        let address = literal_socket_address(text)?;
+        if !is_loopback(address.ip()) {
+            return Err(format!(
+                "{} is not a loopback address; an exporter is reached at 127.0.0.1 or [::1] only",
+                address.ip()
+            ));
+        }
+        if address.port() == 0 {
+            return Err("port 0 cannot be an exporter's port".into());
+        }
+        Ok(Self::Tcp(address))
+    }
+}
+
+impl TryFrom<String> for ExporterAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// A local address to listen on; port 0 lets the kernel choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ListenAddress(pub SocketAddr);
+
+impl TryFrom<String> for ListenAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        literal_socket_address(&text).map(Self)
+    }
+}
+
+/// True for `127.0.0.0/8` and `::1`, and for nothing that merely maps to them.
+pub fn is_loopback(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip == std::net::Ipv6Addr::LOCALHOST,
+    }
+}
+
+fn literal_socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+        let named = host.parse::<IpAddr>().is_err() && host.contains(|c: char| c.is_ascii_alphabetic());
+        if named && !host.starts_with('[') {
+            format!("a literal IP address must stand here, not the host name {host:?}; write 127.0.0.1:PORT")
+        } else {
+            format!("{text:?} is not an address and port such as 127.0.0.1:9100")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
+
+    fn onion_error(text: &str) -> String {
+        text.parse::<OnionAddress>().expect_err(text)
+    }
+
+    #[test]
+    fn onion_address_is_folded_and_hidden() {
+        let address: OnionAddress = ONION.to_uppercase().parse().expect("upper case is folded");
+        assert_eq!(address.unredacted(), ONION);
+        assert_eq!(format!("{address} {address:?}"), "…ryd …ryd");
+    }
+
+    #[test]
+    fn onion_address_mistakes_have_their_own_words() {
+        assert!(onion_error("expyuzz4wqqyqhjn.onion").contains("version 2"));
+        assert!(onion_error(&ONION.replacen('p', "q", 1)).contains("checksum"));
+        assert!(onion_error(&format!(" {ONION}")).contains("spaces"));
+        assert!(onion_error(&ONION.replace(".onion", "")).contains("ends in .onion"));
+        assert!(onion_error(&ONION.replacen('p', "1", 1)).contains("letter other than"));
+        assert!(onion_error(&ONION[1..]).contains("has 55"));
+    }
+
+    #[test]
+    fn exporter_addresses_are_literal_loopback() {
+        for good in ["127.0.0.1:9100", "[::1]:9100", "127.3.2.1:1", "unix:/run/x.sock"] {
+            let address: ExporterAddress = good.parse().expect(good);
+            assert_eq!(address.to_string(), good);
+        }
+        for bad in [
+            "localhost:9100", "LOCALHOST.:9100", "0.0.0.0:9100", "[::ffff:127.0.0.1]:9100", "127.1:9100",
+            "2130706433:9100", "169.254.169.254:80", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1", "",
+            "unix:run/x.sock", "127.0.0.1:9100/metrics",
+        ] {
+            assert!(bad.parse::<ExporterAddress>().is_err(), "{bad:?} was accepted");
+        }
+        assert!("localhost:1".parse::<ExporterAddress>().expect_err("name").contains("host name"));
+    }
+
+    #[test]
+    fn names_have_few_letters() {
+        assert!("node-1_a".parse::<Name>().is_ok());
+        for bad in ["", "-x", "Node", "a.b", "a b", "a/b", "ä", &"x".repeat(64)] {
+            assert!(bad.parse::<Name>().is_err(), "{bad:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading configuration files so that every mistake in them is reported at once, each with its
+//! file, line and column.
+//!
+//! A program reads its file through [`read`], asks each [`Section`] for the keys it knows, and
+//! builds its own types; what was not asked for is an unknown key.
+
+mod document;
+mod section;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use document::Document;
+pub use section::Section;
+
+/// One thing wrong with a configuration file, as `file:line:column: what`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    file: PathBuf,
+    /// Line and column, both from 1; `None` where the whole file is meant.
+    place: Option<(usize, usize)>,
+    message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let Some((line, column)) = self.place {
+            write!(f, "{line}:{column}:")?;
+        }
+        write!(f, " {}", self.message)
+    }
+}
+
+/// Everything wrong with a configuration, one line each; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    fn of_file(file: &Path, message: impl Into<String>) -> Self {
+        Self(vec![Mistake { file: file.to_owned(), place: None, message: message.into() }])
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, mistake) in self.0.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            mistake.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// Reads the TOML file at `path` and builds a `T` from it.
+///
+/// `build` takes what it needs from the top level; it may return `None` only after a mistake was
+/// noted. Mistakes are sorted by their place in the file.
+///
+/// # Errors
+/// When the file cannot be read, is not UTF-8 or not TOML, has unknown keys, or when `build` found
+/// mistakes.
+pub fn read<T>(path: &Path, build: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, Mistakes> {
+    let document = Document::open(path)?;
+    document.build(build)
+}
+
+/// Builds a `T` from no file at all, that is, from the defaults.
+///
+/// # Errors
+/// When the defaults alone are not enough.
+pub fn defaults<T>(build: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, Mistakes> {
+    Document::empty().build(build)
+}
+
+/// A length of time as people write it: `90s`, `5m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Period(pub Duration);
+
+impl TryFrom<String> for Period {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|_| format!("{text:?} is not a length of time such as 90s or 5m"))
+    }
+}
+
+/// A number of bytes as people write it: `64MiB`, `500kB`, `1024`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        const UNITS: [(&str, u64); 7] = [
+            ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("kB", 1_000), ("MB", 1_000_000),
+            ("GB", 1_000_000_000), ("B", 1),
+        ];
+        let (number, unit) = UNITS
+            .iter()
+            .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
+            .unwrap_or((&text, 1));
+        number
+            .trim()
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(unit))
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not a number of bytes such as 64MiB"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_periods() {
+        assert_eq!(Size::try_from("64MiB".to_owned()), Ok(Size(64 << 20)));
+        assert_eq!(Size::try_from("10 kB".to_owned()), Ok(Size(10_000)));
+        assert_eq!(Size::try_from("7".to_owned()), Ok(Size(7)));
+        for bad in ["", "MiB", "-1", "1.5MiB", "99999999999GiB", "3 apples"] {
+            assert!(Size::try_from(bad.to_owned()).is_err(), "{bad:?} was accepted");
+        }
+        assert_eq!(Period::try_from("1m 30s".to_owned()), Ok(Period(Duration::from_secs(90))));
+        assert!(Period::try_from("soon".to_owned()).is_err());
+    }
+}

@@ -1,0 +1,3 @@
+//! Development placeholder; replaced below.
+pub mod address;
+pub mod config;
