@@ -59,9 +59,7 @@ impl FromStr for OnionAddress {
                     .into());
             }
             n => {
-                return Err(format!(
-                    "an onion address has 56 letters before .onion, this one has {n}"
-                ));
+                return Err(format!("an onion address has 56 letters before .onion, this one has {n}"));
             }
         }
         match HsId::from_str(&folded) {
@@ -231,7 +229,7 @@ mod tests {
     fn onion_address_is_folded_and_hidden() {
         let address: OnionAddress = ONION.to_uppercase().parse().expect("upper case is folded");
         assert_eq!(address.unredacted(), ONION);
-        assert_eq!(format!("{address} {address:?}"), "…ryd …ryd");
+        assert_eq!(format!("{address} {address:?}"), "…ryd.onion …ryd.onion");
     }
 
     #[test]
@@ -251,9 +249,19 @@ mod tests {
             assert_eq!(address.to_string(), good);
         }
         for bad in [
-            "localhost:9100", "LOCALHOST.:9100", "0.0.0.0:9100", "[::ffff:127.0.0.1]:9100", "127.1:9100",
-            "2130706433:9100", "169.254.169.254:80", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1", "",
-            "unix:run/x.sock", "127.0.0.1:9100/metrics",
+            "localhost:9100",
+            "LOCALHOST.:9100",
+            "0.0.0.0:9100",
+            "[::ffff:127.0.0.1]:9100",
+            "127.1:9100",
+            "2130706433:9100",
+            "169.254.169.254:80",
+            "127.0.0.1:0",
+            "127.0.0.1:65536",
+            "127.0.0.1",
+            "",
+            "unix:run/x.sock",
+            "127.0.0.1:9100/metrics",
         ] {
             assert!(bad.parse::<ExporterAddress>().is_err(), "{bad:?} was accepted");
         }

@@ -1,3 +1,22 @@
-//! Development placeholder; replaced below.
+//! What `target-agent` and `scraper-bridge` share, and only that.
+//!
+//! In reading order:
+//! - [`address`]: names and addresses as people write them;
+//! - [`config`]: configuration files, with every mistake in them found at once;
+//! - [`files`]: files that hold secrets, and the state directory;
+//! - [`tor`]: arti, one client for a program and a dialler for each onion service;
+//! - [`ssh`]: algorithms, keys, and a channel as a byte stream;
+//! - [`http`]: serving, refusing, and passing a message on;
+//! - [`metrics`]: a program's own metrics as text;
+//! - [`logs`]: lines on standard error;
+//! - [`lifecycle`]: starting, telling of oneself, stopping.
+
 pub mod address;
 pub mod config;
+pub mod files;
+pub mod http;
+pub mod lifecycle;
+pub mod logs;
+pub mod metrics;
+pub mod ssh;
+pub mod tor;

@@ -36,7 +36,11 @@ impl Document {
     }
 
     pub(super) fn empty() -> Self {
-        Self { path: PathBuf::from("(no configuration file)"), text: String::new(), mistakes: RefCell::default() }
+        Self {
+            path: PathBuf::from("(no configuration file)"),
+            text: String::new(),
+            mistakes: RefCell::default(),
+        }
     }
 
     pub(super) fn build<T>(self, build: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, Mistakes> {

@@ -201,9 +201,7 @@ mod tests {
         let name = file.path().display().to_string();
         match result {
             Ok(_) => Vec::new(),
-            Err(mistakes) => {
-                mistakes.to_string().lines().map(|line| line.replacen(&name, "", 1)).collect()
-            }
+            Err(mistakes) => mistakes.to_string().lines().map(|line| line.replacen(&name, "", 1)).collect(),
         }
     }
 

@@ -1,0 +1,220 @@
+//! Files that hold secrets or state: made once, readable by their owner only, on disk before
+//! anybody is told of them.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Largest key or state file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What is wrong with a file or folder, and what to do about it, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}", path.display())]
+pub struct FileError {
+    path: PathBuf,
+    what: String,
+}
+
+impl FileError {
+    /// An error about `path`.
+    pub fn new(path: &Path, what: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), what: what.into() }
+    }
+
+    fn io(path: &Path, act: &str, error: &io::Error) -> Self {
+        let remedy = match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => "; the file system is read-only, choose another folder",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; the disk is full, make room",
+            io::ErrorKind::PermissionDenied => "; give this user access or choose another folder",
+            _ => "",
+        };
+        Self::new(path, format!("{act}: {error}{remedy}"))
+    }
+}
+
+/// A program's state folder: mode 0700, and held by one running program at a time.
+#[derive(Debug)]
+pub struct StateDirectory {
+    path: PathBuf,
+    /// Locked while the program runs; the kernel lets go of it when the process ends.
+    _lock: Option<File>,
+}
+
+impl StateDirectory {
+    /// Opens the folder for a program that will run, making it if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be made or written, others may read it, or another process holds it.
+    pub fn hold(path: &Path) -> Result<Self, FileError> {
+        private_directory(path)?;
+        let lock_path = path.join("lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|error| FileError::io(&lock_path, "cannot be opened", &error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
+            Err(TryLockError::WouldBlock) => Err(FileError::new(
+                path,
+                "another process holds this state directory; stop it or choose another --state-dir",
+            )),
+            Err(TryLockError::Error(error)) => Err(FileError::io(&lock_path, "cannot be locked", &error)),
+        }
+    }
+
+    /// Opens the folder for a short command, beside a program that may be running.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold), except that another process may hold it.
+    pub fn share(path: &Path) -> Result<Self, FileError> {
+        private_directory(path)?;
+        Ok(Self { path: path.to_owned(), _lock: None })
+    }
+
+    /// Where the folder is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes sure that `path` is a folder of ours that nobody else can look into, making it if needed.
+///
+/// # Errors
+/// When it cannot be made, is not a folder, belongs to somebody else, or others may enter it.
+pub fn private_directory(path: &Path) -> Result<(), FileError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| FileError::io(path, "cannot be made", &error))?;
+    check_private(path, 0o700)
+}
+
+/// The text of a private file; `None` if there is no such file.
+///
+/// # Errors
+/// When it cannot be read, is empty, is a symbolic link, belongs to somebody else, or others may
+/// read it. A key whose file has any of these faults must not be replaced by a new one.
+pub fn read_private(path: &Path) -> Result<Option<zeroize::Zeroizing<String>>, FileError> {
+    match path.symlink_metadata() {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(FileError::io(path, "cannot be read", &error)),
+    }
+    check_private(path, 0o600)?;
+    if path.metadata().is_ok_and(|meta| meta.len() > MAX_FILE) {
+        return Err(FileError::new(path, format!("is larger than {MAX_FILE} bytes, so it is not a key")));
+    }
+    let text =
+        std::fs::read_to_string(path).map_err(|error| FileError::io(path, "cannot be read", &error))?;
+    if text.trim().is_empty() {
+        return Err(FileError::new(
+            path,
+            "is empty; restore it from a backup, or remove it to make a new one",
+        ));
+    }
+    Ok(Some(zeroize::Zeroizing::new(text)))
+}
+
+/// Writes a private file that must not be there yet, whole or not at all, and syncs it to disk.
+///
+/// # Errors
+/// When it exists already or cannot be written; nothing is left behind then.
+pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let failed = |error: &io::Error| FileError::io(path, "cannot be written", error);
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
+    file.write_all(bytes).map_err(|error| failed(&error))?;
+    file.as_file().sync_all().map_err(|error| failed(&error))?;
+    file.persist_noclobber(path).map_err(|error| failed(&error.error))?;
+    sync_directory(folder)
+}
+
+/// Syncs a file or a folder's list of files to disk.
+///
+/// # Errors
+/// When it cannot be opened or synced.
+pub fn sync_directory(path: &Path) -> Result<(), FileError> {
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| FileError::io(path, "cannot be synced to disk", &error))
+}
+
+/// Refuses what is not ours alone; `mode` is what a right file or folder has at most.
+fn check_private(path: &Path, mode: u32) -> Result<(), FileError> {
+    let shown = path.display();
+    let meta = path.symlink_metadata().map_err(|error| FileError::io(path, "cannot be read", &error))?;
+    if meta.is_symlink() && mode == 0o600 {
+        return Err(FileError::new(path, "is a symbolic link; name the file itself"));
+    }
+    let meta = path.metadata().map_err(|error| FileError::io(path, "cannot be read", &error))?;
+    if mode == 0o700 && !meta.is_dir() {
+        return Err(FileError::new(path, "is not a folder"));
+    }
+    if mode == 0o600 && !meta.is_file() {
+        return Err(FileError::new(path, "is not a file"));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if meta.uid() != us {
+        return Err(FileError::new(path, format!("belongs to another user; run: chown {us} {shown}")));
+    }
+    let loose = meta.permissions().mode() & 0o777 & !mode;
+    if loose != 0 {
+        return Err(FileError::new(path, format!("can be read by others; run: chmod {mode:o} {shown}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    #[test]
+    fn a_private_file_is_made_once() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("key");
+        assert!(read_private(&path).expect("missing is fine").is_none());
+        create_private(&path, b"secret").expect("made");
+        assert_eq!(path.metadata().expect("there").permissions().mode() & 0o777, 0o600);
+        assert!(create_private(&path, b"other").is_err());
+        assert_eq!(read_private(&path).expect("readable").expect("there").as_str(), "secret");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("list").count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn faulty_files_are_refused_with_a_remedy() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("key");
+        create_private(&path, b"secret").expect("made");
+        set_mode(&path, 0o640);
+        assert!(read_private(&path).expect_err("loose").to_string().contains("chmod 600"));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).expect("link");
+        assert!(read_private(&link).expect_err("link").to_string().contains("symbolic link"));
+        let empty = folder.path().join("empty");
+        create_private(&empty, b"\n").expect("made");
+        assert!(read_private(&empty).expect_err("empty").to_string().contains("is empty"));
+        assert!(read_private(folder.path()).is_err(), "a folder is not a key");
+    }
+
+    #[test]
+    fn a_state_directory_is_held_once() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("a/b");
+        let held = StateDirectory::hold(&path).expect("held");
+        assert!(StateDirectory::hold(&path).expect_err("held twice").to_string().contains("another process"));
+        StateDirectory::share(&path).expect("shared");
+        drop(held);
+        StateDirectory::hold(&path).expect("free again");
+        set_mode(&path, 0o755);
+        assert!(StateDirectory::share(&path).expect_err("loose").to_string().contains("chmod 700"));
+    }
+}

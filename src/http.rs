@@ -1,0 +1,31 @@
+//! HTTP as both programs speak it: serving, refusing, and passing a message on.
+
+mod answer;
+mod forward;
+mod host;
+mod serve;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+
+pub use answer::{Answer, text};
+pub use forward::{end_to_end, timeout_header};
+pub use host::HostNames;
+pub use serve::{Listener, serve, serve_connection};
+
+/// A body of any origin. An error in it aborts the connection, so that nobody takes what was sent
+/// until then for the whole.
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+/// Why a body broke off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Largest head of a request or a response, in bytes.
+pub const MAX_HEAD: usize = 64 << 10;
+/// Most header fields in a head.
+pub const MAX_FIELDS: usize = 128;
+
+/// A body that is all there.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,85 @@
+//! What of a message's head goes on to the next hop.
+
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::header::{CONNECTION, HeaderName};
+
+/// Header fields between two neighbours only (RFC 9110, section 7.6.1, and what is in use).
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Removes the header fields that are meant for us alone; all others stay as they are.
+pub fn end_to_end(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// What Prometheus says it will wait for this scrape; `None` if it says nothing sensible.
+pub fn timeout_header(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: f64 =
+        headers.get("x-prometheus-scrape-timeout-seconds")?.to_str().ok()?.trim().parse().ok()?;
+    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn neighbours_fields_are_dropped() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Mine"),
+            ("x-mine", "1"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("accept", "text/plain"),
+            ("content-encoding", "gzip"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        end_to_end(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "content-encoding"]);
+    }
+
+    #[test]
+    fn only_sensible_timeouts_count() {
+        let of = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-prometheus-scrape-timeout-seconds", HeaderValue::from_static(text));
+            timeout_header(&headers)
+        };
+        assert_eq!(of("10"), Some(Duration::from_secs(10)));
+        assert_eq!(of("0.5"), Some(Duration::from_millis(500)));
+        for odd in ["", "NaN", "inf", "-1", "0", "1e308", "ten"] {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+        assert_eq!(timeout_header(&HeaderMap::new()), None);
+    }
+}

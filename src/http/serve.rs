@@ -1,0 +1,185 @@
+//! A listener that nothing a peer does can end.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::{Body, MAX_FIELDS, MAX_HEAD};
+
+/// Connections open at once on one listener; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 1024;
+/// How long a connection may be idle between requests. Prometheus keeps its own for 5 minutes; a
+/// shorter time here would make it connect anew for every scrape with a long interval.
+const IDLE: Duration = Duration::from_secs(330);
+/// Pause after a failed accept, which most often means that file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long requests under way may go on after a shutdown began.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A bound listener, TCP or Unix.
+#[derive(Debug)]
+pub enum Listener {
+    /// On an address of this machine.
+    Tcp(TcpListener),
+    /// On a socket file, removed when the listener is dropped.
+    Unix(UnixListener, SocketFile),
+}
+
+/// A socket's name in the file system, removed on drop.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Binds a TCP address.
+    ///
+    /// # Errors
+    /// One line that names the address, and what most likely holds it.
+    pub async fn tcp(address: SocketAddr) -> Result<Self, String> {
+        TcpListener::bind(address).await.map(Self::Tcp).map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    format!("; another program has it, see: ss -ltnp 'sport = :{}'", address.port())
+                }
+                io::ErrorKind::AddrNotAvailable => "; this machine has no such address".into(),
+                io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege".into(),
+                _ => String::new(),
+            };
+            format!("cannot listen on {address}: {error}{hint}")
+        })
+    }
+
+    /// Binds a socket file with `mode`, taking the place of one that nobody serves any more.
+    ///
+    /// # Errors
+    /// One line that names the file.
+    pub fn unix(path: &Path, mode: u32) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("cannot listen on unix:{}: {error}", path.display());
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(failed(io::Error::new(io::ErrorKind::AddrInUse, "another program serves it")));
+        }
+        if path
+            .symlink_metadata()
+            .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()))
+        {
+            std::fs::remove_file(path).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+        Ok(Self::Unix(listener, SocketFile(path.to_owned())))
+    }
+
+    /// The address, if it is a TCP listener.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+}
+
+/// Serves a listener until `shutdown`, then lets requests under way finish for 5 s.
+pub async fn serve<H, F>(listener: Listener, handler: H, shutdown: CancellationToken)
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let (handler, shutdown) = (handler.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    match stream {
+                        Stream::Tcp(stream) => {
+                            let _ = stream.set_nodelay(true);
+                            serve_connection(stream, handler, shutdown).await;
+                        }
+                        Stream::Unix(stream) => serve_connection(stream, handler, shutdown).await,
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    connections.close();
+    let _ = tokio::time::timeout(GRACE, connections.wait()).await;
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn accept(
+    listener: &Listener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(Stream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let stream = match listener {
+        Listener::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
+        Listener::Unix(listener, _) => Stream::Unix(listener.accept().await?.0),
+    };
+    Ok((stream, place))
+}
+
+/// Serves HTTP/1.1 on one byte stream until it ends, is idle for 330 s, or `shutdown`.
+pub async fn serve_connection<S, H, F>(stream: S, handler: H, shutdown: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let answer = handler(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_FIELDS)
+        // A scrape goes on only while its asker is there; half-closed askers are gone.
+        .half_close(false)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "an HTTP connection ended early");
+    }
+}

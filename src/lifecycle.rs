@@ -1,0 +1,88 @@
+//! How a program starts, tells of itself, and stops.
+
+use std::process::ExitCode;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// Why a program ends with exit code 1: one line a mistake, made for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+impl Failure {
+    /// A failure with the words of `error`.
+    pub fn of(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<crate::config::Mistakes> for Failure {
+    fn from(mistakes: crate::config::Mistakes) -> Self {
+        Self::of(mistakes)
+    }
+}
+
+impl From<crate::files::FileError> for Failure {
+    fn from(error: crate::files::FileError) -> Self {
+        Self::of(error)
+    }
+}
+
+impl From<crate::tor::TorError> for Failure {
+    fn from(error: crate::tor::TorError) -> Self {
+        Self::of(error)
+    }
+}
+
+/// The exit code for a program's end, after its failure was printed to standard error.
+pub fn exit_code(program: &str, ended: Result<ExitCode, Failure>) -> ExitCode {
+    match ended {
+        Ok(code) => code,
+        Err(failure) => {
+            for line in failure.0.lines() {
+                eprintln!("{program}: {line}");
+            }
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// A token that is cancelled by SIGTERM or SIGINT; a second signal ends the process at once.
+///
+/// # Errors
+/// When the system has no more room for signal handlers.
+pub fn shutdown_on_signals() -> Result<CancellationToken, Failure> {
+    let failed = |error: std::io::Error| Failure(format!("signals cannot be received: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let token = CancellationToken::new();
+    let shutdown = token.clone();
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if again {
+                std::process::exit(1);
+            }
+            info!("stopping");
+            let _ = sd_notify::notify(&[NotifyState::Stopping]);
+            shutdown.cancel();
+        }
+    });
+    Ok(token)
+}
+
+/// Tells systemd, if it started the program, that it is ready.
+pub fn notify_ready() {
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd, if it started the program, its state in one line.
+pub fn notify_status(status: &str) {
+    let _ = sd_notify::notify(&[NotifyState::Status(status)]);
+}

@@ -1,0 +1,73 @@
+//! Logs on standard error, one line each, in logfmt or JSON.
+
+use clap::ValueEnum;
+use serde::Deserialize;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::config::Section;
+
+/// What is worth a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Everything a developer may want; shows addresses.
+    Debug,
+    /// What changes, and what it means.
+    Info,
+    /// What should not be.
+    Warn,
+    /// What ends the program.
+    Error,
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// `key=value`, as Prometheus writes it.
+    Logfmt,
+    /// One object a line.
+    Json,
+}
+
+/// The `[log]` section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// What is worth a line; default `info`.
+    pub level: Level,
+    /// How a line looks; default `logfmt`.
+    pub format: Format,
+}
+
+impl LogSettings {
+    /// Reads the section; the command line, if it says anything, has the last word.
+    pub fn read(mut section: Section<'_>) -> Self {
+        Self { level: section.or("level", Level::Info), format: section.or("format", Format::Logfmt) }
+    }
+}
+
+/// Starts logging; a second call in the same process changes nothing.
+pub fn start(settings: LogSettings) {
+    let level = match settings.level {
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
+    };
+    // The libraries' own lines are for developers: they say little to an operator, and russh's
+    // repeat what a peer sent.
+    let libraries = if settings.level == Level::Debug { "debug" } else { "error" };
+    let chosen = format!("{libraries},onionscrape={level},target_agent={level},scraper_bridge={level}");
+    let filter = EnvFilter::new(chosen);
+    let lines = match settings.format {
+        Format::Logfmt => {
+            tracing_logfmt::builder().with_target(settings.level == Level::Debug).layer().boxed()
+        }
+        Format::Json => {
+            tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
+        }
+    };
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+}

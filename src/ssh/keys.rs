@@ -1,0 +1,153 @@
+//! SSH keys on disk, and the pinned host key of a target.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use russh::keys::ssh_key::{Fingerprint, LineEnding};
+use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
+use serde::Deserialize;
+
+use crate::files::{self, FileError};
+
+/// A private key that was read from its file. `Debug` shows its fingerprint only.
+#[derive(Clone)]
+pub struct KeyFile {
+    key: Arc<PrivateKey>,
+}
+
+impl KeyFile {
+    /// Reads the ed25519 key at `path`, or makes it if there is no file; its comment is `comment`.
+    ///
+    /// # Errors
+    /// When the file is there but cannot be used; it is never replaced.
+    pub fn open_or_make(path: &Path, comment: &str) -> Result<Self, FileError> {
+        if let Some(key) = Self::open_if_there(path)? {
+            return Ok(key);
+        }
+        let unusable = |error| FileError::new(path, format!("a new key could not be made: {error}"));
+        let mut key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).map_err(unusable)?;
+        key.set_comment(comment);
+        let text = key.to_openssh(LineEnding::LF).map_err(unusable)?;
+        match files::create_private(path, text.as_bytes()) {
+            Ok(()) => Ok(Self { key: Arc::new(key) }),
+            // Another process was quicker; its key is the one.
+            Err(error) => Self::open_if_there(path)?.ok_or(error),
+        }
+    }
+
+    /// Reads the private key at `path`.
+    ///
+    /// # Errors
+    /// When there is no such file or it cannot be used.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        Self::open_if_there(path)?.ok_or_else(|| FileError::new(path, "no such file"))
+    }
+
+    fn open_if_there(path: &Path) -> Result<Option<Self>, FileError> {
+        let Some(text) = files::read_private(path)? else { return Ok(None) };
+        let key = PrivateKey::from_openssh(text.as_bytes()).map_err(|_| {
+            FileError::new(
+                path,
+                "is not an OpenSSH private key; restore it from a backup, or remove it to make a new one",
+            )
+        })?;
+        if key.is_encrypted() {
+            return Err(FileError::new(path, "has a passphrase; give a key without one"));
+        }
+        Ok(Some(Self { key: Arc::new(key) }))
+    }
+
+    /// The key itself.
+    pub fn private(&self) -> &Arc<PrivateKey> {
+        &self.key
+    }
+
+    /// The public half as `ssh-ed25519 AAAA… comment`.
+    pub fn public_line(&self) -> String {
+        // An ed25519 key can always be encoded; an empty line would be refused wherever it is pasted.
+        self.key.public_key().to_openssh().unwrap_or_default()
+    }
+
+    /// The public half's fingerprint, `SHA256:…`.
+    pub fn fingerprint(&self) -> String {
+        self.key.public_key().fingerprint(HashAlg::Sha256).to_string()
+    }
+}
+
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyFile").field(&self.fingerprint()).finish()
+    }
+}
+
+/// The one host key that a target may show: a fingerprint `SHA256:…`, or a whole public key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HostKeyPin(Fingerprint);
+
+impl HostKeyPin {
+    /// True if `key` is the pinned one.
+    pub fn is(&self, key: &PublicKey) -> bool {
+        key.fingerprint(HashAlg::Sha256) == self.0
+    }
+}
+
+impl FromStr for HostKeyPin {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.starts_with("SHA256:") {
+            return text.parse().map(Self).map_err(|_| "the fingerprint is cut short or mistyped".into());
+        }
+        PublicKey::from_openssh(text)
+            .map(|key| Self(key.fingerprint(HashAlg::Sha256)))
+            .map_err(|_| "a host key is written as SHA256:… or as ssh-ed25519 AAAA…".into())
+    }
+}
+
+impl TryFrom<String> for HostKeyPin {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_pins_match_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("key");
+        let made = KeyFile::open_or_make(&path, "host").expect("made");
+        let read = KeyFile::open_or_make(&path, "other").expect("read");
+        assert_eq!(made.public_line(), read.public_line());
+        assert!(made.public_line().ends_with(" host"));
+        for text in [made.fingerprint(), made.public_line()] {
+            assert!(text.parse::<HostKeyPin>().expect("pin").is(made.private().public_key()));
+        }
+        let other = KeyFile::open_or_make(&folder.path().join("other"), "").expect("made");
+        assert!(!made.fingerprint().parse::<HostKeyPin>().expect("pin").is(other.private().public_key()));
+    }
+
+    #[test]
+    fn a_damaged_key_is_never_replaced() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("key");
+        files::create_private(&path, b"garbage").expect("made");
+        assert!(KeyFile::open_or_make(&path, "").is_err());
+        assert_eq!(std::fs::read(&path).expect("there"), b"garbage");
+    }
+
+    #[test]
+    fn pins_cut_short_are_refused() {
+        for bad in ["", "SHA256:", "SHA256:abc", "ssh-ed25519", "ssh-ed25519 AAAA", "MD5:00:11"] {
+            assert!(bad.parse::<HostKeyPin>().is_err(), "{bad:?} was accepted");
+        }
+    }
+}

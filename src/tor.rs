@@ -1,0 +1,21 @@
+//! Tor through embedded arti: one client for a program, and a dialler for each onion service.
+//!
+//! Names of arti's types go no further than this module and the agent's `onion`.
+
+mod bootstrap;
+mod client;
+mod connector;
+mod settings;
+mod stream;
+mod tcp;
+
+pub use bootstrap::Bootstrap;
+pub use client::{Tor, TorClient};
+pub use connector::{Connector, DialError, DialStage};
+pub use settings::TorSettings;
+pub use stream::TorStream;
+
+/// What Tor could not do, and what to do about it, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TorError(pub String);

@@ -1,0 +1,128 @@
+//! Connections to relays: like arti's own, but from a chosen local address, and with the kernel
+//! told when to give one up.
+//!
+//! Without `TCP_USER_TIMEOUT` a connection from an address that is gone stays open for about 15
+//! minutes, and arti goes on sending into it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::{AsyncRead, AsyncWrite};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
+use tor_rtcompat::{NetStreamProvider, PreferredRuntime, StreamOps};
+
+/// Sent but not acknowledged for so long, a connection is dead.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// With nothing to send for so long, the kernel asks the relay whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Then it asks so often.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Makes TCP connections to relays.
+#[derive(Clone, Debug)]
+pub struct TcpProvider {
+    from: Option<IpAddr>,
+}
+
+impl TcpProvider {
+    pub(super) fn new(from: Option<IpAddr>) -> Self {
+        Self { from }
+    }
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+impl NetStreamProvider for TcpProvider {
+    type Stream = RelayStream;
+    type Listener = Listener;
+    type ConnectOptions = <PreferredRuntime as NetStreamProvider>::ConnectOptions;
+    type ListenOptions = <PreferredRuntime as NetStreamProvider>::ListenOptions;
+
+    fn connect<'a, 'b, 'c, 'd>(
+        &'a self,
+        address: &'b SocketAddr,
+        _options: &'c Self::ConnectOptions,
+    ) -> BoxFuture<'d, io::Result<Self::Stream>>
+    where
+        'a: 'd,
+        'b: 'd,
+        'c: 'd,
+    {
+        let (address, from) = (*address, self.from);
+        Box::pin(async move {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_nonblocking(true)?;
+            if let Some(from) = from.filter(|from| from.is_ipv4() == address.is_ipv4()) {
+                socket.bind(&SocketAddr::new(from, 0).into())?;
+            }
+            let socket = tokio::net::TcpSocket::from_std_stream(socket.into());
+            let stream = socket.connect(address).await?;
+            let options = SockRef::from(&stream);
+            options.set_tcp_nodelay(true)?;
+            options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+            options.set_tcp_keepalive(
+                &TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL).with_retries(3),
+            )?;
+            Ok(RelayStream(stream.compat()))
+        })
+    }
+
+    fn listen<'a, 'b, 'c, 'd>(
+        &'a self,
+        _address: &'b SocketAddr,
+        _options: &'c Self::ListenOptions,
+    ) -> BoxFuture<'d, io::Result<Self::Listener>>
+    where
+        'a: 'd,
+        'b: 'd,
+        'c: 'd,
+    {
+        // Neither program is a relay, so arti has no reason to listen; an agent must not.
+        Box::pin(async { Err(io::Error::new(io::ErrorKind::Unsupported, "no listening for Tor")) })
+    }
+}
+
+/// A TCP connection to a relay.
+pub struct RelayStream(Compat<tokio::net::TcpStream>);
+
+impl StreamOps for RelayStream {}
+
+impl AsyncRead for RelayStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for RelayStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
+
+/// The listener there never is.
+pub enum Listener {}
+
+impl tor_rtcompat::NetStreamListener for Listener {
+    type Stream = RelayStream;
+    type Incoming = futures::stream::Empty<io::Result<(RelayStream, SocketAddr)>>;
+
+    fn incoming(self) -> Self::Incoming {
+        match self {}
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        match *self {}
+    }
+}
