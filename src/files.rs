@@ -81,6 +81,16 @@ impl StateDirectory {
     }
 }
 
+/// Where a program keeps its state unless told otherwise: `onionscrape/PROGRAM` in the user's state
+/// folder (XDG Base Directory Specification, `XDG_STATE_HOME`).
+pub fn default_state_directory(program: &str) -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_STATE_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/state")))
+        .unwrap_or_else(|| PathBuf::from("/var/lib"));
+    base.join("onionscrape").join(program)
+}
+
 /// Makes sure that `path` is a folder of ours that nobody else can look into, making it if needed.
 ///
 /// # Errors

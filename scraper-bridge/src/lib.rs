@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The bridge: keeps a warm SSH session to each target and offers its exporters to Prometheus.
+//!
+//! In reading order:
+//! - [`command`]: the command line;
+//! - [`config`]: the configuration file;
+//! - [`bridge`]: everything tied together;
+//! - [`target`]: the owner of a target's session, the only state machine here;
+//! - [`dial`]: a byte stream to a target's SSH server;
+//! - [`session`]: SSH over that stream;
+//! - [`pool`]: kept-alive HTTP connections in a session;
+//! - [`scrape`]: one scrape, under one deadline;
+//! - [`failure`]: why a scrape failed, and what Prometheus is told;
+//! - [`admin`]: what the bridge tells of itself;
+//! - [`metrics`]: what it counts;
+//! - [`probe`]: one scrape by hand.
+
+pub mod admin;
+pub mod bridge;
+pub mod command;
+pub mod config;
+pub mod dial;
+pub mod failure;
+pub mod metrics;
+pub mod pool;
+pub mod probe;
+pub mod scrape;
+pub mod session;
+pub mod target;

@@ -1,0 +1,107 @@
+//! What the bridge tells of itself, and the control socket for its own subcommands.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use onionscrape::http::{Answer, Body, HostNames, full, text};
+use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
+use onionscrape::tor::Tor;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::Metrics;
+use crate::scrape::Scraper;
+
+/// Answers on the admin listener and the control socket.
+#[derive(Clone)]
+pub struct Admin(Arc<Inner>);
+
+struct Inner {
+    registry: Arc<Registry>,
+    scrapers: Vec<Scraper>,
+    tor: Tor,
+}
+
+type Answered = BoxFuture<'static, Response<Body>>;
+
+impl Admin {
+    /// Tells of these scrapers and metrics.
+    pub fn new(metrics: &Metrics, scrapers: Vec<Scraper>, tor: Tor) -> Self {
+        let registry = registry(env!("CARGO_PKG_VERSION"), |own| metrics.register(own));
+        Self(Arc::new(Inner { registry, scrapers, tor }))
+    }
+
+    /// The admin listener's handler.
+    pub fn public(self, names: HostNames) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
+        move |request| {
+            let answer = names.check(&request).map_or_else(Response::from, |()| self.0.page(&request));
+            Box::pin(std::future::ready(answer))
+        }
+    }
+
+    /// The control socket's handler: `/t/TARGET/EXPORTER/metrics` is a scrape.
+    pub fn control(self) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
+        move |request| {
+            let inner = self.0.clone();
+            Box::pin(async move { inner.control(request).await })
+        }
+    }
+}
+
+impl Inner {
+    fn page(&self, request: &Request<Incoming>) -> Response<Body> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Answer::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here").into();
+        }
+        match request.uri().path() {
+            "/" => page("text/html; charset=utf-8", LANDING),
+            "/metrics" => page(CLASSIC_TEXT, classic_text(&self.registry)),
+            "/-/healthy" => text(StatusCode::OK, "healthy\n"),
+            "/-/ready" => {
+                let bootstrap = self.tor.bootstrap().borrow().clone();
+                if bootstrap.is_done() {
+                    text(StatusCode::OK, "ready\n")
+                } else {
+                    Answer::new(StatusCode::SERVICE_UNAVAILABLE, bootstrap.to_string()).into()
+                }
+            }
+            _ => Answer::new(StatusCode::NOT_FOUND, "no such page").into(),
+        }
+    }
+
+    async fn control(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let mut parts = request.uri().path().split('/');
+        let (target, exporter) = match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(""), Some("t"), Some(target), Some(exporter), Some("metrics")) => (target, exporter),
+            _ => return Answer::new(StatusCode::NOT_FOUND, "no such page").into(),
+        };
+        let scraper = self.scrapers.iter().find(|scraper| {
+            scraper.target().config.name.as_str() == target && scraper.exporter().name.as_str() == exporter
+        });
+        let Some(scraper) = scraper else {
+            return Answer::new(StatusCode::NOT_FOUND, "no such target or exporter").into();
+        };
+        *request.uri_mut() = hyper::Uri::from_static("/metrics");
+        scraper.answer(request).await
+    }
+}
+
+fn page(content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("x-frame-options", HeaderValue::from_static("deny"));
+    headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'"));
+    response
+}
+
+const LANDING: &str = concat!(
+    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>scraper-bridge</title>",
+    "<h1>scraper-bridge</h1><p>Prometheus scrapes over Tor onion services and SSH, version ",
+    env!("CARGO_PKG_VERSION"),
+    "</p><ul><li><a href=\"/metrics\">metrics</a></li><li><a href=\"/-/healthy\">healthy</a></li>",
+    "<li><a href=\"/-/ready\">ready</a></li></ul></html>\n"
+);

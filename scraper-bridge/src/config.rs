@@ -1,0 +1,250 @@
+//! The bridge's configuration file.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use onionscrape::address::{ExporterAddress, ListenAddress, Name, OnionAddress};
+use onionscrape::config::{self, Mistakes, Period, Section, Size};
+use onionscrape::logs::LogSettings;
+use onionscrape::files::FileError;
+use onionscrape::ssh::{HostKeyPin, KeyFile};
+use onionscrape::tor::TorSettings;
+
+/// Where the bridge tells of itself unless configured otherwise.
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9822);
+
+/// Everything the bridge is told.
+#[derive(Clone, Debug)]
+pub struct BridgeConfig {
+    /// Keys, Tor's state and the control socket.
+    pub state_directory: PathBuf,
+    /// How Tor is used.
+    pub tor: TorSettings,
+    /// Where `/metrics` and its neighbours are served.
+    pub admin: SocketAddr,
+    /// Names, besides the usual local ones, that requests to any listener may use as Host.
+    pub host_names: Vec<String>,
+    /// Bounds on every scrape.
+    pub scrape: ScrapeLimits,
+    /// What is worth a line.
+    pub log: LogSettings,
+    /// The devices, in the order of the file.
+    pub targets: Vec<TargetConfig>,
+}
+
+/// Bounds on a scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrapeLimits {
+    /// For a request that does not say how long it will wait; default 10 s.
+    pub timeout: Duration,
+    /// For a request that says it will wait longer; default 2 min.
+    pub max_timeout: Duration,
+    /// Largest body, in bytes; default 64 MiB. A larger one is an error, never cut short.
+    pub max_body: u64,
+}
+
+/// One device.
+#[derive(Clone, Debug)]
+pub struct TargetConfig {
+    /// Its name in metrics, paths and Prometheus.
+    pub name: Name,
+    /// Where it is.
+    pub onion: OnionAddress,
+    /// The onion service's port; default 22.
+    pub port: u16,
+    /// The only host key it may show.
+    pub host_key: HostKeyPin,
+    /// The SSH user; an agent takes any, a device's own `sshd` does not. Default `scrape`.
+    pub user: String,
+    /// The private key to log in with; default `id_ed25519` in the state directory.
+    pub key_file: PathBuf,
+    /// What can be scraped there; never empty.
+    pub exporters: Vec<ExporterConfig>,
+}
+
+/// One metrics endpoint of a device.
+#[derive(Clone, Debug)]
+pub struct ExporterConfig {
+    /// Its name; an agent knows it by this name.
+    pub name: Name,
+    /// The local address that Prometheus scrapes.
+    pub listen: SocketAddr,
+    /// How the far end is asked for it.
+    pub way: Way,
+    /// The path of its metrics on the device; default `/metrics`.
+    pub path: String,
+}
+
+/// The kind of channel that leads to an exporter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By name, to an agent: HTTP with the agent, which asks the exporter.
+    Name,
+    /// By address, to an ordinary `sshd` (or an agent): HTTP with the exporter itself.
+    Address(SocketAddr),
+}
+
+impl BridgeConfig {
+    /// Reads the file, or takes the defaults where there is none.
+    ///
+    /// The command line's state directory, if given, has the last word.
+    ///
+    /// # Errors
+    /// Every mistake in the file.
+    pub fn read(file: Option<&Path>, state_directory: Option<PathBuf>) -> Result<Self, Mistakes> {
+        let build = |top: &mut Section<'_>| Self::build(top, state_directory);
+        match file {
+            Some(file) => config::read(file, build),
+            None => config::defaults(build),
+        }
+    }
+
+    fn build(top: &mut Section<'_>, state_directory: Option<PathBuf>) -> Option<Self> {
+        let configured = top.path("state_dir");
+        let state_directory = state_directory.or(configured).unwrap_or_else(default_state_directory);
+        let tor = TorSettings::read(top.section("tor"), &state_directory);
+        let mut admin = top.section("admin");
+        let admin_listen = admin.or("listen", ListenAddress(DEFAULT_ADMIN)).0;
+        drop(admin);
+        let host_names = top.or("host_names", Vec::new());
+        let scrape = ScrapeLimits::read(top.section("scrape"));
+        let log = LogSettings::read(top.section("log"));
+        let mut taken = Taken::default();
+        taken.listen.insert(admin_listen);
+        let targets: Vec<_> = top
+            .sections("target")
+            .into_iter()
+            .map(|target| TargetConfig::read(target, &state_directory, &mut taken))
+            .collect();
+        Some(Self {
+            state_directory,
+            tor: tor?,
+            admin: admin_listen,
+            host_names,
+            scrape,
+            log,
+            targets: targets.into_iter().collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// What only one target or exporter may have.
+#[derive(Default)]
+struct Taken {
+    names: HashSet<Name>,
+    listen: HashSet<SocketAddr>,
+}
+
+impl ScrapeLimits {
+    fn read(mut section: Section<'_>) -> Self {
+        Self {
+            timeout: section.or("timeout", Period(Duration::from_secs(10))).0,
+            max_timeout: section.or("max_timeout", Period(Duration::from_secs(120))).0,
+            max_body: section.or("max_body", Size(64 << 20)).0,
+        }
+    }
+}
+
+impl TargetConfig {
+    /// The key to log in with; the default one is made if there is none yet.
+    ///
+    /// # Errors
+    /// When it cannot be used, or a named file is not there.
+    pub fn key(&self, state_directory: &Path) -> Result<KeyFile, FileError> {
+        if self.key_file == default_key_file(state_directory) {
+            KeyFile::open_or_make(&self.key_file, "scraper-bridge")
+        } else {
+            KeyFile::open(&self.key_file)
+        }
+    }
+
+    fn read(mut section: Section<'_>, state_directory: &Path, taken: &mut Taken) -> Option<Self> {
+        let name = section.required_spanned::<Name>("name");
+        if let Some(name) = &name
+            && !taken.names.insert(name.get_ref().clone())
+        {
+            section.mistake(name.span(), format!("another target is named {:?} already", name.get_ref().as_str()));
+        }
+        let onion = section.required::<OnionAddress>("address");
+        let port = section.spanned::<u16>("port");
+        if let Some(port) = port.as_ref().filter(|port| *port.get_ref() == 0) {
+            section.mistake(port.span(), "port 0 cannot be dialled");
+        }
+        let host_key = section.required::<HostKeyPin>("host_key");
+        let user = section.or("user", "scrape".to_owned());
+        let key_file = section.path("key_file").unwrap_or_else(|| default_key_file(state_directory));
+        let mut names = HashSet::new();
+        let exporters: Vec<_> = section
+            .sections("exporter")
+            .into_iter()
+            .map(|exporter| ExporterConfig::read(exporter, &mut names, &mut taken.listen))
+            .collect();
+        if exporters.is_empty() {
+            section.mistake_here("the target has no exporter; write [[target.exporter]] with name and listen");
+        }
+        Some(Self {
+            name: name?.into_inner(),
+            onion: onion?,
+            port: port.map_or(22, toml::Spanned::into_inner),
+            host_key: host_key?,
+            user,
+            key_file,
+            exporters: exporters.into_iter().collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl ExporterConfig {
+    fn read(mut section: Section<'_>, names: &mut HashSet<Name>, listen: &mut HashSet<SocketAddr>) -> Option<Self> {
+        let name = section.required_spanned::<Name>("name");
+        if let Some(name) = &name
+            && !names.insert(name.get_ref().clone())
+        {
+            let text = name.get_ref().as_str();
+            section.mistake(name.span(), format!("the target has another exporter named {text:?} already"));
+        }
+        let address = section.required_spanned::<ListenAddress>("listen");
+        if let Some(address) = &address {
+            let ListenAddress(wanted) = *address.get_ref();
+            if wanted.port() != 0 && !listen.insert(wanted) {
+                section.mistake(address.span(), format!("{wanted} is listened on already"));
+            }
+        }
+        let way = match section.spanned::<ExporterAddress>("address") {
+            None => Way::Name,
+            Some(address) => {
+                let span = address.span();
+                match address.into_inner() {
+                    ExporterAddress::Tcp(address) => Way::Address(address),
+                    ExporterAddress::Unix(_) => {
+                        section.mistake(span, "a Unix socket is reached by name through an agent; leave address out");
+                        return None;
+                    }
+                }
+            }
+        };
+        let path = section.spanned::<String>("path");
+        if let Some(path) = &path
+            && (!path.get_ref().starts_with('/') || path.get_ref().parse::<hyper::Uri>().is_err())
+        {
+            section.mistake(path.span(), "a path begins with / and has no spaces");
+        }
+        Some(Self {
+            name: name?.into_inner(),
+            listen: address?.into_inner().0,
+            way,
+            path: path.map_or_else(|| "/metrics".to_owned(), toml::Spanned::into_inner),
+        })
+    }
+}
+
+/// The key that a bridge logs in with unless a target names another.
+pub fn default_key_file(state_directory: &Path) -> PathBuf {
+    state_directory.join("id_ed25519")
+}
+
+fn default_state_directory() -> PathBuf {
+    onionscrape::files::default_state_directory("bridge")
+}

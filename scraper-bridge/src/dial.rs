@@ -1,0 +1,99 @@
+//! From nothing to a byte stream at a target's SSH server.
+//!
+//! Names of Tor's types appear in this module only.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use onionscrape::address::OnionAddress;
+use onionscrape::tor::{Bootstrap, Connector, DialStage, Tor};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+/// A descriptor and a rendezvous take some seconds on a good day, and a minute on a bad one.
+const ONION_LIMIT: Duration = Duration::from_secs(60);
+
+/// Any byte stream.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// What a dial is waited for as.
+pub type Dialled<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, DialFailure>> + Send + 'a>>;
+
+/// A way to a target's SSH server.
+pub trait Dial: Send + Sync {
+    /// Waits, without bound, until dialling makes sense; `waiting` hears why it does not.
+    fn ready<'a>(&'a self, waiting: &'a (dyn Fn(String) + Send + Sync)) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+    /// Dials afresh: nothing is taken over from an earlier dial that may be dead by now.
+    fn dial(&self) -> Dialled<'_>;
+}
+
+/// Why a dial failed, in words for the answer to a scrape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialFailure {
+    /// The label `stage` of `onionscrape_target_connect_failures_total`.
+    pub stage: &'static str,
+    /// What a person should know.
+    pub what: String,
+}
+
+impl fmt::Display for DialFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// Through Tor to an onion service.
+pub struct OnionDial {
+    tor: Tor,
+    onion: OnionAddress,
+    port: u16,
+}
+
+impl OnionDial {
+    /// A way to `port` of `onion`.
+    pub fn new(tor: Tor, onion: OnionAddress, port: u16) -> Self {
+        Self { tor, onion, port }
+    }
+}
+
+impl Dial for OnionDial {
+    fn ready<'a>(&'a self, waiting: &'a (dyn Fn(String) + Send + Sync)) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            let mut bootstrap = self.tor.bootstrap();
+            loop {
+                let now = bootstrap.borrow_and_update().clone();
+                if now == Bootstrap::Done {
+                    return;
+                }
+                waiting(now.to_string());
+                if bootstrap.changed().await.is_err() {
+                    // Tor was shut down, and with it goes whoever waits here.
+                    std::future::pending::<()>().await;
+                }
+            }
+        })
+    }
+
+    fn dial(&self) -> Dialled<'_> {
+        Box::pin(async move {
+            let failed = |stage, what: &dyn fmt::Display| DialFailure { stage, what: what.to_string() };
+            let connector = Connector::new(&self.tor, &self.onion).map_err(|error| failed("bootstrap", &error))?;
+            match timeout(ONION_LIMIT, connector.dial(self.port)).await {
+                Ok(Ok(stream)) => Ok(Box::new(stream) as Box<dyn Stream>),
+                Ok(Err(error)) => {
+                    let stage = match error.stage {
+                        DialStage::Bootstrap => "bootstrap",
+                        DialStage::Descriptor => "descriptor",
+                        DialStage::Rendezvous => "rendezvous",
+                        DialStage::Stream => "stream",
+                    };
+                    Err(failed(stage, &error))
+                }
+                Err(_) => Err(failed("rendezvous", &"onion unreachable: timed out in Tor")),
+            }
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a scrape failed, and the one table that turns it into an answer.
+
+use hyper::StatusCode;
+use onionscrape::http::Answer;
+
+/// Why a scrape failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScrapeFailure {
+    /// There is no session to the target, because of this.
+    NotConnected(String),
+    /// The target will not have this bridge, or is not who it should be.
+    Denied(String),
+    /// The far end would not open a channel to the exporter.
+    Refused,
+    /// Time ran out at this hop.
+    Timeout(&'static str),
+    /// The session or channel died under the scrape.
+    Aborted,
+    /// What came is not an HTTP response that can be passed on.
+    BadResponse(&'static str),
+    /// The body is larger than allowed.
+    TooLarge,
+}
+
+/// All values of the label `reason`.
+pub const REASONS: [&str; 7] =
+    ["not_connected", "denied", "refused", "timeout", "aborted", "bad_response", "too_large"];
+
+impl ScrapeFailure {
+    /// The label `reason` of `onionscrape_scrape_failures_total`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotConnected(_) => "not_connected",
+            Self::Denied(_) => "denied",
+            Self::Refused => "refused",
+            Self::Timeout(_) => "timeout",
+            Self::Aborted => "aborted",
+            Self::BadResponse(_) => "bad_response",
+            Self::TooLarge => "too_large",
+        }
+    }
+
+    /// The answer for Prometheus: 503 while there is no session, 504 when time ran out, else 502.
+    pub fn answer(&self, target: &str, exporter: &str) -> Answer {
+        let (status, why) = match self {
+            Self::NotConnected(why) => (StatusCode::SERVICE_UNAVAILABLE, why.clone()),
+            Self::Denied(why) => (StatusCode::BAD_GATEWAY, why.clone()),
+            Self::Refused => (StatusCode::BAD_GATEWAY, format!("no channel to exporter {exporter}: refused by the device")),
+            Self::Timeout(hop) => (StatusCode::GATEWAY_TIMEOUT, format!("timed out {hop}")),
+            Self::Aborted => (StatusCode::BAD_GATEWAY, "session lost during the scrape".to_owned()),
+            Self::BadResponse(what) => (StatusCode::BAD_GATEWAY, format!("exporter {exporter} {what}")),
+            Self::TooLarge => (StatusCode::BAD_GATEWAY, format!("exporter {exporter} answered more than max_body")),
+        };
+        Answer::new(status, format!("{target}: {why}"))
+    }
+}
+
+impl std::fmt::Display for ScrapeFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for ScrapeFailure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_a_known_reason_and_a_short_phrase() {
+        let failures = [
+            ScrapeFailure::NotConnected("onion unreachable: the device is off or offline".into()),
+            ScrapeFailure::Denied("ssh host key mismatch".into()),
+            ScrapeFailure::Refused,
+            ScrapeFailure::Timeout("waiting for the exporter's answer"),
+            ScrapeFailure::Aborted,
+            ScrapeFailure::BadResponse("does not speak HTTP"),
+            ScrapeFailure::TooLarge,
+        ];
+        for (failure, reason) in failures.iter().zip(REASONS) {
+            assert_eq!(failure.reason(), reason);
+            let answer = failure.answer("backpack", "node");
+            assert!(answer.status.is_server_error());
+            assert!(answer.reason.len() <= 80 && answer.reason.is_ascii(), "{}", answer.reason);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! What the bridge counts.
+
+use std::sync::atomic::AtomicU64;
+
+use onionscrape::address::Name;
+use onionscrape::metrics::DURATION_BUCKETS;
+use onionscrape::tor::Bootstrap;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::failure::{REASONS, ScrapeFailure};
+use crate::target::DialTimes;
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TargetLabel {
+    target: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StageLabel {
+    target: String,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    target: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HopLabel {
+    hop: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+/// The step of connecting that failed.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub enum Stage {
+    /// Tor was not ready.
+    Bootstrap,
+    /// The onion service's descriptor.
+    Descriptor,
+    /// The circuit to the service.
+    Rendezvous,
+    /// The stream on the circuit.
+    Stream,
+    /// SSH's key exchange.
+    SshKex,
+    /// The host key was not the pinned one.
+    HostKey,
+    /// SSH's authentication.
+    Auth,
+}
+
+impl Stage {
+    const ALL: [Self; 7] = [
+        Self::Bootstrap, Self::Descriptor, Self::Rendezvous, Self::Stream, Self::SshKex, Self::HostKey, Self::Auth,
+    ];
+
+    /// The stage as a label value.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Bootstrap => "bootstrap",
+            Self::Descriptor => "descriptor",
+            Self::Rendezvous => "rendezvous",
+            Self::Stream => "stream",
+            Self::SshKex => "ssh_kex",
+            Self::HostKey => "host_key",
+            Self::Auth => "auth",
+        }
+    }
+
+    /// The stage that a dial names.
+    pub fn of(label: &str) -> Self {
+        Self::ALL.into_iter().find(|stage| stage.label() == label).unwrap_or(Self::Bootstrap)
+    }
+}
+
+impl EncodeLabelValue for Stage {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.label(), encoder)
+    }
+}
+
+const BLOCKED_KINDS: [&str; 5] = ["offline", "filtering", "cant_reach_tor", "clock_skewed", "cant_bootstrap"];
+
+/// All metrics of the bridge.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    connected: Family<TargetLabel, Gauge>,
+    connects: Family<TargetLabel, Counter>,
+    connect_failures: Family<StageLabel, Counter>,
+    connect_duration: Histograms,
+    dial_duration: Hops,
+    last_connected: Family<TargetLabel, Seconds>,
+    backoff: Family<TargetLabel, Seconds>,
+    keepalive_failures: Family<TargetLabel, Counter>,
+    requests: Family<TargetLabel, Counter>,
+    failures: Family<ReasonLabel, Counter>,
+    response_bytes: Family<TargetLabel, Counter>,
+    /// Scrapes under way.
+    pub in_flight: Gauge,
+    tor_bootstrap: Seconds,
+    tor_blocked: Family<KindLabel, Gauge>,
+    config_loaded: Gauge,
+    config_loaded_at: Seconds,
+}
+
+#[derive(Clone)]
+struct Histograms(Histogram);
+impl Default for Histograms {
+    fn default() -> Self {
+        Self(Histogram::new(DURATION_BUCKETS))
+    }
+}
+
+#[derive(Clone)]
+struct Hops(Family<HopLabel, Histogram>);
+impl Default for Hops {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)))
+    }
+}
+
+impl Metrics {
+    /// Adds the metrics to the registry that is prefixed `onionscrape`.
+    pub fn register(&self, to: &mut Registry) {
+        let m = self.clone();
+        to.register("target_connected", "1 while there is a session to the target", m.connected);
+        to.register("target_connects", "Attempts to connect to the target", m.connects);
+        to.register("target_connect_failures", "Failed attempts to connect, by the step that failed", m.connect_failures);
+        to.register("target_connect_duration_seconds", "Time from nothing to a session", m.connect_duration.0);
+        to.register("target_connect_hop_duration_seconds", "Time of each step to a session", m.dial_duration.0);
+        to.register("target_last_connected_timestamp_seconds", "When the target was last connected", m.last_connected);
+        to.register("target_reconnect_backoff_seconds", "Pause before the next attempt to connect", m.backoff);
+        to.register("ssh_keepalive_failures", "Sessions given up because they did not answer", m.keepalive_failures);
+        to.register("scrape_requests", "Scrapes asked for", m.requests);
+        to.register("scrape_failures", "Scrapes that failed, by reason", m.failures);
+        to.register("scrape_response_bytes", "Bytes of bodies passed on to Prometheus", m.response_bytes);
+        to.register("scrape_requests_in_flight", "Scrapes under way", m.in_flight);
+        to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
+        to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
+        to.register("config_last_reload_successful", "1 if the configuration was read without mistakes", m.config_loaded);
+        to.register(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read without mistakes",
+            m.config_loaded_at,
+        );
+    }
+
+    /// Notes that the configuration was read at `at`, in seconds since 1970.
+    pub fn config_loaded(&self, at: f64) {
+        self.config_loaded.set(1);
+        self.config_loaded_at.set(at);
+    }
+
+    /// Notes how far Tor has come.
+    pub fn tor(&self, bootstrap: &Bootstrap) {
+        self.tor_bootstrap.set(bootstrap.ratio().into());
+        for kind in BLOCKED_KINDS {
+            let blocked = matches!(bootstrap, Bootstrap::Blocked { kind: now, .. } if *now == kind);
+            self.tor_blocked.get_or_create(&KindLabel { kind }).set(blocked.into());
+        }
+    }
+
+    /// The part that is about one target, with every known label value at 0.
+    pub fn target(&self, name: &Name) -> TargetMetrics {
+        let target = name.to_string();
+        let of = TargetLabel { target: target.clone() };
+        for stage in Stage::ALL {
+            let _ = self.connect_failures.get_or_create(&StageLabel { target: target.clone(), stage });
+        }
+        for reason in REASONS {
+            let _ = self.failures.get_or_create(&ReasonLabel { target: target.clone(), reason });
+        }
+        TargetMetrics {
+            connected: self.connected.get_or_create_owned(&of),
+            connects: self.connects.get_or_create_owned(&of),
+            connect_duration: self.connect_duration.0.clone(),
+            last_connected: self.last_connected.get_or_create_owned(&of),
+            backoff_seconds: self.backoff.get_or_create_owned(&of),
+            keepalive_failures: self.keepalive_failures.get_or_create_owned(&of),
+            requests: self.requests.get_or_create_owned(&of),
+            response_bytes: self.response_bytes.get_or_create_owned(&of),
+            name: target,
+            all: self.clone(),
+        }
+    }
+}
+
+/// The metrics of one target.
+pub struct TargetMetrics {
+    name: String,
+    all: Metrics,
+    connected: Gauge,
+    /// Attempts to connect.
+    pub connects: Counter,
+    /// Time from nothing to a session.
+    pub connect_duration: Histogram,
+    /// Unix time.
+    pub last_connected: Seconds,
+    /// Pause before the next attempt.
+    pub backoff_seconds: Seconds,
+    /// Sessions given up because they did not answer.
+    pub keepalive_failures: Counter,
+    /// Scrapes asked for.
+    pub requests: Counter,
+    /// Bytes passed on.
+    pub response_bytes: Counter,
+}
+
+impl TargetMetrics {
+    /// Counts a failed attempt to connect.
+    pub fn connect_failure(&self, stage: Stage) {
+        self.all.connect_failures.get_or_create(&StageLabel { target: self.name.clone(), stage }).inc();
+    }
+
+    /// Counts a failed scrape.
+    pub fn scrape_failure(&self, failure: &ScrapeFailure) {
+        let label = ReasonLabel { target: self.name.clone(), reason: failure.reason() };
+        self.all.failures.get_or_create(&label).inc();
+    }
+
+    /// Notes how long each step to a session took.
+    pub fn dialled(&self, times: DialTimes) {
+        let hops =
+            [("onion", times.onion), ("ssh_kex", times.login.key_exchange), ("auth", times.login.authentication)];
+        for (hop, took) in hops {
+            self.all.dial_duration.0.get_or_create(&HopLabel { hop }).observe(took.as_secs_f64());
+        }
+    }
+
+    /// Raises the target's gauge until the guard is dropped.
+    pub fn connected(&self) -> Raised {
+        Raised::new(&self.connected)
+    }
+
+    /// Counts a scrape as under way until the guard is dropped.
+    pub fn in_flight(&self) -> Raised {
+        Raised::new(&self.all.in_flight)
+    }
+}
+
+/// A gauge that is higher by one for as long as this lives.
+pub struct Raised(Gauge);
+
+impl Raised {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

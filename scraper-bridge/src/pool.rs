@@ -1,0 +1,137 @@
+//! Kept-alive HTTP/1.1 connections over a session's channels.
+//!
+//! With one at hand a scrape costs one round trip: request and answer. Opening a channel first
+//! costs a second one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tracing::debug;
+
+use crate::config::{ExporterConfig, Way};
+use crate::session::{ChannelFailure, Session};
+
+/// Channels open at once in a session; an agent allows 16.
+const MAX_CHANNELS: usize = 15;
+/// Idle connections kept for each exporter: one for each Prometheus of a pair.
+const MAX_IDLE: usize = 2;
+/// Port at which an agent answers for its exporters by name.
+const BY_NAME_PORT: u16 = 80;
+
+/// A connection on which requests can be sent, one after the other.
+pub type Connection = SendRequest<Empty<Bytes>>;
+
+/// A session and the connections in it.
+pub struct Pool {
+    session: Session,
+    room: Arc<Semaphore>,
+    /// Idle connections, the last used one last, each with the exporter it leads to.
+    idle: Mutex<Vec<(usize, Connection)>>,
+    returned: Notify,
+}
+
+/// A connection taken from the pool.
+pub struct Taken {
+    /// The connection.
+    pub connection: Connection,
+    /// True if it was idle before, so that the far end may have closed it in the meantime.
+    pub reused: bool,
+}
+
+impl Pool {
+    /// An empty pool in `session`.
+    pub fn new(session: Session) -> Self {
+        Self {
+            session,
+            room: Arc::new(Semaphore::new(MAX_CHANNELS)),
+            idle: Mutex::default(),
+            returned: Notify::new(),
+        }
+    }
+
+    /// The session that the connections are in.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// A connection to the exporter, which is the target's number `index`. Waits for a place if
+    /// all channels are in use; the caller sets the time it may take.
+    ///
+    /// # Errors
+    /// When the channel is refused, or the session is gone.
+    pub async fn take(&self, index: usize, exporter: &ExporterConfig) -> Result<Taken, ChannelFailure> {
+        let place = loop {
+            let returned = self.returned.notified();
+            if let Some(connection) = self.take_idle(index) {
+                return Ok(Taken { connection, reused: true });
+            }
+            if let Ok(place) = self.room.clone().try_acquire_owned() {
+                break place;
+            }
+            // An idle connection to another exporter makes room for this one.
+            drop(self.idle().pop());
+            tokio::select! {
+                place = self.room.clone().acquire_owned() => break place.map_err(|_| ChannelFailure::Lost)?,
+                () = returned => {}
+            }
+        };
+        let connection = self.open(exporter, place).await?;
+        Ok(Taken { connection, reused: false })
+    }
+
+    /// Gives back a connection whose last answer was read to its end.
+    pub fn give_back(&self, index: usize, connection: Connection) {
+        let mut idle = self.idle();
+        if !connection.is_closed() && idle.iter().filter(|(of, _)| *of == index).count() < MAX_IDLE {
+            idle.push((index, connection));
+            drop(idle);
+            self.returned.notify_one();
+        }
+    }
+
+    /// Opens a connection to an exporter ahead of its first scrape.
+    pub async fn warm(&self, index: usize, exporter: &ExporterConfig) {
+        match self.take(index, exporter).await {
+            Ok(taken) => self.give_back(index, taken.connection),
+            // The first scrape will find out why, and say so.
+            Err(failure) => debug!(exporter = %exporter.name, ?failure, "no channel ahead of the first scrape"),
+        }
+    }
+
+    fn take_idle(&self, index: usize) -> Option<Connection> {
+        let mut idle = self.idle();
+        idle.retain(|(_, connection)| !connection.is_closed());
+        let last = idle.iter().rposition(|(of, _)| *of == index)?;
+        Some(idle.remove(last).1)
+    }
+
+    async fn open(&self, exporter: &ExporterConfig, place: OwnedSemaphorePermit) -> Result<Connection, ChannelFailure> {
+        let (host, port) = match exporter.way {
+            Way::Name => (exporter.name.to_string(), BY_NAME_PORT),
+            Way::Address(address) => (address.ip().to_string(), address.port()),
+        };
+        let channel = self.session.channel(host, port).await?;
+        let (connection, driver) = http1::Builder::new()
+            .max_headers(MAX_FIELDS)
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(channel))
+            .await
+            .map_err(|_| ChannelFailure::Lost)?;
+        tokio::spawn(async move {
+            if let Err(error) = driver.await {
+                debug!(%error, "a connection to an exporter ended early");
+            }
+            drop(place);
+        });
+        Ok(connection)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(usize, Connection)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

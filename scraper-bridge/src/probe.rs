@@ -1,0 +1,135 @@
+//! `probe`: one scrape by hand, with the time of each hop.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use onionscrape::lifecycle::Failure;
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::bridge::{Bridge, control_socket};
+use crate::config::BridgeConfig;
+use crate::target::State;
+
+/// How long a bridge of our own may take to connect.
+const CONNECT_LIMIT: Duration = Duration::from_secs(180);
+
+/// Scrapes an exporter once; the body goes to standard output, the timings to standard error.
+///
+/// # Errors
+/// When the target or exporter is not configured, or no scrape could even be tried.
+pub async fn probe(mut config: BridgeConfig, target: &str, exporter: Option<&str>) -> Result<ExitCode, Failure> {
+    let exporter = choose(&config, target, exporter)?;
+    let socket = control_socket(&config);
+    let started = Instant::now();
+    if let Ok(stream) = UnixStream::connect(&socket).await {
+        eprintln!("asking the running bridge");
+        return report(scrape(stream, target, &exporter).await?, started).await;
+    }
+    // No bridge runs on this state directory, so a small one does for the time of a scrape.
+    config.targets.retain(|configured| configured.name.as_str() == target);
+    for exporter in config.targets.iter_mut().flat_map(|target| &mut target.exporters) {
+        exporter.listen.set_port(0);
+    }
+    config.admin.set_port(0);
+    let shutdown = CancellationToken::new();
+    let bridge = Bridge::start(config, shutdown.clone()).await?;
+    connected(&bridge, started).await;
+    let result = match UnixStream::connect(&socket).await {
+        Ok(stream) => report(scrape(stream, target, &exporter).await?, started).await,
+        Err(error) => Err(Failure(format!("{}: {error}", socket.display()))),
+    };
+    shutdown.cancel();
+    bridge.run().await;
+    result
+}
+
+fn choose(config: &BridgeConfig, target: &str, exporter: Option<&str>) -> Result<String, Failure> {
+    let names = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let Some(found) = config.targets.iter().find(|configured| configured.name.as_str() == target) else {
+        let known = names(config.targets.iter().map(|target| target.name.as_str()).collect());
+        return Err(Failure(format!("no target is named {target:?}; configured are: {known}")));
+    };
+    let known: Vec<&str> = found.exporters.iter().map(|exporter| exporter.name.as_str()).collect();
+    match (exporter, known.as_slice()) {
+        (Some(wanted), known) if known.contains(&wanted) => Ok(wanted.to_owned()),
+        (None, [only]) => Ok((*only).to_owned()),
+        (None, _) => Err(Failure(format!("{target} has several exporters, name one: {}", names(known)))),
+        (Some(wanted), _) => {
+            Err(Failure(format!("{target} has no exporter {wanted:?}; configured are: {}", names(known))))
+        }
+    }
+}
+
+/// Waits until the session is up, or it is plain that it will not be soon, and tells of progress.
+async fn connected(bridge: &Bridge, started: Instant) {
+    let Some(target) = bridge.targets().first() else { return };
+    let mut state = target.state();
+    let waiting = async {
+        loop {
+            let (said, done) = match &*state.borrow_and_update() {
+                State::Up(_) => ("connected".to_owned(), true),
+                State::Blocked(why) => (why.clone(), false),
+                State::Dialling => ("connecting to the device".to_owned(), false),
+                State::Waiting(why) | State::Refused(why) => (why.clone(), true),
+            };
+            eprintln!("{:>6.1} s  {said}", started.elapsed().as_secs_f64());
+            if done || state.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(CONNECT_LIMIT, waiting).await;
+}
+
+async fn scrape(stream: UnixStream, target: &str, exporter: &str) -> Result<Response<Incoming>, Failure> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::of)?;
+    tokio::spawn(connection);
+    let request = Request::get(format!("/t/{target}/{exporter}/metrics"))
+        .header(HOST, "bridge")
+        .body(Empty::<Bytes>::new())
+        .map_err(Failure::of)?;
+    sender.send_request(request).await.map_err(|error| Failure(format!("the bridge does not answer: {error}")))
+}
+
+/// Prints the answer; the exit code says whether it is a good one.
+async fn report(response: Response<Incoming>, started: Instant) -> Result<ExitCode, Failure> {
+    let status = response.status();
+    let timing = response.headers().get("server-timing").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut body = response.into_body();
+    let mut bytes = 0;
+    let mut out = std::io::stdout().lock();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Failure(format!("the scrape broke off after {bytes} bytes")))?;
+        if let Some(data) = frame.data_ref() {
+            bytes += data.len();
+            if status == StatusCode::OK {
+                out.write_all(data).map_err(|error| Failure(format!("standard output: {error}")))?;
+            } else {
+                eprint!("{}", String::from_utf8_lossy(data));
+            }
+        }
+    }
+    for lap in timing.iter().flat_map(|timing| timing.split(", ")) {
+        if let Some((name, took)) = lap.split_once(";dur=") {
+            eprintln!("{name:>10}  {took:>8} ms");
+        }
+    }
+    eprintln!("{:>10}  {:>8.1} ms, {bytes} bytes, status {}", "in all", started.elapsed().as_secs_f64() * 1000.0, status.as_u16());
+    Ok(if status == StatusCode::OK { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The name to show for the file in messages.
+pub fn shown(file: Option<&Path>) -> String {
+    file.map_or_else(|| "no configuration file".to_owned(), |file| file.display().to_string())
+}

@@ -1,0 +1,254 @@
+//! One scrape: from Prometheus' request to the exporter's answer, under one deadline.
+
+mod body;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body as _, Incoming};
+use hyper::ext::ReasonPhrase;
+use hyper::header::{ALLOW, HOST, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use onionscrape::http::{Answer, Body, end_to_end, timeout_header};
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{ExporterConfig, ScrapeLimits, Way};
+use crate::failure::ScrapeFailure;
+use crate::pool::{Pool, Taken};
+use crate::session::ChannelFailure;
+use crate::target::Target;
+use body::ScrapeBody;
+
+/// Kept of Prometheus' own timeout so that our answer arrives before it gives up.
+const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
+/// Path under which every listener serves its exporter, whatever the exporter's own path is.
+const METRICS: &str = "/metrics";
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+
+/// One exporter of one target, as a surface sees it.
+#[derive(Clone)]
+pub struct Scraper {
+    target: Arc<Target>,
+    index: usize,
+    limits: ScrapeLimits,
+}
+
+impl Scraper {
+    /// The exporter that is the target's number `index`.
+    pub fn new(target: Arc<Target>, index: usize, limits: ScrapeLimits) -> Self {
+        Self { target, index, limits }
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// The exporter.
+    pub fn exporter(&self) -> &ExporterConfig {
+        &self.target.config.exporters[self.index]
+    }
+
+    /// Answers a request for the exporter's metrics. A failure is an answer too.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if let Err(answer) = self.is_for_us(&request) {
+            let mut response = Response::from(answer);
+            if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            return response;
+        }
+        let metrics = &self.target.metrics;
+        metrics.requests.inc();
+        let under_way = metrics.in_flight();
+        let deadline = Instant::now() + budget(timeout_header(request.headers()), self.limits);
+        match self.scrape(&request, deadline).await {
+            Ok((response, body)) => response.map(|()| body.until(under_way).boxed_unsync()),
+            Err(failure) => {
+                metrics.scrape_failure(&failure);
+                if matches!(failure, ScrapeFailure::Timeout(_) | ScrapeFailure::Aborted) {
+                    self.target.doubt();
+                }
+                failure.answer(self.target.config.name.as_str(), self.exporter().name.as_str()).into()
+            }
+        }
+    }
+
+    fn is_for_us(&self, request: &Request<Incoming>) -> Result<(), Answer> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(Answer::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here"));
+        }
+        let path = request.uri().path();
+        if path != METRICS && path != self.exporter().path {
+            return Err(Answer::new(StatusCode::NOT_FOUND, "the metrics are at /metrics"));
+        }
+        Ok(())
+    }
+
+    async fn scrape(
+        &self,
+        request: &Request<Incoming>,
+        deadline: Instant,
+    ) -> Result<(Response<()>, ScrapeBody), ScrapeFailure> {
+        let mut laps = Laps::new();
+        let pool = timeout_at(deadline, self.target.pool())
+            .await
+            .map_err(|_| ScrapeFailure::NotConnected("still connecting to the device".into()))??;
+        laps.lap("session");
+        let mut taken = self.channel(&pool, deadline).await?;
+        laps.lap("channel");
+        let mut answered = self.send(&mut taken, request, deadline).await;
+        if matches!(answered, Err(ScrapeFailure::Aborted)) && taken.reused {
+            // An exporter may close an idle connection just as the next scrape begins. GET can be
+            // repeated; on a connection that was never idle the failure is a real one.
+            taken = self.fresh_channel(&pool, deadline).await?;
+            laps.lap("channel");
+            answered = self.send(&mut taken, request, deadline).await;
+        }
+        let response = answered?;
+        laps.lap("answer");
+        let (mut head, incoming) = response.into_parts();
+        if head.status.is_redirection() {
+            // Prometheus would follow it, to wherever a device says.
+            return Err(ScrapeFailure::BadResponse("answered with a redirect"));
+        }
+        if incoming.size_hint().lower() > self.limits.max_body {
+            return Err(ScrapeFailure::TooLarge);
+        }
+        end_to_end(&mut head.headers);
+        head.headers.insert(SERVER_TIMING, laps.header());
+        let mut passed_on = Response::new(());
+        *passed_on.status_mut() = head.status;
+        *passed_on.headers_mut() = head.headers;
+        if let Some(phrase) = head.extensions.remove::<ReasonPhrase>() {
+            passed_on.extensions_mut().insert(phrase);
+        }
+        let body = ScrapeBody::new(incoming, self, pool, taken.connection, deadline);
+        Ok((passed_on, body))
+    }
+
+    async fn channel(&self, pool: &Pool, deadline: Instant) -> Result<Taken, ScrapeFailure> {
+        timeout_at(deadline, pool.take(self.index, self.exporter()))
+            .await
+            .map_err(|_| ScrapeFailure::Timeout("opening a channel to the device"))?
+            .map_err(|failure| match failure {
+                ChannelFailure::Refused => ScrapeFailure::Refused,
+                ChannelFailure::Lost => ScrapeFailure::Aborted,
+            })
+    }
+
+    /// A connection that was never idle.
+    async fn fresh_channel(&self, pool: &Pool, deadline: Instant) -> Result<Taken, ScrapeFailure> {
+        loop {
+            let taken = self.channel(pool, deadline).await?;
+            if !taken.reused {
+                return Ok(taken);
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        taken: &mut Taken,
+        request: &Request<Incoming>,
+        deadline: Instant,
+    ) -> Result<Response<Incoming>, ScrapeFailure> {
+        let sending = async {
+            poll_fn(|cx| taken.connection.poll_ready(cx)).await?;
+            taken.connection.send_request(self.onward(request, deadline)).await
+        };
+        match timeout_at(deadline, sending).await {
+            Err(_) => Err(ScrapeFailure::Timeout("waiting for the exporter's answer")),
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.is_parse() => Err(ScrapeFailure::BadResponse("does not speak HTTP")),
+            Ok(Err(_)) => Err(ScrapeFailure::Aborted),
+        }
+    }
+
+    /// The request as the far end gets it.
+    fn onward(&self, request: &Request<Incoming>, deadline: Instant) -> Request<Empty<Bytes>> {
+        let exporter = self.exporter();
+        let path = match request.uri().query() {
+            Some(query) => format!("{}?{query}", exporter.path),
+            None => exporter.path.clone(),
+        };
+        let mut onward = Request::new(Empty::new());
+        *onward.method_mut() = request.method().clone();
+        // The path was checked when it was configured, and the query came out of a URI.
+        *onward.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static(METRICS));
+        *onward.headers_mut() = request.headers().clone();
+        let headers = onward.headers_mut();
+        end_to_end(headers);
+        headers.remove(hyper::header::CONTENT_LENGTH);
+        let host = match exporter.way {
+            Way::Name => exporter.name.to_string(),
+            Way::Address(address) => address.to_string(),
+        };
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+        for (name, value) in [(HOST, host), (SCRAPE_TIMEOUT, format!("{left:.3}"))] {
+            // Names and numbers are always good header values.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+        onward
+    }
+}
+
+/// How long a scrape may take: what Prometheus will wait, less what our answer needs to arrive,
+/// and no longer than configured.
+fn budget(prometheus: Option<Duration>, limits: ScrapeLimits) -> Duration {
+    match prometheus {
+        // Of a very short timeout half is kept rather than nothing.
+        Some(timeout) => timeout.saturating_sub(TIMEOUT_OFFSET).max(timeout / 2).min(limits.max_timeout),
+        None => limits.timeout.min(limits.max_timeout),
+    }
+}
+
+/// How long each part of a scrape took, as a `Server-Timing` header (W3C Server Timing).
+struct Laps {
+    last: Instant,
+    laps: Vec<(&'static str, Duration)>,
+}
+
+impl Laps {
+    fn new() -> Self {
+        Self { last: Instant::now(), laps: Vec::with_capacity(4) }
+    }
+
+    fn lap(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.laps.push((name, now - self.last));
+        self.last = now;
+    }
+
+    fn header(&self) -> HeaderValue {
+        let laps: Vec<String> =
+            self.laps.iter().map(|(name, took)| format!("{name};dur={:.1}", took.as_secs_f64() * 1000.0)).collect();
+        HeaderValue::try_from(laps.join(", ")).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_leaves_time_to_answer() {
+        let limits = ScrapeLimits {
+            timeout: Duration::from_secs(10),
+            max_timeout: Duration::from_secs(30),
+            max_body: 1,
+        };
+        let of = |ms: u64| budget(Some(Duration::from_millis(ms)), limits).as_millis();
+        assert_eq!(of(10_000), 9_500);
+        assert_eq!(of(600), 300);
+        assert_eq!(of(100), 50);
+        assert_eq!(of(120_000), 30_000);
+        assert_eq!(budget(None, limits).as_secs(), 10);
+    }
+}

@@ -1,0 +1,257 @@
+//! The owner of a target's session: the one place that decides when to dial, to wait, and to give
+//! a session up.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use onionscrape::ssh::KeyFile;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::config::TargetConfig;
+use crate::dial::Dial;
+use crate::failure::ScrapeFailure;
+use crate::metrics::{Metrics, Stage, TargetMetrics};
+use crate::pool::Pool;
+use crate::session::{LoginFailure, LoginTimes, Session};
+
+/// First pause after a failed dial; each further one may be twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between dials of a target that may come back at any moment.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Pause after a refusal that only a person can mend.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a target's session is doing.
+#[derive(Clone)]
+pub enum State {
+    /// The way to the target is not open at all, for this reason (Tor is not ready).
+    Blocked(String),
+    /// A session is coming about.
+    Dialling,
+    /// Scrapes can use this.
+    Up(Arc<Pool>),
+    /// The last dial failed so; the next one comes by itself.
+    Waiting(String),
+    /// The target is not who it should be, or will not have us; a person has to act.
+    Refused(String),
+}
+
+/// A target with its session, shared by everything that scrapes it.
+pub struct Target {
+    /// What the configuration says of it.
+    pub config: TargetConfig,
+    /// What is counted about it.
+    pub metrics: TargetMetrics,
+    state: watch::Receiver<State>,
+    doubt: Notify,
+}
+
+/// How long each step to a session took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DialTimes {
+    /// Through Tor to a byte stream.
+    pub onion: Duration,
+    /// SSH's steps.
+    pub login: LoginTimes,
+}
+
+impl Target {
+    /// Starts keeping a session to the target until `shutdown`.
+    ///
+    /// `dials` bounds how many targets are dialled at once.
+    pub fn start(
+        config: TargetConfig,
+        key: KeyFile,
+        dial: Box<dyn Dial>,
+        dials: Arc<Semaphore>,
+        metrics: &Metrics,
+        tasks: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Arc<Self> {
+        let (state, seen) = watch::channel(State::Dialling);
+        let metrics = metrics.target(&config.name);
+        let target = Arc::new(Self { config, metrics, state: seen, doubt: Notify::new() });
+        let keeper = Keeper { target: target.clone(), key, dial, dials, state, pauses: fresh_pauses() };
+        tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = keeper.keep() => {}
+            }
+        });
+        target
+    }
+
+    /// The pool of a session that is up, waiting while one is being dialled. The caller sets the
+    /// time it may take.
+    ///
+    /// # Errors
+    /// When there is no session and none is being dialled at this moment.
+    pub async fn pool(&self) -> Result<Arc<Pool>, ScrapeFailure> {
+        let mut state = self.state.clone();
+        loop {
+            match &*state.borrow_and_update() {
+                State::Up(pool) => return Ok(pool.clone()),
+                State::Dialling => {}
+                State::Blocked(why) | State::Waiting(why) => return Err(ScrapeFailure::NotConnected(why.clone())),
+                State::Refused(why) => return Err(ScrapeFailure::Denied(why.clone())),
+            }
+            if state.changed().await.is_err() {
+                return Err(ScrapeFailure::NotConnected("the bridge is stopping".into()));
+            }
+        }
+    }
+
+    /// What the session is doing, and every change of it.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// Says that a scrape timed out, so that the session is asked whether it is still there.
+    pub fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+}
+
+struct Keeper {
+    target: Arc<Target>,
+    key: KeyFile,
+    dial: Box<dyn Dial>,
+    dials: Arc<Semaphore>,
+    state: watch::Sender<State>,
+    pauses: ExponentialBackoff,
+}
+
+impl Keeper {
+    async fn keep(mut self) {
+        loop {
+            let blocked = |why| {
+                self.state.send_replace(State::Blocked(why));
+            };
+            self.dial.ready(&blocked).await;
+            self.state.send_replace(State::Dialling);
+            let (next, pause) = match self.connect().await {
+                Ok(pool) => {
+                    let pool = Arc::new(pool);
+                    self.hold(&pool).await;
+                    pool.session().close().await;
+                    let why = "session lost".to_owned();
+                    if pool.session().has_proved_itself() {
+                        // Lost after good service: the network most likely changed, so dial at once.
+                        self.pauses = fresh_pauses();
+                        continue;
+                    }
+                    (State::Waiting(why), self.pause())
+                }
+                Err(Outage::Passing(why)) => (State::Waiting(why), self.pause()),
+                Err(Outage::Refused(why)) => (State::Refused(why), REFUSED_PAUSE),
+            };
+            self.state.send_replace(next);
+            self.target.metrics.backoff_seconds.set(pause.as_secs_f64());
+            sleep(pause).await;
+            self.target.metrics.backoff_seconds.set(0.0);
+        }
+    }
+
+    /// Dials and logs in.
+    async fn connect(&self) -> Result<Pool, Outage> {
+        let target = &self.target;
+        let name = target.config.name.as_str();
+        let _turn = self.dials.acquire().await;
+        target.metrics.connects.inc();
+        let started = Instant::now();
+        let stream = self.dial.dial().await.map_err(|failure| {
+            target.metrics.connect_failure(Stage::of(failure.stage));
+            warn!(target = name, stage = failure.stage, "not connected: {failure}");
+            Outage::Passing(failure.what)
+        })?;
+        let onion = started.elapsed();
+        let config = &target.config;
+        let login = Session::login(stream, &config.host_key, &config.user, &self.key).await;
+        let (session, login) = login.map_err(|failure| {
+            let (stage, outage) = explain(failure);
+            target.metrics.connect_failure(stage);
+            warn!(target = name, stage = stage.label(), "not connected: {}", outage.why());
+            outage
+        })?;
+        target.metrics.connect_duration.observe(started.elapsed().as_secs_f64());
+        target.metrics.dialled(DialTimes { onion, login });
+        info!(target = name, seconds = started.elapsed().as_secs_f64(), "connected");
+        Ok(Pool::new(session))
+    }
+
+    /// Offers the session to scrapes until it ends or does not answer any more.
+    async fn hold(&self, pool: &Arc<Pool>) {
+        let target = &self.target;
+        let name = target.config.name.as_str();
+        // Gone with this function, however it ends.
+        let _connected = target.metrics.connected();
+        let warm = pool.clone();
+        let config = target.config.clone();
+        tokio::spawn(async move {
+            for (index, exporter) in config.exporters.iter().enumerate() {
+                warm.warm(index, exporter).await;
+            }
+        });
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        target.metrics.last_connected.set(now.as_secs_f64());
+        self.state.send_replace(State::Up(pool.clone()));
+        loop {
+            tokio::select! {
+                () = pool.session().ended() => {
+                    warn!(target = name, "session lost");
+                    return;
+                }
+                () = target.doubt.notified() => {
+                    if !pool.session().answers().await {
+                        target.metrics.keepalive_failures.inc();
+                        warn!(target = name, "session does not answer; dialling anew");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        self.pauses.next().unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE)
+    }
+}
+
+enum Outage {
+    Passing(String),
+    Refused(String),
+}
+
+impl Outage {
+    fn why(&self) -> &str {
+        match self {
+            Self::Passing(why) | Self::Refused(why) => why,
+        }
+    }
+}
+
+fn explain(failure: LoginFailure) -> (Stage, Outage) {
+    let passing = |stage, why: &str| (stage, Outage::Passing(why.to_owned()));
+    match failure {
+        LoginFailure::KeyExchange => passing(Stage::SshKex, "ssh key exchange failed"),
+        LoginFailure::Authentication => passing(Stage::Auth, "ssh login broke off"),
+        LoginFailure::HostKey => (Stage::HostKey, Outage::Refused("ssh host key mismatch".into())),
+        LoginFailure::Denied => {
+            (Stage::Auth, Outage::Refused("ssh login refused: the device does not know this bridge's key".into()))
+        }
+    }
+}
+
+fn fresh_pauses() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
