@@ -41,7 +41,8 @@ impl Admin {
         }
     }
 
-    /// The control socket's handler: `/t/TARGET/EXPORTER/metrics` is a scrape.
+    /// The control socket's handler: `GET /t/TARGET/EXPORTER/metrics` is a scrape, and
+    /// `POST /t/TARGET/redial` dials the target anew.
     pub fn control(self) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
         move |request| {
             let inner = self.0.clone();
@@ -71,20 +72,30 @@ impl Inner {
         }
     }
 
+    fn of<'a>(&'a self, target: &'a str) -> impl Iterator<Item = &'a Scraper> {
+        self.scrapers.iter().filter(move |scraper| scraper.target().config.name.as_str() == target)
+    }
+
     async fn control(&self, mut request: Request<Incoming>) -> Response<Body> {
-        let mut parts = request.uri().path().split('/');
-        let (target, exporter) = match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(""), Some("t"), Some(target), Some(exporter), Some("metrics")) => (target, exporter),
-            _ => return Answer::new(StatusCode::NOT_FOUND, "no such page").into(),
-        };
-        let scraper = self.scrapers.iter().find(|scraper| {
-            scraper.target().config.name.as_str() == target && scraper.exporter().name.as_str() == exporter
-        });
-        let Some(scraper) = scraper else {
-            return Answer::new(StatusCode::NOT_FOUND, "no such target or exporter").into();
-        };
-        *request.uri_mut() = hyper::Uri::from_static("/metrics");
-        scraper.answer(request).await
+        let parts: Vec<&str> = request.uri().path().split('/').collect();
+        match (request.method(), parts.as_slice()) {
+            (&Method::POST, ["", "t", target, "redial"]) => match self.of(target).next() {
+                Some(scraper) => {
+                    scraper.target().redial().await;
+                    text(StatusCode::ACCEPTED, "dialling anew\n")
+                }
+                None => Answer::new(StatusCode::NOT_FOUND, "no such target").into(),
+            },
+            (_, ["", "t", target, exporter, "metrics"]) => {
+                let found = self.of(target).find(|scraper| scraper.exporter().name.as_str() == *exporter).cloned();
+                let Some(scraper) = found else {
+                    return Answer::new(StatusCode::NOT_FOUND, "no such target or exporter").into();
+                };
+                *request.uri_mut() = hyper::Uri::from_static("/metrics");
+                scraper.answer(request).await
+            }
+            _ => Answer::new(StatusCode::NOT_FOUND, "no such page").into(),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use onionscrape::ssh::KeyFile;
 
 use crate::bridge::Bridge;
 use crate::config::{self, BridgeConfig};
-use crate::probe::probe;
+use crate::probe::{probe, redial};
 
 /// Lets Prometheus scrape devices behind Tor onion services as local HTTP endpoints
 #[derive(Debug, Parser)]
@@ -52,6 +52,11 @@ enum Act {
         /// The exporter's name; may be left out if the target has only one
         exporter: Option<String>,
     },
+    /// Have a running bridge dial a target anew, over fresh circuits
+    Redial {
+        /// The target's name
+        target: String,
+    },
     /// Check the configuration and report every mistake in it
     Check,
 }
@@ -84,8 +89,10 @@ impl Command {
                 logs::start(config.log);
                 block_on(probe(config, &target, exporter.as_deref()))
             }
+            Act::Redial { target } => block_on(redial(config, &target)),
             Act::Check => {
-                println!("{}: OK, {} targets", crate::probe::shown(file.as_deref()), config.targets.len());
+                let file = file.map_or_else(|| "no configuration file".into(), |file| file.display().to_string());
+                println!("{file}: OK, targets: {}", config.targets.len());
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -1,7 +1,6 @@
-//! `probe`: one scrape by hand, with the time of each hop.
+//! `probe`: one scrape by hand, with the time of each hop; and `redial`.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use onionscrape::lifecycle::Failure;
 use tokio::net::UnixStream;
@@ -92,10 +91,32 @@ async fn connected(bridge: &Bridge, started: Instant) {
     let _ = tokio::time::timeout(CONNECT_LIMIT, waiting).await;
 }
 
+/// Has a running bridge throw a target's session away and dial anew over fresh circuits.
+///
+/// # Errors
+/// When no bridge runs on this state directory, or it does not know the target.
+pub async fn redial(config: BridgeConfig, target: &str) -> Result<ExitCode, Failure> {
+    let socket = control_socket(&config);
+    let stream = UnixStream::connect(&socket)
+        .await
+        .map_err(|_| Failure(format!("no bridge is running on {}", config.state_directory.display())))?;
+    let response = ask(stream, Method::POST, format!("/t/{target}/redial")).await?;
+    match response.status() {
+        StatusCode::ACCEPTED => Ok(ExitCode::SUCCESS),
+        _ => Err(Failure(format!("the bridge has no target {target:?}"))),
+    }
+}
+
 async fn scrape(stream: UnixStream, target: &str, exporter: &str) -> Result<Response<Incoming>, Failure> {
+    ask(stream, Method::GET, format!("/t/{target}/{exporter}/metrics")).await
+}
+
+async fn ask(stream: UnixStream, method: Method, path: String) -> Result<Response<Incoming>, Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::of)?;
     tokio::spawn(connection);
-    let request = Request::get(format!("/t/{target}/{exporter}/metrics"))
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(HOST, "bridge")
         .body(Empty::<Bytes>::new())
         .map_err(Failure::of)?;
@@ -127,9 +148,4 @@ async fn report(response: Response<Incoming>, started: Instant) -> Result<ExitCo
     }
     eprintln!("{:>10}  {:>8.1} ms, {bytes} bytes, status {}", "in all", started.elapsed().as_secs_f64() * 1000.0, status.as_u16());
     Ok(if status == StatusCode::OK { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// The name to show for the file in messages.
-pub fn shown(file: Option<&Path>) -> String {
-    file.map_or_else(|| "no configuration file".to_owned(), |file| file.display().to_string())
 }

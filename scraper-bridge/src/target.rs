@@ -49,6 +49,7 @@ pub struct Target {
     pub metrics: TargetMetrics,
     state: watch::Receiver<State>,
     doubt: Notify,
+    redial: Notify,
 }
 
 /// How long each step to a session took.
@@ -75,7 +76,7 @@ impl Target {
     ) -> Arc<Self> {
         let (state, seen) = watch::channel(State::Dialling);
         let metrics = metrics.target(&config.name);
-        let target = Arc::new(Self { config, metrics, state: seen, doubt: Notify::new() });
+        let target = Arc::new(Self { config, metrics, state: seen, doubt: Notify::new(), redial: Notify::new() });
         let keeper = Keeper { target: target.clone(), key, dial, dials, state, pauses: fresh_pauses() };
         tasks.spawn(async move {
             tokio::select! {
@@ -111,6 +112,15 @@ impl Target {
         self.state.clone()
     }
 
+    /// Has the session thrown away and the target dialled anew over fresh circuits; returns when
+    /// the old session is out of use. Without a session it does nothing.
+    pub async fn redial(&self) {
+        self.redial.notify_waiters();
+        let mut state = self.state.clone();
+        let gone = state.wait_for(|state| !matches!(state, State::Up(_)));
+        let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
+    }
+
     /// Says that a scrape timed out, so that the session is asked whether it is still there.
     pub fn doubt(&self) {
         self.doubt.notify_one();
@@ -137,15 +147,15 @@ impl Keeper {
             let (next, pause) = match self.connect().await {
                 Ok(pool) => {
                     let pool = Arc::new(pool);
-                    self.hold(&pool).await;
+                    let asked = self.hold(&pool).await;
+                    self.state.send_replace(State::Dialling);
                     pool.session().close().await;
-                    let why = "session lost".to_owned();
-                    if pool.session().has_proved_itself() {
+                    if asked || pool.session().has_proved_itself() {
                         // Lost after good service: the network most likely changed, so dial at once.
                         self.pauses = fresh_pauses();
                         continue;
                     }
-                    (State::Waiting(why), self.pause())
+                    (State::Waiting("session lost".into()), self.pause())
                 }
                 Err(Outage::Passing(why)) => (State::Waiting(why), self.pause()),
                 Err(Outage::Refused(why)) => (State::Refused(why), REFUSED_PAUSE),
@@ -184,8 +194,9 @@ impl Keeper {
         Ok(Pool::new(session))
     }
 
-    /// Offers the session to scrapes until it ends or does not answer any more.
-    async fn hold(&self, pool: &Arc<Pool>) {
+    /// Offers the session to scrapes until it ends or does not answer any more; true if somebody
+    /// asked for a new one.
+    async fn hold(&self, pool: &Arc<Pool>) -> bool {
         let target = &self.target;
         let name = target.config.name.as_str();
         // Gone with this function, however it ends.
@@ -204,13 +215,14 @@ impl Keeper {
             tokio::select! {
                 () = pool.session().ended() => {
                     warn!(target = name, "session lost");
-                    return;
+                    return false;
                 }
+                () = target.redial.notified() => return true,
                 () = target.doubt.notified() => {
                     if !pool.session().answers().await {
                         target.metrics.keepalive_failures.inc();
                         warn!(target = name, "session does not answer; dialling anew");
-                        return;
+                        return false;
                     }
                 }
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
 /// Bytes that may wait here for a slow reader; a channel with more of them is closed.
@@ -29,13 +29,16 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 ///   that is closed without it, or whose session died, ends in `ConnectionReset`.
 /// - What the peer sends is taken at once, so other channels of the session go on; beyond 8 MiB
 ///   not yet read the channel is closed and reading ends in `ConnectionReset`.
-/// - Shutting down sends CHANNEL_EOF; dropping the stream closes the channel.
+/// - Shutting down sends CHANNEL_EOF, and is done when all that was written has been sent; dropping
+///   the stream closes the channel at once, so what still waits for the peer's window is lost.
 pub struct ChannelStream {
     incoming: mpsc::UnboundedReceiver<Item>,
     backlog: Arc<AtomicUsize>,
     rest: Bytes,
     ended: bool,
     outgoing: PollSender<Bytes>,
+    /// Told when CHANNEL_EOF has been sent; `None` from then on.
+    eof_sent: Option<oneshot::Receiver<()>>,
     _close: DropGuard,
 }
 
@@ -55,36 +58,45 @@ impl ChannelStream {
         let (to_peer, from_writer) = mpsc::channel(QUEUED_WRITES);
         let backlog = Arc::new(AtomicUsize::new(0));
         let close = CancellationToken::new();
-        tokio::spawn(carry(read, write, to_reader, backlog.clone(), from_writer, close.clone()));
+        let (on_eof, eof_sent) = oneshot::channel();
+        let carrying = Carrying { read, write, to_reader, backlog: backlog.clone(), from_writer, on_eof };
+        tokio::spawn(carrying.run(close.clone()));
         Self {
             incoming,
             backlog,
             rest: Bytes::new(),
             ended: false,
             outgoing: PollSender::new(to_peer),
+            eof_sent: Some(eof_sent),
             _close: close.drop_guard(),
         }
     }
 }
 
-/// Carries bytes between the channel and the stream until either is gone, then closes the channel.
-async fn carry<S>(
+/// What goes with a stream: carries bytes between it and the channel.
+struct Carrying<S: From<(ChannelId, ChannelMsg)>> {
     read: ChannelReadHalf,
     write: ChannelWriteHalf<S>,
     to_reader: mpsc::UnboundedSender<Item>,
     backlog: Arc<AtomicUsize>,
     from_writer: mpsc::Receiver<Bytes>,
-    close: CancellationToken,
-) where
+    on_eof: oneshot::Sender<()>,
+}
+
+impl<S> Carrying<S>
+where
     S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
 {
-    tokio::select! {
-        () = close.cancelled() => {}
-        // Sending can wait for a window that never opens again, so the end of reading ends it too.
-        () = receive(read, to_reader, &backlog) => {}
-        () = send(&write, from_writer) => {}
+    /// Works until the stream or the channel is gone, then closes the channel.
+    async fn run(self, close: CancellationToken) {
+        tokio::select! {
+            () = close.cancelled() => {}
+            // Sending can wait for a window that never opens again, so the end of reading ends it too.
+            () = receive(self.read, self.to_reader, &self.backlog) => {}
+            () = send(&self.write, self.from_writer, self.on_eof) => {}
+        }
+        let _ = tokio::time::timeout(CLOSE_LIMIT, self.write.close()).await;
     }
-    let _ = tokio::time::timeout(CLOSE_LIMIT, write.close()).await;
 }
 
 async fn receive(mut read: ChannelReadHalf, to_reader: mpsc::UnboundedSender<Item>, backlog: &AtomicUsize) {
@@ -106,8 +118,11 @@ async fn receive(mut read: ChannelReadHalf, to_reader: mpsc::UnboundedSender<Ite
     }
 }
 
-async fn send<S>(write: &ChannelWriteHalf<S>, mut from_writer: mpsc::Receiver<Bytes>)
-where
+async fn send<S>(
+    write: &ChannelWriteHalf<S>,
+    mut from_writer: mpsc::Receiver<Bytes>,
+    on_eof: oneshot::Sender<()>,
+) where
     S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
 {
     while let Some(bytes) = from_writer.recv().await {
@@ -116,6 +131,7 @@ where
         }
     }
     if write.eof().await.is_ok() {
+        let _ = on_eof.send(());
         // Half closed: the answer may still come.
         std::future::pending::<()>().await;
     }
@@ -163,8 +179,11 @@ impl AsyncWrite for ChannelStream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.outgoing.close();
-        Poll::Ready(Ok(()))
+        let Some(eof_sent) = &mut self.eof_sent else { return Poll::Ready(Ok(())) };
+        let sent = ready!(Pin::new(eof_sent).poll(cx));
+        self.eof_sent = None;
+        Poll::Ready(sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe)))
     }
 }

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The agent: publishes a device's exporters as an onion service that speaks SSH and nothing else.
+//!
+//! In reading order:
+//! - [`command`]: the command line;
+//! - [`config`]: the configuration file, or what holds without one;
+//! - [`identity`]: the onion address and the host key, known without a network;
+//! - [`agent`]: everything tied together;
+//! - [`onion`]: the onion service, from a rendezvous to a byte stream;
+//! - [`ssh`]: the SSH server on that stream, and the two kinds of channel it opens;
+//! - [`forward`]: the other way to answer, by passing bytes to the device's own `sshd`;
+//! - [`exporter`]: HTTP to exporters;
+//! - [`status`]: whether the device can be reached, decided by dialling it;
+//! - [`admin`]: what the agent tells of itself;
+//! - [`metrics`]: what it counts.
+
+pub mod admin;
+pub mod agent;
+pub mod command;
+pub mod config;
+pub mod exporter;
+pub mod forward;
+pub mod identity;
+pub mod metrics;
+pub mod onion;
+pub mod ssh;
+pub mod status;

@@ -1,2 +1,57 @@
-//! Placeholder.
-fn main() {}
+//! The project's own chores: `cargo xtask demo`, `test` and `bench`.
+//!
+//! In reading order:
+//! - `packages`: what the distribution has to bring;
+//! - `stage`: a line for each step, with seconds;
+//! - `build`: the programs, and cargo in general;
+//! - `chain`: exporter, agent and bridge as processes on a private network;
+//! - `demo`: the chain with a real Prometheus at its end;
+//! - `bench`: the chain beside its rivals, measured;
+//! - `test`: everything that must hold before a commit.
+
+mod bench;
+mod build;
+mod chain;
+mod demo;
+mod packages;
+mod stage;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What goes wrong in a chore, as one line for a person.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", version)]
+struct Command {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Show a real Prometheus scraping a real node_exporter over a private Tor network
+    Demo(demo::Demo),
+    /// Check formatting and lints, then run every test
+    Test(test::Test),
+    /// Measure scrapes beside those of other ways over Tor
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let ended = match Command::parse().chore {
+        Chore::Demo(demo) => demo.run(),
+        Chore::Test(test) => test.run(),
+        Chore::Bench(bench) => bench.run(),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -2,10 +2,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::node::Role;
+
 /// No document of such a small network is near this size.
 const LARGEST: u64 = 16 * 1024 * 1024;
 /// Everything is on this machine.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The consensus that clients use.
+const CONSENSUS: &str = "/tor/status-vote/current/consensus-microdesc";
 /// What every node must be in the first consensus.
 const NEEDED_FLAGS: [&str; 5] = ["Running", "Valid", "HSDir", "Guard", "V2Dir"];
 
@@ -46,16 +50,26 @@ pub(crate) struct Consensus {
     pub(crate) missing: Vec<String>,
 }
 
-/// Fetches an authority's (or cache's) current consensus and compares it with `names`.
-pub(crate) fn consensus(dir_port: SocketAddr, names: &[&str]) -> Option<Consensus> {
-    let text = fetch(dir_port, "/tor/status-vote/current/consensus-microdesc")?;
-    Some(examine(&text, names))
+/// Fetches an authority's (or cache's) current consensus and compares it with
+/// the nodes that should be in it.
+pub(crate) fn consensus(dir_port: SocketAddr, nodes: &[(&str, Role)]) -> Option<Consensus> {
+    let text = fetch(dir_port, CONSENSUS)?;
+    Some(examine(&text, nodes))
 }
 
-fn examine(text: &str, names: &[&str]) -> Consensus {
+/// Whether a node serves a consensus and every microdescriptor that it names.
+pub(crate) fn is_cached(dir_port: SocketAddr) -> bool {
+    let Some(consensus) = fetch(dir_port, CONSENSUS) else { return false };
+    let digests: Vec<&str> = consensus.lines().filter_map(|line| line.strip_prefix("m ")).collect();
+    let path = format!("/tor/micro/d/{}", digests.join("-"));
+    let microdescriptors = fetch(dir_port, &path).unwrap_or_default();
+    microdescriptors.lines().filter(|line| *line == "onion-key").count() == digests.len()
+}
+
+fn examine(text: &str, nodes: &[(&str, Role)]) -> Consensus {
     let mut complete = 0;
     let mut missing = Vec::new();
-    for name in names {
+    for (name, role) in nodes {
         let entry = || {
             let mut lines = text.lines();
             lines.find(|line| line.split_whitespace().take(2).eq(["r", name]))?;
@@ -75,7 +89,8 @@ fn examine(text: &str, names: &[&str]) -> Consensus {
         let lacking = NEEDED_FLAGS.iter().find(|flag| !flags.split(' ').any(|set| set == **flag));
         match lacking {
             Some(flag) => missing.push(format!("{name} is not {flag}")),
-            None if !bandwidth => missing.push(format!("{name} has no bandwidth")),
+            // Measurements of authorities are ignored: for paths only relays count.
+            None if !bandwidth && *role == Role::Relay => missing.push(format!("{name} has no bandwidth")),
             None => complete += 1,
         }
     }
@@ -95,9 +110,12 @@ mod tests {
             s Exit Fast Guard Running Stable V2Dir Valid\nw Bandwidth=1000\n\
             r relay3 AAAA 2038-01-01 00:00:00 127.0.0.1 5000 5001\nm abc\n\
             s Exit Fast Guard HSDir Running Stable V2Dir Valid\nw Bandwidth=0 Unmeasured=1\n\
+            r auth1 AAAA 2038-01-01 00:00:00 127.0.0.1 5000 5001\nm abc\n\
+            s Exit Fast Guard HSDir Running Stable V2Dir Valid\nw Bandwidth=0 Unmeasured=1\n\
             directory-footer\n";
-        let found = examine(text, &["relay1", "relay2", "relay3", "relay"]);
+        let relays = ["relay1", "relay2", "relay3", "relay"].map(|name| (name, Role::Relay));
+        let found = examine(text, &[&relays[..], &[("auth1", Role::Authority)]].concat());
         let missing = ["relay2 is not HSDir", "relay3 has no bandwidth", "relay is not in it"];
-        assert_eq!(found, Consensus { complete: 1, missing: missing.map(str::to_owned).to_vec() });
+        assert_eq!(found, Consensus { complete: 2, missing: missing.map(str::to_owned).to_vec() });
     }
 }

@@ -27,8 +27,9 @@ pub(crate) fn make(data: &Path, name: &str, authority: Option<SocketAddr>) -> Re
     let nobody = "nobody orport=9 no-v2 v3ident=0000000000000000000000000000000000000001 \
                   127.0.0.1:9 0000000000000000000000000000000000000001";
     let mut tor = Command::new("tor");
-    tor.args(["--quiet", "--list-fingerprint", "-f", "/dev/null", "--defaults-torrc", "/dev/null"]);
-    tor.arg("--DataDirectory").arg(data);
+    // Neither the system's configuration nor its defaults.
+    tor.args(["--hush", "--list-fingerprint", "--ignore-missing-torrc", "--defaults-torrc", "/dev/null"]);
+    tor.arg("-f").arg(data.join("no-torrc")).arg("--DataDirectory").arg(data);
     tor.args(["--Nickname", name, "--ORPort", "9", "--DirAuthority", nobody]);
     process::run(&tor, "")?;
     Ok(Identity {

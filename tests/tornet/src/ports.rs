@@ -37,11 +37,8 @@ impl Reserved {
         self.1
     }
 
-    /// Gives the port up for the program that is about to listen on it.
-    #[must_use]
-    pub fn release(self) -> SocketAddr {
-        self.1
-    }
+    /// Gives the port up, for the program that is about to listen on it.
+    pub fn release(self) {}
 
     /// The listener that held the port, for use in this process.
     #[must_use]

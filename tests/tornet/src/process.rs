@@ -261,9 +261,13 @@ impl Drop for Process {
 fn last_words(log: &str) -> String {
     let last = |wanted: &dyn Fn(&str) -> bool| log.lines().rev().find(|line| wanted(line));
     last(&|line| line.contains("Address already in use"))
-        .or_else(|| last(&|line| line.contains("[warn]") || line.contains("[err]")))
+        .or_else(|| last(&|line| is_warning(line) && !line.contains("see warnings above")))
         .or_else(|| last(&|line| !line.trim().is_empty()))
         .map_or_else(|| "it said nothing".to_owned(), |line| line.trim().to_owned())
+}
+
+fn is_warning(line: &str) -> bool {
+    line.contains("[warn]") || line.contains("[err]")
 }
 
 fn program_name(command: &Command) -> String {
@@ -391,7 +395,7 @@ mod tests {
         assert_eq!(remedy("/usr/sbin/sshd"), "apt-get install openssh-server");
         let failed = run(Command::new("sh").args(["-c", "echo no luck >&2; exit 3"]), "").unwrap_err();
         assert_eq!(failed.to_string(), "cannot run sh: exit status: 3: no luck");
-        let log = "Jan 1 [notice] hello\nJan 1 [warn] low on luck\nJan 1 [notice] bye\n";
+        let log = "[notice] hello\nJan 1 [warn] low on luck\nJan 1 [err] failed--see warnings above.\n";
         assert_eq!(last_words(log), "Jan 1 [warn] low on luck");
     }
 }

@@ -1,0 +1,187 @@
+//! The agent as one value: everything tied together.
+
+use std::future::ready;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use onionscrape::address::OnionAddress;
+use onionscrape::files::StateDirectory;
+use onionscrape::http::{self, HostNames, Listener};
+use onionscrape::lifecycle::Failure;
+use onionscrape::ssh::KeyFile;
+use onionscrape::tor::{Connector, Tor, TorStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::admin::Pages;
+use crate::config::{AgentConfig, FrontConfig};
+use crate::exporter::Exporter;
+use crate::forward::Forward;
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::onion::OnionService;
+use crate::ssh::{Server, Services};
+use crate::status::{self, AgentStatus};
+
+/// How long tasks may take to end after a shutdown.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a dial to the own onion service may take, up to the SSH banner.
+const PROBE_LIMIT: Duration = Duration::from_secs(30);
+/// Pause before an onion service that arti ended is started again.
+const RELAUNCH_PAUSE: Duration = Duration::from_secs(30);
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    identity: Identity,
+    status: watch::Receiver<AgentStatus>,
+    admin_address: Option<SocketAddr>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    state: StateDirectory,
+}
+
+impl Agent {
+    /// Starts an agent, which works until `shutdown`; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When another process holds the state directory, a key cannot be used, the admin address is
+    /// taken, or arti refuses to start. A network is not needed.
+    pub async fn start(config: AgentConfig, shutdown: CancellationToken) -> Result<Self, Failure> {
+        let state = StateDirectory::hold(&config.state_directory)?;
+        let identity = Identity::open_or_make(&config)?;
+        let metrics = Metrics::new();
+        let (tell, status) = watch::channel(AgentStatus::Bootstrapping);
+        let pages = Pages::new(&metrics, &config.exporters, status.clone());
+        let tasks = TaskTracker::new();
+        let admin_address = match config.admin {
+            Some(address) => serve_admin(address, pages.clone(), &tasks, &shutdown).await?,
+            None => None,
+        };
+        let tor = Box::pin(Tor::start(&config.tor, shutdown.clone())).await?;
+        let service = OnionService::launch(&tor)?;
+        let front = match config.front {
+            FrontConfig::Forward(to) => Front::Forward(Forward::new(to)),
+            FrontConfig::Ssh(settings) => {
+                let exporters = config.exporters.into_iter().map(|one| Exporter::new(one, &metrics));
+                let services = Services { exporters: exporters.collect(), pages };
+                let key = &identity.host_key;
+                Front::Ssh(Server::new(settings, key, services, metrics.clone(), shutdown.clone()))
+            }
+        };
+        let probe = {
+            let (tor, onion) = (tor.clone(), identity.onion.clone());
+            move || reachable(tor.clone(), onion.clone())
+        };
+        let (bootstrap, published) = (tor.bootstrap(), service.published());
+        tasks.spawn(status::follow(bootstrap, published, probe, tell, metrics.clone(), shutdown.clone()));
+        tasks.spawn(publish(tor, service, front, metrics, shutdown.clone()));
+        tasks.close();
+        Ok(Self { identity, status, admin_address, tasks, shutdown, state })
+    }
+
+    /// The onion service's address.
+    pub fn onion(&self) -> &OnionAddress {
+        &self.identity.onion
+    }
+
+    /// The SSH server's host key.
+    pub fn host_key(&self) -> &KeyFile {
+        &self.identity.host_key
+    }
+
+    /// How the agent is; changes are seen as they happen.
+    pub fn status(&self) -> watch::Receiver<AgentStatus> {
+        self.status.clone()
+    }
+
+    /// Where the admin listener is, if there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Works until the shutdown, then waits at most 5 s for everything to end.
+    pub async fn run(self) {
+        self.shutdown.cancelled().await;
+        if timeout(GRACE, self.tasks.wait()).await.is_err() {
+            info!("some connections did not end in time");
+        }
+        // Only now may another process take it.
+        drop(self.state);
+    }
+}
+
+/// What answers on port 22.
+#[derive(Clone)]
+enum Front {
+    Ssh(Server),
+    Forward(Forward),
+}
+
+impl Front {
+    async fn answer(self, stream: TorStream) {
+        match self {
+            Self::Ssh(server) => server.serve(stream).await,
+            Self::Forward(forward) => forward.serve(stream).await,
+        }
+    }
+}
+
+async fn serve_admin(
+    address: SocketAddr,
+    pages: Pages,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Result<Option<SocketAddr>, Failure> {
+    let listener = Listener::tcp(address).await.map_err(Failure)?;
+    let bound = listener.tcp_address();
+    let names = HostNames::of(bound.unwrap_or(address), &[]);
+    let handler = move |request| ready(pages.to_admin(&names, &request));
+    tasks.spawn(http::serve(listener, handler, shutdown.clone()));
+    Ok(bound)
+}
+
+/// Keeps the onion service up until `shutdown`.
+async fn publish(
+    tor: Tor,
+    mut service: OnionService,
+    front: Front,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let front = front.clone();
+        service.serve(move |stream| Box::pin(front.clone().answer(stream)), &metrics, &shutdown).await;
+        service = loop {
+            let pause = tokio::time::sleep(RELAUNCH_PAUSE);
+            if shutdown.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+            match OnionService::launch(&tor) {
+                Ok(service) => break service,
+                Err(failure) => error!("{failure}"),
+            }
+        };
+    }
+}
+
+/// Dials the onion service as a stranger would, and waits for an SSH server's greeting.
+async fn reachable(tor: Tor, onion: OnionAddress) -> bool {
+    let greeted = async {
+        // A connector that was used before could hand out a circuit that is dead by now.
+        let connector = Connector::new(&tor, &onion).ok()?;
+        let mut stream = connector.dial(22).await.ok()?;
+        is_ssh(&mut stream).await.then_some(())
+    };
+    matches!(timeout(PROBE_LIMIT, Box::pin(greeted)).await, Ok(Some(())))
+}
+
+/// True if the first bytes are those of SSH (RFC 4253, section 4.2).
+async fn is_ssh(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    let mut greeting = [0; 8];
+    stream.read_exact(&mut greeting).await.is_ok() && &greeting == b"SSH-2.0-"
+}

@@ -1,0 +1,209 @@
+//! The agent's configuration file, or what holds without one.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use onionscrape::address::{ExporterAddress, ListenAddress, Name, is_loopback};
+use onionscrape::config::{self, Mistakes, Period, Section};
+use onionscrape::logs::LogSettings;
+use onionscrape::tor::TorSettings;
+
+use crate::ssh::AuthorizedKey;
+
+/// Where node_exporter listens.
+const NODE_EXPORTER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9100);
+/// The name under which the agent answers for itself.
+pub const OWN_NAME: &str = "agent";
+/// How long a peer may take to log in unless configured otherwise.
+const LOGIN_GRACE: Duration = Duration::from_secs(60);
+
+/// Everything the agent is told.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Keys and Tor's state.
+    pub state_directory: PathBuf,
+    /// How Tor is used.
+    pub tor: TorSettings,
+    /// What answers on the onion service's port 22.
+    pub front: FrontConfig,
+    /// What can be scraped, in the order of the file.
+    pub exporters: Vec<ExporterConfig>,
+    /// Where `/metrics` and its neighbours are served, if anywhere.
+    pub admin: Option<SocketAddr>,
+    /// What is worth a line.
+    pub log: LogSettings,
+}
+
+/// What answers on the onion service's port 22.
+#[derive(Clone, Debug)]
+pub enum FrontConfig {
+    /// The agent's own SSH server.
+    Ssh(SshSettings),
+    /// The device's own `sshd`; bytes are passed to it.
+    Forward(ExporterAddress),
+}
+
+/// Who may log in to the agent's own SSH server.
+#[derive(Clone, Debug)]
+pub struct SshSettings {
+    /// A file of keys, read again at each login; it may be missing.
+    pub authorized_keys: PathBuf,
+    /// Keys that stand in the configuration itself.
+    pub keys: Vec<AuthorizedKey>,
+    /// How long a peer may take to log in.
+    pub login_grace: Duration,
+}
+
+/// One metrics endpoint of this device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExporterConfig {
+    /// How bridges ask for it.
+    pub name: Name,
+    /// Where it listens.
+    pub address: ExporterAddress,
+    /// The path of its metrics.
+    pub path: String,
+    /// Labels that the inventory declares for it.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl AgentConfig {
+    /// Reads the file, or takes the defaults where there is none.
+    ///
+    /// The command line's state directory, if given, has the last word.
+    ///
+    /// # Errors
+    /// Every mistake in the file.
+    pub fn read(path: Option<&Path>, state_dir: Option<PathBuf>) -> Result<Self, Mistakes> {
+        let build = |top: &mut Section<'_>| Self::build(top, state_dir);
+        match path {
+            Some(path) => config::read(path, build),
+            None => config::defaults(build),
+        }
+    }
+
+    fn build(top: &mut Section<'_>, state_dir: Option<PathBuf>) -> Option<Self> {
+        let configured = top.path("state_dir");
+        let state_directory =
+            state_dir.or(configured).unwrap_or_else(|| onionscrape::files::default_state_directory("agent"));
+        let tor = TorSettings::read(top.section("tor"), &state_directory);
+        let front = FrontConfig::read(top.section("ssh"), &state_directory);
+        let admin = read_admin(top.section("admin"));
+        let log = LogSettings::read(top.section("log"));
+        let mut names = HashSet::new();
+        let exporters: Vec<_> = top
+            .sections("exporter")
+            .into_iter()
+            .map(|exporter| ExporterConfig::read(exporter, &mut names))
+            .collect();
+        let mut exporters = exporters.into_iter().collect::<Option<Vec<_>>>()?;
+        if exporters.is_empty() {
+            exporters.extend(ExporterConfig::node());
+        }
+        Some(Self { state_directory, tor: tor?, front, exporters, admin, log })
+    }
+}
+
+impl FrontConfig {
+    fn read(mut section: Section<'_>, state_directory: &Path) -> Self {
+        let forward = section.spanned::<ExporterAddress>("forward");
+        let keys = section.spanned::<Vec<AuthorizedKey>>("keys");
+        let file = section.path("authorized_keys");
+        let login_grace = section.spanned::<Period>("login_grace");
+        if let Some(grace) = login_grace.as_ref().filter(|grace| grace.get_ref().0.is_zero()) {
+            section.mistake(grace.span(), "login_grace: nobody can log in within no time");
+        }
+        let Some(forward) = forward else {
+            return Self::Ssh(SshSettings {
+                authorized_keys: file.unwrap_or_else(|| state_directory.join("authorized_keys")),
+                keys: keys.map_or_else(Vec::new, |keys| keys.into_inner()),
+                login_grace: login_grace.map_or(LOGIN_GRACE, |grace| grace.into_inner().0),
+            });
+        };
+        for (key, there) in [
+            ("keys", keys.is_some()),
+            ("authorized_keys", file.is_some()),
+            ("login_grace", login_grace.is_some()),
+        ] {
+            if there {
+                let message = format!(
+                    "forward: the device's own sshd decides who may log in, so {key} has no meaning; remove one"
+                );
+                section.mistake(forward.span(), message);
+            }
+        }
+        Self::Forward(forward.into_inner())
+    }
+}
+
+fn read_admin(mut section: Section<'_>) -> Option<SocketAddr> {
+    let listen = section.spanned::<ListenAddress>("listen")?;
+    let ListenAddress(address) = *listen.get_ref();
+    if !is_loopback(address.ip()) {
+        let ip = address.ip();
+        let message = format!("listen: {ip} is not a loopback address; the agent opens no port to a network");
+        section.mistake(listen.span(), message);
+    }
+    Some(address)
+}
+
+impl ExporterConfig {
+    /// The exporter that a device has when nobody says otherwise.
+    fn node() -> Option<Self> {
+        Some(Self {
+            name: "node".parse().ok()?,
+            address: ExporterAddress::Tcp(NODE_EXPORTER),
+            path: "/metrics".to_owned(),
+            labels: BTreeMap::new(),
+        })
+    }
+
+    fn read(mut section: Section<'_>, names: &mut HashSet<Name>) -> Option<Self> {
+        let name = section.required_spanned::<Name>("name");
+        if let Some(name) = &name {
+            let text = name.get_ref().as_str();
+            if text == OWN_NAME {
+                let message = "the name \"agent\" is the agent's own; choose another for this exporter";
+                section.mistake(name.span(), message);
+            } else if !names.insert(name.get_ref().clone()) {
+                section.mistake(name.span(), format!("another exporter is named {text:?} already"));
+            }
+        }
+        let address = section.required::<ExporterAddress>("address");
+        let path = section.spanned::<String>("path");
+        if let Some(path) = path.as_ref().filter(|path| !is_path(path.get_ref())) {
+            section.mistake(path.span(), "path: a path begins with / and has no spaces, ? or #");
+        }
+        let labels = section.spanned::<BTreeMap<String, String>>("labels");
+        for name in labels.iter().flat_map(|labels| labels.get_ref().keys()) {
+            if let (false, Some(labels)) = (is_label(name), &labels) {
+                let message = format!("labels: {name:?} cannot be a label's name in Prometheus");
+                section.mistake(labels.span(), message);
+            }
+        }
+        Some(Self {
+            name: name?.into_inner(),
+            address: address?,
+            path: path.map_or_else(|| "/metrics".to_owned(), |path| path.into_inner()),
+            labels: labels.map_or_else(BTreeMap::new, |labels| labels.into_inner()),
+        })
+    }
+}
+
+fn is_path(text: &str) -> bool {
+    let uri = text.parse::<hyper::Uri>();
+    text.starts_with('/') && !text.contains(['?', '#']) && uri.is_ok_and(|uri| uri.path() == text)
+}
+
+/// Prometheus data model: letters, digits and `_`; names that begin with `__` are Prometheus' own.
+fn is_label(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.starts_with("__")
+        && !name.is_empty()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! HTTP to an exporter: each request goes to it over a fresh local connection.
+
+mod body;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{ALLOW, CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper_util::rt::TokioIo;
+use onionscrape::address::ExporterAddress;
+use onionscrape::http::{Answer, Body, MAX_FIELDS, MAX_HEAD, end_to_end, timeout_header};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use crate::config::ExporterConfig;
+use crate::metrics::{ExporterMetrics, Metrics};
+use body::PassedBody;
+
+/// Longest time for an exporter's whole answer.
+const MAX_BUDGET: Duration = Duration::from_secs(60);
+/// Largest body of an answer, in bytes.
+const MAX_BODY: u64 = 256 << 20;
+
+/// Why an exporter's answer cannot be had, or not to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExporterFailure {
+    Refused,
+    Timeout,
+    BadResponse,
+    Aborted,
+    TooLarge,
+}
+
+impl ExporterFailure {
+    const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::BadResponse, Self::Aborted, Self::TooLarge];
+
+    /// Its value of the metrics label `reason`.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::BadResponse => "bad_response",
+            Self::Aborted => "aborted",
+            Self::TooLarge => "too_large",
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Refused => "refused the connection",
+            Self::Timeout => "did not answer in time",
+            Self::BadResponse => "does not speak HTTP",
+            Self::Aborted => "closed the connection without a whole answer",
+            Self::TooLarge => "sends more than 256 MiB",
+        }
+    }
+
+    fn of(error: &hyper::Error) -> Self {
+        if error.is_parse() { Self::BadResponse } else { Self::Aborted }
+    }
+}
+
+/// One exporter, ready to be asked; clones are the same exporter.
+#[derive(Clone, Debug)]
+pub struct Exporter(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: ExporterConfig,
+    host: HeaderValue,
+    metrics: ExporterMetrics,
+}
+
+impl Exporter {
+    /// An exporter as configured.
+    pub fn new(config: ExporterConfig, metrics: &Metrics) -> Self {
+        let reasons = ExporterFailure::ALL.map(ExporterFailure::label);
+        let metrics = metrics.exporter(&config.name, &reasons);
+        let host = match &config.address {
+            ExporterAddress::Tcp(address) => address.to_string(),
+            ExporterAddress::Unix(_) => "localhost".to_owned(),
+        };
+        // An address is visible ASCII, so it is always a header value.
+        let host = HeaderValue::try_from(host).unwrap_or(HeaderValue::from_static("localhost"));
+        Self(Arc::new(Inner { config, host, metrics }))
+    }
+
+    /// What was configured.
+    pub fn config(&self) -> &ExporterConfig {
+        &self.0.config
+    }
+
+    /// Answers a request with what the exporter answers, or says why it does not.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let answer = Answer::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD reach an exporter");
+            let mut response = Response::from(answer);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        let Some(uri) = self.uri(request.uri()) else {
+            return Answer::new(StatusCode::NOT_FOUND, "no such path at this exporter").into();
+        };
+        self.0.metrics.requests.inc();
+        let budget = timeout_header(request.headers()).map_or(MAX_BUDGET, |given| given.min(MAX_BUDGET));
+        let deadline = Instant::now() + budget;
+        let asked = timeout_at(deadline, self.ask(request, uri, deadline)).await;
+        asked.unwrap_or(Err(ExporterFailure::Timeout)).unwrap_or_else(|failure| {
+            self.0.metrics.failure(failure.label());
+            let status = match failure {
+                ExporterFailure::Timeout => StatusCode::GATEWAY_TIMEOUT,
+                _ => StatusCode::BAD_GATEWAY,
+            };
+            Answer::new(status, format!("exporter {} {}", self.0.config.name, failure.what())).into()
+        })
+    }
+
+    /// What to ask the exporter for; `None` for paths that do not lead to it.
+    fn uri(&self, asked: &Uri) -> Option<Uri> {
+        let own = &self.0.config.path;
+        if asked.path() != "/metrics" && asked.path() != own {
+            return None;
+        }
+        match asked.query() {
+            Some(query) => format!("{own}?{query}").parse().ok(),
+            None => own.parse().ok(),
+        }
+    }
+
+    async fn ask<B>(
+        &self,
+        request: Request<B>,
+        uri: Uri,
+        deadline: Instant,
+    ) -> Result<Response<Body>, ExporterFailure> {
+        let failed = |error: hyper::Error| {
+            debug!(exporter = %self.0.config.name, %error, "an exporter's answer cannot be used");
+            ExporterFailure::of(&error)
+        };
+        let stream = self.connect().await.map_err(|error| {
+            debug!(exporter = %self.0.config.name, %error, "an exporter cannot be reached");
+            ExporterFailure::Refused
+        })?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_FIELDS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(failed)?;
+        // The asker may read slowly or not at all; the exporter's connection ends in time anyway.
+        tokio::spawn(timeout_at(deadline, connection));
+        let response = sender.send_request(self.onward(request, uri)).await.map_err(failed)?;
+        self.back(response, deadline)
+    }
+
+    async fn connect(&self) -> io::Result<Box<dyn ByteStream>> {
+        Ok(match &self.0.config.address {
+            ExporterAddress::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+            ExporterAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    }
+
+    fn onward<B>(&self, request: Request<B>, uri: Uri) -> Request<Empty<Bytes>> {
+        let (from, _) = request.into_parts();
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = from.method;
+        *request.uri_mut() = uri;
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = from.headers;
+        let headers = request.headers_mut();
+        end_to_end(headers);
+        // No body goes on, so nothing may announce one.
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(EXPECT);
+        headers.insert(HOST, self.0.host.clone());
+        request
+    }
+
+    fn back(
+        &self,
+        response: Response<Incoming>,
+        deadline: Instant,
+    ) -> Result<Response<Body>, ExporterFailure> {
+        if response.status().is_informational() {
+            return Err(ExporterFailure::BadResponse);
+        }
+        if response.body().size_hint().lower() > MAX_BODY {
+            return Err(ExporterFailure::TooLarge);
+        }
+        let (mut head, body) = response.into_parts();
+        end_to_end(&mut head.headers);
+        head.version = Version::HTTP_11;
+        let body = PassedBody::new(body, deadline, self.0.metrics.clone());
+        Ok(Response::from_parts(head, body.boxed_unsync()))
+    }
+}
+
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
+
+#[cfg(test)]
+mod tests;

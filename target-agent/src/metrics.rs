@@ -1,0 +1,209 @@
+//! What the agent counts.
+
+use std::sync::atomic::AtomicU64;
+
+use onionscrape::address::Name;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::status::AgentStatus;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabel {
+    request: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ExporterLabel {
+    exporter: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    exporter: String,
+    reason: &'static str,
+}
+
+/// A kind of SSH request that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// A shell, a command or a subsystem.
+    Session,
+    /// An X11 channel.
+    X11,
+    /// A channel to an address or name that is not listed.
+    DirectTcpip,
+    /// A channel as for a connection to a forwarded port.
+    ForwardedTcpip,
+    /// A listening port on the device.
+    TcpipForward,
+    /// A Unix socket, either way.
+    Streamlocal,
+    /// A request on an open channel.
+    ChannelRequest,
+    /// A session more than may be open at once.
+    SessionsCap,
+    /// A channel more than a session may have open at once.
+    ChannelsCap,
+}
+
+impl Denied {
+    const ALL: [Self; 9] = [
+        Self::Session,
+        Self::X11,
+        Self::DirectTcpip,
+        Self::ForwardedTcpip,
+        Self::TcpipForward,
+        Self::Streamlocal,
+        Self::ChannelRequest,
+        Self::SessionsCap,
+        Self::ChannelsCap,
+    ];
+
+    fn label(self) -> RequestLabel {
+        let request = match self {
+            Self::Session => "session",
+            Self::X11 => "x11",
+            Self::DirectTcpip => "direct_tcpip",
+            Self::ForwardedTcpip => "forwarded_tcpip",
+            Self::TcpipForward => "tcpip_forward",
+            Self::Streamlocal => "streamlocal",
+            Self::ChannelRequest => "channel_request",
+            Self::SessionsCap => "sessions_cap",
+            Self::ChannelsCap => "channels_cap",
+        };
+        RequestLabel { request }
+    }
+}
+
+/// All metrics of an agent; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    state: Family<StateLabel, Gauge>,
+    tor_bootstrap: Gauge<f64, AtomicU64>,
+    /// Clients that asked for a rendezvous.
+    pub rend_requests: Counter,
+    ssh_sessions: Gauge,
+    ssh_channels: Gauge,
+    /// Logins that were refused.
+    pub ssh_auth_failures: Counter,
+    ssh_denied: Family<RequestLabel, Counter>,
+    /// Channels that were asked for and are listed.
+    pub ssh_channel_opens: Counter,
+    exporter_requests: Family<ExporterLabel, Counter>,
+    exporter_failures: Family<ReasonLabel, Counter>,
+}
+
+impl Metrics {
+    /// Metrics with every known label value at 0.
+    pub fn new() -> Self {
+        let metrics = Self::default();
+        for denied in Denied::ALL {
+            let _ = metrics.ssh_denied.get_or_create(&denied.label());
+        }
+        metrics.status(&AgentStatus::Bootstrapping);
+        metrics
+    }
+
+    /// Puts the metrics into a registry.
+    pub fn register(&self, to: &mut Registry) {
+        let m = self.clone();
+        to.register("agent_state", "1 for the state the agent is in", m.state);
+        to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
+        to.register("rend_requests", "Clients that asked for a rendezvous", m.rend_requests);
+        to.register("ssh_sessions", "SSH sessions that are logged in", m.ssh_sessions);
+        to.register("ssh_channels", "SSH channels that are open", m.ssh_channels);
+        to.register("ssh_auth_failures", "SSH logins that were refused", m.ssh_auth_failures);
+        to.register("ssh_denied", "SSH requests that were refused, by kind", m.ssh_denied);
+        to.register(
+            "ssh_channel_opens",
+            "SSH channels to exporters that were asked for",
+            m.ssh_channel_opens,
+        );
+        to.register("exporter_requests", "Requests passed to an exporter by its name", m.exporter_requests);
+        to.register("exporter_failures", "Failed requests to an exporter, by reason", m.exporter_failures);
+    }
+
+    /// Notes the agent's state.
+    pub fn status(&self, status: &AgentStatus) {
+        for state in AgentStatus::LABELS {
+            self.state.get_or_create(&StateLabel { state }).set((state == status.label()).into());
+        }
+    }
+
+    /// Notes how far Tor has come, from 0 to 1.
+    pub fn tor_bootstrap(&self, ratio: f32) {
+        self.tor_bootstrap.set(ratio.into());
+    }
+
+    /// Counts a refused request.
+    pub fn denied(&self, what: Denied) {
+        self.ssh_denied.get_or_create(&what.label()).inc();
+    }
+
+    /// Counts a session as open until the guard is dropped.
+    pub fn session(&self) -> Raised {
+        Raised::new(&self.ssh_sessions)
+    }
+
+    /// Counts a channel as open until the guard is dropped.
+    pub fn channel(&self) -> Raised {
+        Raised::new(&self.ssh_channels)
+    }
+
+    /// The part that is about one exporter, with every one of `reasons` at 0.
+    pub fn exporter(&self, name: &Name, reasons: &[&'static str]) -> ExporterMetrics {
+        let exporter = name.to_string();
+        for reason in reasons {
+            let _ = self.exporter_failures.get_or_create(&ReasonLabel { exporter: exporter.clone(), reason });
+        }
+        ExporterMetrics {
+            requests: self
+                .exporter_requests
+                .get_or_create_owned(&ExporterLabel { exporter: exporter.clone() }),
+            failures: self.exporter_failures.clone(),
+            exporter,
+        }
+    }
+}
+
+/// The metrics of one exporter.
+#[derive(Clone, Debug)]
+pub struct ExporterMetrics {
+    exporter: String,
+    /// Requests passed to it.
+    pub requests: Counter,
+    failures: Family<ReasonLabel, Counter>,
+}
+
+impl ExporterMetrics {
+    /// Counts a failed request.
+    pub fn failure(&self, reason: &'static str) {
+        self.failures.get_or_create(&ReasonLabel { exporter: self.exporter.clone(), reason }).inc();
+    }
+}
+
+/// A gauge that is higher by one for as long as this lives.
+#[derive(Debug)]
+pub struct Raised(Gauge);
+
+impl Raised {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,17 @@
+//! The agent's own SSH server: two kinds of channel, and a refusal for everything else.
+//!
+//! Names of russh's types go no further than this module. It needs a byte stream and knows nothing
+//! of Tor.
+
+mod auth;
+mod channel;
+mod cut;
+mod handler;
+mod server;
+
+pub use auth::{AuthorizedKey, problems_in};
+pub use channel::Services;
+pub use server::Server;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! Whether the device can be reached, decided by dialling its own onion address from outside.
+
+use std::fmt;
+use std::time::Duration;
+
+use onionscrape::lifecycle;
+use onionscrape::tor::Bootstrap;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::metrics::Metrics;
+
+/// Pause between dials until the first one that gets through.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between dials while all is well.
+const WELL_PAUSE: Duration = Duration::from_secs(300);
+/// Pause between dials after one that failed.
+const AGAIN_PAUSE: Duration = Duration::from_secs(10);
+/// Dials that fail after a first failure before the device counts as unreachable.
+const AGAIN: u32 = 3;
+/// Pause between dials while the device counts as unreachable.
+const LOST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How the agent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentStatus {
+    /// Tor is learning the network.
+    Bootstrapping,
+    /// The onion service is being published; nobody has got through yet.
+    Publishing,
+    /// A dial from outside got through.
+    Reachable,
+    /// Something must change, by itself or by somebody's hand.
+    InTrouble {
+        /// What, in a few words.
+        because: &'static str,
+    },
+}
+
+impl AgentStatus {
+    /// Every value of [`label`](Self::label).
+    pub const LABELS: [&'static str; 4] = ["bootstrapping", "publishing", "reachable", "in_trouble"];
+
+    /// The state's name in metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Bootstrapping => "bootstrapping",
+            Self::Publishing => "publishing",
+            Self::Reachable => "reachable",
+            Self::InTrouble { .. } => "in_trouble",
+        }
+    }
+
+    fn of(bootstrap: &Bootstrap, reach: Reach) -> Self {
+        match (reach, bootstrap) {
+            // Who got through proves that Tor works, whatever arti believes.
+            (Reach::Proved, _) => Self::Reachable,
+            (_, Bootstrap::Blocked { advice, .. }) => Self::InTrouble { because: advice },
+            (Reach::Lost, _) => {
+                Self::InTrouble { because: "the onion service cannot be reached from outside" }
+            }
+            (Reach::Unknown, Bootstrap::Going { .. }) => Self::Bootstrapping,
+            (Reach::Unknown, Bootstrap::Done) => Self::Publishing,
+        }
+    }
+}
+
+impl fmt::Display for AgentStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InTrouble { because } => write!(f, "in trouble, because {because}"),
+            other => f.write_str(other.label()),
+        }
+    }
+}
+
+/// What the dials from outside have shown so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Unknown,
+    Proved,
+    Lost,
+}
+
+/// Follows Tor and the dials, and tells everybody of each change, until `shutdown`.
+///
+/// `published` is waited for before the first dial; `probe` dials once, in bounded time, and says
+/// whether it got through.
+pub async fn follow<P, F>(
+    mut bootstrap: watch::Receiver<Bootstrap>,
+    published: impl Future<Output = ()>,
+    probe: P,
+    status: watch::Sender<AgentStatus>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) where
+    P: Fn() -> F,
+    F: Future<Output = bool>,
+{
+    let teller = Teller { status, metrics, started: Instant::now() };
+    let (reached, mut reach) = watch::channel(Reach::Unknown);
+    let mut ready = bootstrap.clone();
+    let dials = async {
+        let _ = ready.wait_for(Bootstrap::is_done).await;
+        published.await;
+        dial(probe, &reached).await;
+    };
+    let telling = async {
+        loop {
+            let known = bootstrap.borrow_and_update().clone();
+            let seen = *reach.borrow_and_update();
+            teller.metrics.tor_bootstrap(known.ratio());
+            teller.tell(AgentStatus::of(&known, seen));
+            tokio::select! {
+                Ok(()) = bootstrap.changed() => {}
+                Ok(()) = reach.changed() => {}
+                else => return,
+            }
+        }
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = dials => {}
+        () = telling => {}
+    }
+}
+
+/// Dials for ever.
+async fn dial<P, F>(probe: P, reached: &watch::Sender<Reach>)
+where
+    P: Fn() -> F,
+    F: Future<Output = bool>,
+{
+    let mut failures = 0;
+    loop {
+        let before = *reached.borrow();
+        let through = probe().await;
+        failures = if through { 0 } else { failures + 1 };
+        let now = match before {
+            _ if through => Reach::Proved,
+            Reach::Proved if failures > AGAIN => Reach::Lost,
+            same => same,
+        };
+        reached.send_if_modified(|known| std::mem::replace(known, now) != now);
+        let pause = match now {
+            Reach::Unknown => FIRST_PAUSE,
+            Reach::Proved if through => WELL_PAUSE,
+            Reach::Proved => AGAIN_PAUSE,
+            Reach::Lost => LOST_PAUSE,
+        };
+        if !through {
+            debug!(?pause, "the onion service was dialled in vain");
+        }
+        sleep(pause).await;
+    }
+}
+
+/// Tells of changes: in the log, to systemd, in metrics and to whoever watches.
+struct Teller {
+    status: watch::Sender<AgentStatus>,
+    metrics: Metrics,
+    started: Instant,
+}
+
+impl Teller {
+    fn tell(&self, now: AgentStatus) {
+        let before = self.status.send_replace(now.clone());
+        self.metrics.status(&now);
+        if before == now {
+            return;
+        }
+        lifecycle::notify_status(&now.to_string());
+        match &now {
+            AgentStatus::InTrouble { .. } => warn!("{now}"),
+            AgentStatus::Reachable => {
+                info!(seconds_since_start = self.started.elapsed().as_secs(), "{now}");
+                // Systemd takes the first one and ignores the others.
+                lifecycle::notify_ready();
+            }
+            _ => info!("{now}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

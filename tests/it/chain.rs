@@ -1,0 +1,217 @@
+//! The main job: from Prometheus to an exporter and back.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use scraper_bridge::target::State;
+use tornet::Cut;
+use tornet::process;
+
+use crate::exporters::{Exporter, Manner};
+use crate::http::{Scraper, scrape};
+use crate::world::{World, program, run};
+
+/// The names and labels of all series and the comments, without the values that move.
+fn series(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .map(|line| if line.starts_with('#') { line } else { line.rsplit_once(' ').map_or(line, |(series, _)| series) })
+        // These come and go from one scrape to the next.
+        .filter(|line| !line.contains("node_scrape_collector") && !line.contains("promhttp") && !line.contains("go_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+pub async fn the_body_is_a_direct_scrapes(world: &World) {
+    let exporter = world.node_exporter();
+    let device = world.device(&[("node", exporter)]).await;
+    let monitor = world.monitor(&[("backpack", &device, &["node"])]).await;
+    monitor.connected("backpack").await;
+    let mut through = Scraper::connect(&monitor.address("backpack", "node")).await;
+    let mut direct = Scraper::connect(&exporter.to_string()).await;
+
+    let openmetrics = [("accept", "application/openmetrics-text; version=1.0.0"), ("accept-encoding", "identity")];
+    for headers in [&openmetrics[1..], &openmetrics] {
+        let (through, direct) = (through.get("/metrics", headers).await, direct.get("/metrics", headers).await);
+        assert_eq!((through.status, through.complete), (200, true));
+        assert_eq!(through.header("content-type"), direct.header("content-type"));
+        assert_eq!(series(through.text()), series(direct.text()));
+        assert!(through.text().lines().count() > 500, "it is a real exporter");
+    }
+
+    let through = through.get("/metrics?collect[]=uname", &[("accept-encoding", "gzip")]).await;
+    assert_eq!(through.header("content-encoding"), Some("gzip"));
+    assert!(through.body.starts_with(&[0x1f, 0x8b]), "compressed by the exporter, not touched on the way");
+    assert!(through.body.len() < 2000, "the query reached the exporter: {} bytes", through.body.len());
+}
+
+pub async fn a_warm_scrape_reuses_its_channel(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let device = world.device(&[("app", exporter.address)]).await;
+    let monitor = world.monitor(&[("backpack", &device, &["app"])]).await;
+    monitor.connected("backpack").await;
+    let address = monitor.address("backpack", "app");
+    scrape(&address).await;
+    // On a new connection from Prometheus too: the channel to the device is open already.
+    for _ in 0..3 {
+        let scraped = scrape(&address).await;
+        let timing = scraped.header("server-timing").unwrap().to_owned();
+        let channel = timing.split(", ").find_map(|lap| lap.strip_prefix("channel;dur=")).unwrap();
+        assert!(channel.parse::<f64>().unwrap() < 5.0, "a channel was opened: {timing}");
+    }
+}
+
+pub async fn prometheus_says_up(world: &World) {
+    let device = world.device(&[("node", world.node_exporter())]).await;
+    let monitor = world.monitor(&[("backpack", &device, &["node"])]).await;
+    monitor.connected("backpack").await;
+    let folder = world.folder();
+    let file = folder.join("prometheus.yml");
+    let target = monitor.address("backpack", "node");
+    let text = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: onion\n  \
+         static_configs: [{{targets: ['{target}'], labels: {{instance: backpack}}}}]\n",
+    );
+    fs::write(&file, text).unwrap();
+    let web = tornet::ports::reserve().unwrap().addr();
+    let mut command = Command::new(process::find("prometheus").unwrap());
+    command
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+        .arg(format!("--web.listen-address={web}"));
+    let prometheus = process::spawn(&command, &folder.join("prometheus.log")).unwrap();
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < Duration::from_secs(60), "{}", prometheus.log_tail());
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        if tokio::net::TcpStream::connect(web).await.is_err() {
+            continue;
+        }
+        let query = "/api/v1/query?query=up%7Bjob%3D%22onion%22%7D";
+        let answer = Scraper::connect(&web.to_string()).await.get(query, &[]).await;
+        let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let result = &answer["data"]["result"][0];
+        if result["value"][1] == "1" {
+            assert_eq!(result["metric"]["instance"], "backpack");
+            return;
+        }
+    }
+}
+
+pub async fn probe_and_metrics(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let device = world.device(&[("app", exporter.address)]).await;
+    let monitor = world.monitor(&[("backpack", &device, &["app"])]).await;
+    monitor.connected("backpack").await;
+    let file = monitor.file.to_str().unwrap();
+
+    // With the running bridge.
+    let probed = run("scraper-bridge", &["probe", "backpack", "--config.file", file]);
+    let said = String::from_utf8_lossy(&probed.stderr).into_owned();
+    assert!(probed.status.success(), "{said}");
+    assert_eq!(probed.stdout, b"a 1\n");
+    for word in ["running bridge", "session", "channel", "answer", "in all", "status 200"] {
+        assert!(said.contains(word), "{word:?} is missing in:\n{said}");
+    }
+    let unknown = run("scraper-bridge", &["probe", "backpack", "nope", "--config.file", file]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("configured are: app"));
+
+    let metrics = monitor.metrics().await;
+    for line in [
+        "onionscrape_target_connected{target=\"backpack\"} 1\n",
+        "onionscrape_scrape_requests_total{target=\"backpack\"} 1\n",
+        "onionscrape_scrape_failures_total{target=\"backpack\",reason=\"timeout\"} 0\n",
+        "onionscrape_scrape_response_bytes_total{target=\"backpack\"} 4\n",
+        "onionscrape_scrape_requests_in_flight 0\n",
+        "onionscrape_tor_bootstrap_ratio 1.0\n",
+    ] {
+        assert!(metrics.contains(line), "{line:?} is missing in:\n{metrics}");
+    }
+    assert!(!metrics.contains(&device.onion[..20]), "no address in metrics");
+    promtool_accepts(world, &metrics);
+    let mut admin = Scraper::connect(&monitor.bridge.admin().to_string()).await;
+    for (path, status) in [("/-/healthy", 200), ("/-/ready", 200), ("/", 200), ("/nope", 404)] {
+        assert_eq!(admin.get(path, &[]).await.status, status, "{path}");
+    }
+
+    // Without one: the probe connects by itself.
+    let folder = monitor.file.clone();
+    drop(monitor);
+    let file = folder.to_str().unwrap();
+    world.until("the bridge has let go of its state", || {
+        let lock = std::fs::File::open(folder.with_file_name("bridge").join("lock")).unwrap();
+        lock.try_lock().is_ok()
+    })
+    .await;
+    let probed = run("scraper-bridge", &["probe", "backpack", "--config.file", file]);
+    assert!(probed.status.success(), "{}", String::from_utf8_lossy(&probed.stderr));
+    assert_eq!(probed.stdout, b"a 1\n");
+}
+
+fn promtool_accepts(world: &World, metrics: &str) {
+    let file = world.folder().join("metrics");
+    fs::write(&file, metrics).unwrap();
+    let checked = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(fs::File::open(file).unwrap())
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+pub async fn resumes_after_the_agent_is_killed(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let folder = world.folder();
+    let ssh = format!("[ssh]\nkeys = [{:?}]\n", world.key().public_line());
+    let file = world.agent_file(&folder, &ssh, &[("app", exporter.address)]);
+    let start = |log: &str| {
+        let mut command = Command::new(program("target-agent"));
+        command.arg("run").arg("--config.file").arg(&file);
+        process::spawn(&command, &folder.join(log)).unwrap()
+    };
+    let identity = run("target-agent", &["hostname", "--json", "--config.file", file.to_str().unwrap()]);
+    let identity: serde_json::Value = serde_json::from_slice(&identity.stdout).unwrap();
+    let text = |key: &str| identity[key].as_str().unwrap().to_owned();
+    let target = format!(
+        "[[target]]\nname = \"backpack\"\naddress = {:?}\nhost_key = {:?}\nkey_file = {:?}\n\
+         [[target.exporter]]\nname = \"app\"\nlisten = \"127.0.0.1:0\"\n",
+        text("hostname"),
+        text("host_key_fingerprint"),
+        world.key_file(),
+    );
+    let agent = start("first.log");
+    let monitor = world.monitor_of("", &target).await;
+    let address = monitor.address("backpack", "app");
+    monitor.connected("backpack").await;
+    assert_eq!(scrape(&address).await.status, 200);
+
+    drop(agent); // SIGKILL
+    monitor.state("backpack", "given up", |state| !matches!(state, State::Up(_))).await;
+    let scraped = scrape(&address).await;
+    assert_eq!(scraped.status, 503, "{scraped:?}");
+    let agent = start("second.log");
+    monitor.connected("backpack").await;
+    assert_eq!(scrape(&address).await.text(), "a 1\n");
+    drop(agent);
+}
+
+pub async fn tor_down_is_503(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let device = world.device(&[("app", exporter.address)]).await;
+    let network = world.network();
+    let address = network.client_address(1).unwrap();
+    tokio::task::block_in_place(|| network.cut(1, Cut::Reset)).unwrap();
+    let more = format!("{}outbound_bind_address = \"{address}\"\n", world.tor_section());
+    let monitor = world.monitor_with(&more, &[("backpack", &device, &["app"])]).await;
+    let scraped = scrape(&monitor.address("backpack", "app")).await;
+    assert_eq!(scraped.status, 503, "{scraped:?}");
+    assert!(scraped.reason.contains("Tor"), "{}", scraped.reason);
+    let mut admin = Scraper::connect(&monitor.bridge.admin().to_string()).await;
+    assert_eq!(admin.get("/-/ready", &[]).await.status, 503);
+    assert_eq!(admin.get("/-/healthy", &[]).await.status, 200);
+    tokio::task::block_in_place(|| network.restore(1)).unwrap();
+    monitor.connected("backpack").await;
+    assert_eq!(scrape(&monitor.address("backpack", "app")).await.status, 200);
+}

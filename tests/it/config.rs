@@ -1,0 +1,84 @@
+//! Every way to get a configuration right or wrong, in `tests/config`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use onionscrape::config::Mistakes;
+use scraper_bridge::config::BridgeConfig;
+use target_agent::config::AgentConfig;
+
+use crate::world::World;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
+}
+
+/// Reads a file as the program that its name begins with.
+fn read(file: &Path, name: &str) -> Result<(), Mistakes> {
+    match name.split('-').next() {
+        Some("agent") => AgentConfig::read(Some(file), None).map(drop),
+        Some("bridge") => BridgeConfig::read(Some(file), None).map(drop),
+        _ => panic!("{name} is neither the agent's nor the bridge's"),
+    }
+}
+
+fn files(kind: &str) -> Vec<(String, PathBuf)> {
+    let mut files: Vec<_> = fs::read_dir(folder().join(kind))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path))
+        .collect();
+    files.sort();
+    files
+}
+
+pub async fn every_valid_file_loads(_: &World) {
+    let files = files("valid");
+    assert!(files.len() >= 6, "only {} files", files.len());
+    for (name, file) in files {
+        if let Err(mistakes) = read(&file, &name) {
+            panic!("{mistakes}");
+        }
+    }
+}
+
+pub async fn every_invalid_file_is_explained(_: &World) {
+    let files = files("invalid");
+    assert!(files.len() >= 28, "only {} files", files.len());
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(folder().join("invalid"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    for (name, file) in files {
+        let mistakes = read(&file, &name).expect_err(&name).to_string();
+        for line in mistakes.lines() {
+            assert!(line.starts_with(file.to_str().unwrap()), "{name}: a mistake is one line with its file: {line}");
+        }
+        // The folder is another on each machine.
+        let text = mistakes.replace(&format!("{}/", folder().join("invalid").display()), "");
+        settings.bind(|| insta::assert_snapshot!(name.clone(), text));
+    }
+    let missing = folder().join("agent-no-such-file.toml");
+    let mistakes = read(&missing, "agent-no-such-file").unwrap_err().to_string();
+    assert_eq!(mistakes, format!("{}: cannot be read: No such file or directory (os error 2)", missing.display()));
+}
+
+pub async fn every_example_in_the_readme_is_valid(world: &World) {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let folder = world.folder();
+    let mut seen = Vec::new();
+    for block in readme.split("```toml\n").skip(1) {
+        let text = block.split("```").next().unwrap();
+        let name = text.lines().next().and_then(|line| line.strip_prefix("# ")).expect("the file's name comes first");
+        let file = folder.join(name);
+        fs::write(&file, text).unwrap();
+        if let Err(mistakes) = read(&file, &name.replace('.', "-")) {
+            panic!("{mistakes}");
+        }
+        seen.push(name.to_owned());
+    }
+    for name in ["agent.toml", "bridge.toml"] {
+        assert!(seen.iter().any(|seen| seen == name), "no example of {name}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The onion address and the host key: made once, never replaced.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::exporters::{Exporter, Manner};
+use crate::world::{World, run};
+
+fn hostname(state: &Path) -> String {
+    let printed = run("target-agent", &["hostname", "--state-dir", state.to_str().unwrap()]);
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    String::from_utf8(printed.stdout).unwrap()
+}
+
+pub async fn hostname_is_stable_and_published(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let folder = world.folder();
+    let state = folder.join("agent");
+    // Before the agent ever ran…
+    let before = hostname(&state);
+    assert_eq!(before.len(), 56 + ".onion\n".len(), "the address and nothing else: {before:?}");
+    // …while it runs under this address (the world starts agents in folder/agent)…
+    let device = world.device(&[("app", exporter.address)]).await;
+    let state = device.folder.join("agent");
+    assert_eq!(hostname(&state).trim(), device.onion);
+    let json = run("target-agent", &["hostname", "--json", "--state-dir", state.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["hostname"], device.onion.as_str());
+    assert_eq!(json["host_key_fingerprint"], device.host_key.as_str());
+    assert!(json["host_key"].as_str().unwrap().starts_with("ssh-ed25519 AAAA"));
+    // …and after. That it is the published one shows in that it can be scraped.
+    let monitor = world.monitor(&[("backpack", &device, &["app"])]).await;
+    monitor.connected("backpack").await;
+    let onion = device.onion.clone();
+    drop(device);
+    assert_eq!(hostname(&state).trim(), onion);
+}
+
+fn find(folder: &Path, name: &str) -> PathBuf {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap().to_str().unwrap().starts_with(name) {
+                return path;
+            }
+        }
+    }
+    panic!("no file {name}…");
+}
+
+pub async fn a_damaged_identity_is_never_replaced(world: &World) {
+    let state = world.folder().join("agent");
+    hostname(&state);
+    let printed = run("target-agent", &["hostname", "--json", "--state-dir", state.to_str().unwrap()]);
+    assert!(printed.status.success());
+    for name in ["ks_hs_id", "ssh_host_ed25519_key"] {
+        let key = find(&state, name);
+        let good = fs::read(&key).unwrap();
+        for damaged in [&b""[..], &good[..good.len() / 2], b"garbage\n"] {
+            fs::write(&key, damaged).unwrap();
+            for arguments in [&["hostname", "--json"][..], &["run"]] {
+                let arguments = [arguments, &["--state-dir", state.to_str().unwrap()]].concat();
+                let refused = run("target-agent", &arguments);
+                let said = String::from_utf8_lossy(&refused.stderr);
+                assert_eq!(refused.status.code(), Some(1), "{arguments:?} with {name} damaged: {said}");
+                assert!(said.contains(name), "the file is named: {said}");
+                assert_eq!(fs::read(&key).unwrap(), damaged, "nothing was changed");
+            }
+        }
+        fs::write(&key, good).unwrap();
+    }
+}

@@ -1,0 +1,85 @@
+//! Both programs against real parts: a private Tor network, node_exporter, Prometheus, OpenSSH.
+//!
+//! One binary, so that arti is linked once; one network for all tests, started by the first that
+//! needs it and gone when the last has ended.
+//!
+//! - `world`: the network and what stands on it; devices and monitors for a test to use;
+//! - `exporters`: exporters that misbehave;
+//! - `http`: scrapes, seen byte by byte;
+//! - the others: tests.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+mod bad_input;
+mod chain;
+mod config;
+mod exporter;
+mod exporters;
+mod http;
+mod identity;
+mod load;
+mod refused;
+mod stock;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use world::World;
+
+/// A test on the world, by its name.
+macro_rules! trials {
+    ($world:expr, $($module:ident :: $test:ident),* $(,)?) => {
+        vec![$({
+            let world = Arc::clone($world);
+            Trial::test(concat!(stringify!($module), "::", stringify!($test)), move || {
+                world.run($module::$test(&world));
+                Ok(())
+            })
+        }),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let world = Arc::new(World::new());
+    let trials = trials![
+        &world,
+        config::every_valid_file_loads,
+        config::every_invalid_file_is_explained,
+        config::every_example_in_the_readme_is_valid,
+        bad_input::files_and_folders,
+        bad_input::ports_in_use,
+        identity::hostname_is_stable_and_published,
+        identity::a_damaged_identity_is_never_replaced,
+        chain::the_body_is_a_direct_scrapes,
+        chain::a_warm_scrape_reuses_its_channel,
+        chain::prometheus_says_up,
+        chain::probe_and_metrics,
+        chain::resumes_after_the_agent_is_killed,
+        chain::tor_down_is_503,
+        stock::bridge_scrapes_through_sshd,
+        stock::ssh_reaches_both_kinds_of_channel,
+        stock::agent_forwards_to_sshd,
+        refused::unlisted_addresses_and_names,
+        refused::a_wrong_key,
+        refused::a_wrong_host_key,
+        refused::other_hosts_names_and_methods,
+        exporter::down,
+        exporter::hangs_before_the_head,
+        exporter::hangs_in_the_body,
+        exporter::dies_in_the_body,
+        exporter::sends_too_much,
+        exporter::sends_garbage,
+        exporter::closes_without_length,
+        exporter::redirects,
+        exporter::a_slow_one_delays_no_other,
+        load::twenty_at_once,
+        load::targets_are_never_mixed_up,
+        load::a_scraper_that_goes_away_leaves_nothing,
+    ];
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    // Dropped here rather than never: the network's folder and processes go with it.
+    drop(world);
+    conclusion.exit_code()
+}

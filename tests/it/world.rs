@@ -1,0 +1,254 @@
+//! The network and what stands on it, and devices and monitors for a test to use.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use onionscrape::ssh::KeyFile;
+use scraper_bridge::bridge::Bridge;
+use scraper_bridge::config::BridgeConfig;
+use scraper_bridge::target::State;
+use target_agent::agent::Agent;
+use target_agent::config::AgentConfig;
+use target_agent::status::AgentStatus;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::{JoinHandle, block_in_place};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tornet::Network;
+use tornet::process::{self, Process};
+
+/// How long anything that needs Tor may take before a test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What all tests share. Each part is started by the first test that needs it.
+pub struct World {
+    folder: TempDir,
+    runtime: Runtime,
+    network: OnceLock<Network>,
+    node_exporter: OnceLock<(SocketAddr, Process)>,
+    counter: AtomicUsize,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::Builder::new().prefix("onionscrape-it-").tempdir().unwrap(),
+            runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap(),
+            network: OnceLock::new(),
+            node_exporter: OnceLock::new(),
+            counter: AtomicUsize::new(0),
+        }
+    }
+
+    /// Runs a test to its end.
+    pub fn run(&self, test: impl Future<Output = ()>) {
+        self.runtime.block_on(test);
+    }
+
+    /// A folder of a test's own.
+    pub fn folder(&self) -> PathBuf {
+        let path = self.folder.path().join(self.counter.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    pub fn network(&self) -> &Network {
+        let start = || Network::start(&tornet::Options { clients: 4, ..Default::default() }, |_| {}).unwrap();
+        block_in_place(|| self.network.get_or_init(start))
+    }
+
+    /// The `[tor]` section for programs on the network.
+    pub fn tor_section(&self) -> String {
+        format!("[tor]\ninclude = {:?}\n", self.network().fragment())
+    }
+
+    /// A real node_exporter.
+    pub fn node_exporter(&self) -> SocketAddr {
+        let start = || {
+            let address = tornet::ports::reserve().unwrap().addr();
+            let mut command = Command::new(process::find("prometheus-node-exporter").unwrap());
+            command.arg(format!("--web.listen-address={address}"));
+            let process = process::spawn(&command, &self.folder.path().join("node_exporter.log")).unwrap();
+            let started = Instant::now();
+            while std::net::TcpStream::connect(address).is_err() {
+                assert!(started.elapsed() < PATIENCE, "{}", process.log_tail());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            (address, process)
+        };
+        block_in_place(|| self.node_exporter.get_or_init(start)).0
+    }
+
+    /// The key that every monitor logs in with and every device knows.
+    pub fn key(&self) -> KeyFile {
+        KeyFile::open_or_make(&self.key_file(), "monitor").unwrap()
+    }
+
+    pub fn key_file(&self) -> PathBuf {
+        self.folder.path().join("monitor_key")
+    }
+
+    /// An agent in this process with these exporters, reachable when this returns.
+    pub async fn device(&self, exporters: &[(&str, SocketAddr)]) -> Device {
+        let ssh = format!("[ssh]\nkeys = [{:?}]\n", self.key().public_line());
+        self.device_with(&ssh, exporters).await
+    }
+
+    /// The same, with an `[ssh]` section of the test's own.
+    pub async fn device_with(&self, ssh: &str, exporters: &[(&str, SocketAddr)]) -> Device {
+        let folder = self.folder();
+        let file = self.agent_file(&folder, ssh, exporters);
+        let shutdown = CancellationToken::new();
+        let config = AgentConfig::read(Some(&file), None).unwrap();
+        let agent = Agent::start(config, shutdown.clone()).await.unwrap();
+        let onion = agent.onion().unredacted().to_owned();
+        let host_key = agent.host_key().fingerprint();
+        let mut status = agent.status();
+        let task = tokio::spawn(agent.run());
+        let reachable = status.wait_for(|status| matches!(status, AgentStatus::Reachable { .. }));
+        tokio::time::timeout(PATIENCE, reachable).await.expect("the device is reachable in time").unwrap();
+        Device { onion, host_key, folder, _task: task, _stop: shutdown.drop_guard() }
+    }
+
+    /// A configuration file for an agent.
+    pub fn agent_file(&self, folder: &Path, ssh: &str, exporters: &[(&str, SocketAddr)]) -> PathBuf {
+        let mut text = format!("state_dir = {:?}\n{}{ssh}\n", folder.join("agent"), self.tor_section());
+        for (name, address) in exporters {
+            text += &format!("[[exporter]]\nname = {name:?}\naddress = \"{address}\"\n");
+        }
+        let file = folder.join("agent.toml");
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// A bridge in this process; each target is a name, a device and the exporters to offer.
+    pub async fn monitor(&self, targets: &[(&str, &Device, &[&str])]) -> Monitor {
+        self.monitor_with("", targets).await
+    }
+
+    /// The same, with further configuration before the targets.
+    pub async fn monitor_with(&self, more: &str, targets: &[(&str, &Device, &[&str])]) -> Monitor {
+        let targets: Vec<String> =
+            targets.iter().map(|(name, device, exporters)| self.target(name, device, "", exporters)).collect();
+        self.monitor_of(more, &targets.concat()).await
+    }
+
+    /// A bridge with these `[[target]]` tables.
+    pub async fn monitor_of(&self, more: &str, targets: &str) -> Monitor {
+        let folder = self.folder();
+        let file = self.bridge_file(&folder, more, targets);
+        let shutdown = CancellationToken::new();
+        let bridge = Bridge::start(BridgeConfig::read(Some(&file), None).unwrap(), shutdown.clone()).await.unwrap();
+        Monitor { bridge, file, _stop: shutdown.drop_guard() }
+    }
+
+    /// A configuration file for a bridge.
+    pub fn bridge_file(&self, folder: &Path, more: &str, targets: &str) -> PathBuf {
+        let state = folder.join("bridge");
+        let text = format!(
+            "state_dir = {state:?}\n{more}\n[admin]\nlisten = \"127.0.0.1:0\"\n{}{targets}",
+            if more.contains("[tor]") { String::new() } else { self.tor_section() },
+        );
+        let file = folder.join("bridge.toml");
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// A `[[target]]` table; `more` are keys besides the usual ones.
+    pub fn target(&self, name: &str, device: &Device, more: &str, exporters: &[&str]) -> String {
+        let mut text = format!(
+            "[[target]]\nname = {name:?}\naddress = {:?}\nhost_key = {:?}\nkey_file = {:?}\n{more}\n",
+            device.onion,
+            device.host_key,
+            self.key_file(),
+        );
+        self.key();
+        for exporter in exporters {
+            text += &format!("[[target.exporter]]\nname = {exporter:?}\nlisten = \"127.0.0.1:0\"\n");
+        }
+        text
+    }
+
+    /// Waits until a condition holds.
+    pub async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !condition() {
+            assert!(started.elapsed() < PATIENCE, "not in time: {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// An agent of this process; it stops when dropped.
+pub struct Device {
+    pub onion: String,
+    pub host_key: String,
+    pub folder: PathBuf,
+    _task: JoinHandle<()>,
+    _stop: DropGuard,
+}
+
+/// A bridge of this process; it stops when dropped.
+pub struct Monitor {
+    pub bridge: Bridge,
+    pub file: PathBuf,
+    _stop: DropGuard,
+}
+
+impl Monitor {
+    /// Where an exporter is offered.
+    pub fn address(&self, target: &str, exporter: &str) -> String {
+        let found = self
+            .bridge
+            .listening()
+            .iter()
+            .find(|listening| listening.target.as_str() == target && listening.exporter.as_str() == exporter);
+        found.expect("the exporter is configured").address.to_string()
+    }
+
+    /// Waits until the target's session does this.
+    pub async fn state(&self, target: &str, what: &str, wanted: impl FnMut(&State) -> bool) {
+        let target = self.bridge.targets().iter().find(|of| of.config.name.as_str() == target).unwrap();
+        let mut state = target.state();
+        let waited = tokio::time::timeout(PATIENCE, state.wait_for(wanted)).await;
+        waited.unwrap_or_else(|_| panic!("the session is not {what} in time")).unwrap();
+    }
+
+    pub async fn connected(&self, target: &str) {
+        self.state(target, "up", |state| matches!(state, State::Up(_))).await;
+    }
+
+    /// The bridge's own metrics.
+    pub async fn metrics(&self) -> String {
+        crate::http::scrape(&self.bridge.admin().to_string()).await.text().to_owned()
+    }
+}
+
+/// One of the two programs, built from the present source.
+pub fn program(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "-p", "target-agent", "-p", "scraper-bridge"])
+            .args(profile)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(status.unwrap().success(), "the programs are built");
+        // …/target/release/deps/it-0123 stands beside …/target/release/target-agent.
+        let tests = std::env::current_exe().unwrap();
+        tests.parent().and_then(Path::parent).unwrap().to_owned()
+    };
+    BUILT.get_or_init(build).join(name)
+}
+
+/// Runs one of the programs to its end.
+pub fn run(name: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program(name));
+    block_in_place(|| command.args(arguments).env_remove("NOTIFY_SOCKET").output()).unwrap()
+}

@@ -1,0 +1,162 @@
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::keys::make_private;
+use crate::node::tor;
+use crate::process::Process;
+use crate::{Error, Network, ports, torrc, wait};
+
+/// The bound on a bootstrap and on a publication.
+const LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What a C tor client shall be like.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    /// Its number, from 1, if it shall have a source address of its own.
+    pub number: Option<usize>,
+    /// A directory with `*.auth_private` files for services that demand a key.
+    pub onion_auth_dir: Option<PathBuf>,
+}
+
+/// A C tor client. Dropping it ends it.
+#[derive(Debug)]
+pub struct CTorClient {
+    /// Its SOCKS 5 port.
+    pub socks: SocketAddr,
+    process: Process,
+}
+
+impl CTorClient {
+    /// Its process, with its log.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+/// What a C tor hidden service shall be like.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceOptions {
+    /// Pairs of virtual port and target.
+    pub ports: Vec<(u16, SocketAddr)>,
+    /// A client's number, from 1, if it shall have a source address of its own.
+    pub number: Option<usize>,
+    /// Clients that may connect, as `descriptor:x25519:<base32>`; all if empty.
+    pub authorized_clients: Vec<String>,
+}
+
+/// A C tor hidden service. Dropping it ends it.
+#[derive(Debug)]
+pub struct HiddenService {
+    hostname: String,
+    dir: PathBuf,
+    process: Process,
+}
+
+impl Network {
+    /// Starts a C tor client and waits until it has bootstrapped.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for a number that is not a client's, [`Error::Ended`]
+    /// if tor ended, [`Error::Late`] after 60 s.
+    pub fn c_tor_client(&self, options: &ClientOptions) -> Result<CTorClient, Error> {
+        let from = options.number.map(|number| self.client_address(number)).transpose()?;
+        let dir = self.peer_dir("client");
+        make_private(&dir)?;
+        let reserved = ports::reserve()?;
+        let mut text = torrc::peer(&self.common, &dir.join("data"), Some(reserved.addr()), from);
+        if let Some(dir) = &options.onion_auth_dir {
+            text += &torrc::onion_auth(dir);
+        }
+        write(&dir.join("torrc"), &text)?;
+        let socks = reserved.addr();
+        reserved.release();
+        let process = tor(&dir.join("torrc"), &dir.join("log"))?;
+        wait::until("the client's bootstrap", LIMIT, POLL, |last| {
+            process.check("the client")?;
+            let log = process.log_text();
+            if let Some(line) = log.lines().rev().find(|line| line.contains("Bootstrapped ")) {
+                line.clone_into(last);
+            }
+            Ok(last.contains("Bootstrapped 100%").then_some(()))
+        })?;
+        Ok(CTorClient { socks, process })
+    }
+
+    /// Starts a C tor hidden service with a new key and waits until its
+    /// descriptors are published.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] without ports or for a number that is not a client's,
+    /// [`Error::Ended`] if tor ended, [`Error::Late`] after 60 s.
+    pub fn hidden_service(&self, options: &ServiceOptions) -> Result<HiddenService, Error> {
+        if options.ports.is_empty() {
+            return Err(Error::Argument("a hidden service needs a port".to_owned()));
+        }
+        let from = options.number.map(|number| self.client_address(number)).transpose()?;
+        let dir = self.peer_dir("service");
+        let onion = dir.join("onion");
+        make_private(&onion.join("authorized_clients"))?;
+        for (number, line) in options.authorized_clients.iter().enumerate() {
+            let path = onion.join(format!("authorized_clients/client{number}.auth"));
+            write(&path, &format!("{line}\n"))?;
+        }
+        let text = torrc::peer(&self.common, &dir.join("data"), None, from);
+        write(&dir.join("torrc"), &(text + &torrc::service(&onion, &options.ports)))?;
+        let process = run_service(&dir)?;
+        let path = onion.join("hostname");
+        let hostname = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        Ok(HiddenService { hostname: hostname.trim().to_owned(), dir, process })
+    }
+}
+
+impl HiddenService {
+    /// Its address: 56 characters and `.onion`.
+    #[must_use]
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    /// Its process, with its log; also for killing and stopping it.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Ends it, starts it again with the same key, and waits until its
+    /// descriptors are published anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if tor ended, [`Error::Late`] after 60 s.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        self.process.kill();
+        self.process = run_service(&self.dir)?;
+        Ok(())
+    }
+}
+
+/// Starts a service's tor and waits until every upload of a descriptor that it
+/// began has been confirmed.
+fn run_service(dir: &Path) -> Result<Process, Error> {
+    let process = tor(&dir.join("torrc"), &dir.join("log"))?;
+    wait::until("the publication of the service", LIMIT, POLL, |missing| {
+        process.check("the hidden service")?;
+        let log = process.log_text();
+        let count = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+        let begun = count("initiated upload request to");
+        let done = count("Uploading hidden service descriptor: finished with status 200");
+        *missing = format!("{done} of {begun} uploads of descriptors confirmed");
+        Ok((done > 0 && done >= begun).then_some(()))
+    })?;
+    Ok(process)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(Error::file("write", path))
+}

@@ -1,0 +1,94 @@
+//! Just enough of HTTP/1.1 to measure with, over any byte stream and without a library's delays.
+
+use std::io::{BufRead as _, BufReader, Read, Write};
+
+use crate::Failure;
+
+/// A connection on which one request follows the other.
+pub struct Connection {
+    stream: BufReader<Box<dyn ReadWrite>>,
+    host: String,
+}
+
+/// A stream in both directions.
+pub trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+impl Connection {
+    /// Takes over a stream that is open to a server that goes by the name of `host`.
+    pub fn new(stream: impl ReadWrite + 'static, host: impl ToString) -> Self {
+        Self { stream: BufReader::with_capacity(64 << 10, Box::new(stream)), host: host.to_string() }
+    }
+
+    /// One scrape, to its last byte; returns the size of its body.
+    pub fn scrape(&mut self) -> Result<usize, Failure> {
+        self.request()?;
+        self.read_answer()
+    }
+
+    /// Sends the request for a scrape, as Prometheus would.
+    pub fn request(&mut self) -> Result<(), Failure> {
+        self.send("GET /metrics", "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: gzip\r\n")
+    }
+
+    /// Sends a request; `fields` are header fields besides Host, each with its line end.
+    pub fn send(&mut self, request: &str, fields: &str) -> Result<(), Failure> {
+        let text = format!("{request} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", self.host);
+        let stream = self.stream.get_mut();
+        stream.write_all(text.as_bytes())?;
+        Ok(stream.flush()?)
+    }
+
+    /// Waits for the first byte of the answer.
+    pub fn first_byte(&mut self) -> Result<(), Failure> {
+        if self.stream.fill_buf()?.is_empty() {
+            return Err("the connection ended without an answer".into());
+        }
+        Ok(())
+    }
+
+    /// Reads an answer to its end; returns the size of its body.
+    pub fn read_answer(&mut self) -> Result<usize, Failure> {
+        let status = self.line()?;
+        if !status.starts_with("HTTP/1.1 2") {
+            return Err(format!("the answer is {status}").into());
+        }
+        let (mut length, mut chunked) = (0, false);
+        loop {
+            let line = self.line()?.to_ascii_lowercase();
+            match line.split_once(": ") {
+                None => break,
+                Some(("content-length", value)) => length = value.parse()?,
+                Some(("transfer-encoding", "chunked")) => chunked = true,
+                Some(_) => {}
+            }
+        }
+        if !chunked {
+            self.skip(length)?;
+            return Ok(length);
+        }
+        let mut total = 0;
+        loop {
+            let size = usize::from_str_radix(&self.line()?, 16)?;
+            self.skip(size)?;
+            self.line()?;
+            total += size;
+            if size == 0 {
+                return Ok(total);
+            }
+        }
+    }
+
+    fn line(&mut self) -> Result<String, Failure> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err("the connection ended in the middle of an answer".into());
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    fn skip(&mut self, bytes: usize) -> Result<(), Failure> {
+        let skipped = std::io::copy(&mut (&mut self.stream).take(bytes as u64), &mut std::io::sink())?;
+        if skipped == bytes as u64 { Ok(()) } else { Err("the body broke off".into()) }
+    }
+}

@@ -1,0 +1,54 @@
+//! Cargo, and the programs it builds.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Failure;
+use crate::stage::Stage;
+
+/// The two programs, built in the release profile.
+pub struct Programs {
+    /// `target-agent`.
+    pub agent: PathBuf,
+    /// `scraper-bridge`.
+    pub bridge: PathBuf,
+}
+
+impl Programs {
+    /// Builds both.
+    ///
+    /// # Errors
+    /// When they do not compile; cargo has said why.
+    pub fn build() -> Result<Self, Failure> {
+        let stage = Stage::begin("building target-agent and scraper-bridge");
+        cargo(&["build", "--quiet", "--release", "-p", "target-agent", "-p", "scraper-bridge"])?;
+        stage.done();
+        let folder = target_folder().join("release");
+        Ok(Self { agent: folder.join("target-agent"), bridge: folder.join("scraper-bridge") })
+    }
+}
+
+/// Runs cargo in the workspace.
+///
+/// # Errors
+/// When it fails; it has said why.
+pub fn cargo(arguments: &[&str]) -> Result<(), Failure> {
+    let status = cargo_command(arguments).status()?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {} failed", arguments.join(" ")).into()) }
+}
+
+/// Cargo with arguments, to be run in the workspace.
+pub fn cargo_command(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(arguments).current_dir(workspace());
+    cargo
+}
+
+/// The workspace's root.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}

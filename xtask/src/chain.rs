@@ -1,0 +1,179 @@
+//! Exporter, agent and bridge as processes, from the exporter's metrics to a local URL.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tornet::process::{self, Process};
+
+use crate::Failure;
+use crate::build::Programs;
+use crate::stage::Stage;
+
+/// How long the agent may take to be reachable; on the public network the first time takes minutes.
+const REACHABLE_LIMIT: Duration = Duration::from_secs(300);
+/// How long the bridge may take to its first scrape.
+const SCRAPE_LIMIT: Duration = Duration::from_secs(180);
+
+/// The running chain; dropping it ends its processes.
+pub struct Chain {
+    /// Where the bridge offers the exporter.
+    pub listen: SocketAddr,
+    /// The bridge's own pages.
+    pub bridge_admin: SocketAddr,
+    /// The agent's own pages.
+    pub agent_admin: SocketAddr,
+    /// The device's onion address.
+    pub onion: String,
+    /// The bridge's configuration, for its subcommands.
+    pub bridge_file: PathBuf,
+    /// The agent's process.
+    pub agent: Process,
+    /// The bridge's process.
+    pub bridge: Process,
+}
+
+/// Starts node_exporter on a free port.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn node_exporter(folder: &Path) -> Result<(SocketAddr, Process), Failure> {
+    let address = free_address()?;
+    let mut command = Command::new(process::find("prometheus-node-exporter")?);
+    command.arg(format!("--web.listen-address={address}"));
+    let process = process::spawn(&command, &folder.join("node_exporter.log"))?;
+    wait_for(Duration::from_secs(20), &process, || Ok(status(&format!("http://{address}/metrics"))? == 200))?;
+    Ok((address, process))
+}
+
+impl Chain {
+    /// Starts an agent in front of `exporter` and a bridge, on the network of `fragment` (`None`:
+    /// the public one), and waits until a scrape goes through.
+    ///
+    /// # Errors
+    /// When a program cannot be started or the chain does not come about in time.
+    pub fn start(
+        programs: &Programs,
+        folder: &Path,
+        fragment: Option<&Path>,
+        exporter: SocketAddr,
+    ) -> Result<Self, Failure> {
+        let tor = fragment.map(|path| format!("[tor]\ninclude = {:?}\n\n", path.display())).unwrap_or_default();
+        let bridge_file = folder.join("bridge.toml");
+        let bridge_state = folder.join("bridge");
+        fs::write(&bridge_file, format!("state_dir = {:?}\n", bridge_state))?;
+        let key = output(&programs.bridge, &["key"], &bridge_file)?;
+
+        let agent_admin = free_address()?;
+        let agent_file = folder.join("agent.toml");
+        let agent_text = format!(
+            "state_dir = {:?}\n\n{tor}[ssh]\nkeys = [{key:?}]\n\n[admin]\nlisten = \"{agent_admin}\"\n\n\
+             [[exporter]]\nname = \"node\"\naddress = \"{exporter}\"\n",
+            folder.join("agent"),
+        );
+        fs::write(&agent_file, agent_text)?;
+        let identity: serde_json::Value =
+            serde_json::from_str(&output(&programs.agent, &["hostname", "--json"], &agent_file)?)?;
+        let text = |key: &str| identity[key].as_str().unwrap_or_default().to_owned();
+        let (onion, host_key) = (text("hostname"), text("host_key_fingerprint"));
+
+        let stage = Stage::begin("target-agent: reachable over Tor");
+        let agent = start(&programs.agent, &agent_file, &folder.join("agent.log"))?;
+        wait_for(REACHABLE_LIMIT, &agent, || {
+            let (code, words) = get(&format!("http://{agent_admin}/-/ready"))?;
+            stage.say(words.trim());
+            Ok(code == 200)
+        })?;
+        stage.done();
+
+        let (listen, bridge_admin) = (free_address()?, free_address()?);
+        let bridge_text = format!(
+            "state_dir = {bridge_state:?}\n\n{tor}[admin]\nlisten = \"{bridge_admin}\"\n\n[[target]]\n\
+             name = \"backpack\"\naddress = \"{onion}\"\nhost_key = \"{host_key}\"\n\n\
+             [[target.exporter]]\nname = \"node\"\nlisten = \"{listen}\"\n",
+        );
+        fs::write(&bridge_file, bridge_text)?;
+        let url = format!("http://{listen}/metrics");
+        let stage = Stage::begin("scraper-bridge: first scrape");
+        let bridge = start(&programs.bridge, &bridge_file, &folder.join("bridge.log"))?;
+        wait_for(SCRAPE_LIMIT, &bridge, || {
+            let (code, words) = get(&url)?;
+            stage.say(if code == 200 { "scraped" } else { words.trim() });
+            Ok(code == 200)
+        })?;
+        stage.done();
+        Ok(Self { listen, bridge_admin, agent_admin, onion, bridge_file, agent, bridge })
+    }
+}
+
+/// Starts `program run` with a configuration file.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start(program: &Path, file: &Path, log: &Path) -> Result<Process, Failure> {
+    let mut command = Command::new(program);
+    command.arg("run").arg("--config.file").arg(file);
+    Ok(process::spawn(&command, log)?)
+}
+
+/// What a subcommand prints.
+fn output(program: &Path, arguments: &[&str], file: &Path) -> Result<String, Failure> {
+    let output = Command::new(program).args(arguments).arg("--config.file").arg(file).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// An address on loopback that nobody listens on.
+///
+/// # Errors
+/// When there is none.
+pub fn free_address() -> Result<SocketAddr, Failure> {
+    Ok(tornet::ports::reserve()?.addr())
+}
+
+/// Waits until `done` says so; an error from it means not yet.
+///
+/// # Errors
+/// When the process ends or time runs out: what its log says last.
+pub fn wait_for(
+    limit: Duration,
+    process: &Process,
+    mut done: impl FnMut() -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    loop {
+        if done().unwrap_or(false) {
+            return Ok(());
+        }
+        if !process.is_running() {
+            return Err(format!("{} ended: {}", process.log().display(), process.log_tail()).into());
+        }
+        if started.elapsed() > limit {
+            return Err(format!("not done after {limit:?}; the log says last: {}", process.log_tail()).into());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The status and body of a page, whatever the status.
+///
+/// # Errors
+/// When nobody answers.
+pub fn get(url: &str) -> Result<(u16, String), Failure> {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(20)))
+        .proxy(None)
+        .build();
+    let mut response = ureq::Agent::new_with_config(config).get(url).call()?;
+    let status = response.status().as_u16();
+    Ok((status, response.body_mut().read_to_string()?))
+}
+
+fn status(url: &str) -> Result<u16, Failure> {
+    Ok(get(url)?.0)
+}

@@ -1,0 +1,79 @@
+//! Everything that must hold before a commit.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use crate::build::{cargo, cargo_command};
+use crate::stage::Stage;
+use crate::{Failure, packages};
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Test {
+    /// Run only the tests whose names contain this
+    filter: Option<String>,
+}
+
+impl Test {
+    /// Checks formatting and lints, then runs every test; the last line counts them.
+    pub fn run(self) -> Result<(), Failure> {
+        packages::ensure(packages::TESTS)?;
+        if self.filter.is_none() {
+            let stage = Stage::begin("formatting");
+            cargo(&["fmt", "--all", "--check"])?;
+            stage.done();
+            let stage = Stage::begin("lints");
+            cargo(&["clippy", "--quiet", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+            stage.done();
+        }
+        let mut tests = cargo_command(&["test", "--release", "--workspace"]);
+        tests.args(self.filter);
+        let mut running = tests.stdout(Stdio::piped()).spawn()?;
+        let mut count = Count::default();
+        if let Some(output) = running.stdout.take() {
+            for line in BufReader::new(output).lines() {
+                let line = line?;
+                count.add(&line);
+                println!("{line}");
+            }
+        }
+        let status = running.wait()?;
+        println!("\n{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
+        if status.success() { Ok(()) } else { Err("tests failed".into()) }
+    }
+}
+
+/// What all test binaries together reported.
+#[derive(Default)]
+struct Count {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Count {
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let of = |what: &str| -> u32 {
+            let part = result.split(['.', ';']).find_map(|part| part.trim().strip_suffix(what));
+            part.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+        };
+        self.passed += of("passed");
+        self.failed += of("failed");
+        self.skipped += of("ignored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_added_up() {
+        let mut count = Count::default();
+        count.add("test result: ok. 20 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
+        count.add("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out");
+        count.add("20 passed");
+        assert_eq!((count.passed, count.failed, count.skipped), (22, 3, 1));
+    }
+}
