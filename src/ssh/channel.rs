@@ -36,10 +36,26 @@ pub struct ChannelStream {
     backlog: Arc<AtomicUsize>,
     rest: Bytes,
     ended: bool,
-    outgoing: PollSender<Bytes>,
-    /// Told when CHANNEL_EOF has been sent; `None` from then on.
-    eof_sent: Option<oneshot::Receiver<()>>,
+    outgoing: PollSender<Outgoing>,
+    end: End,
     _close: DropGuard,
+}
+
+/// How far the writing side has come with its end.
+enum End {
+    /// There may be more to write.
+    Open,
+    /// CHANNEL_EOF waits behind what was written; one is told here when it has been sent.
+    Asked(oneshot::Receiver<()>),
+    /// It has been sent.
+    Sent,
+}
+
+/// What is written. Only an `Eof` ends a channel cleanly; a stream that is merely dropped, after an
+/// error most of all, must not look as if all had been said.
+enum Outgoing {
+    Data(Bytes),
+    Eof(oneshot::Sender<()>),
 }
 
 enum Item {
@@ -58,8 +74,7 @@ impl ChannelStream {
         let (to_peer, from_writer) = mpsc::channel(QUEUED_WRITES);
         let backlog = Arc::new(AtomicUsize::new(0));
         let close = CancellationToken::new();
-        let (on_eof, eof_sent) = oneshot::channel();
-        let carrying = Carrying { read, write, to_reader, backlog: backlog.clone(), from_writer, on_eof };
+        let carrying = Carrying { read, write, to_reader, backlog: backlog.clone(), from_writer };
         tokio::spawn(carrying.run(close.clone()));
         Self {
             incoming,
@@ -67,7 +82,7 @@ impl ChannelStream {
             rest: Bytes::new(),
             ended: false,
             outgoing: PollSender::new(to_peer),
-            eof_sent: Some(eof_sent),
+            end: End::Open,
             _close: close.drop_guard(),
         }
     }
@@ -79,8 +94,7 @@ struct Carrying<S: From<(ChannelId, ChannelMsg)>> {
     write: ChannelWriteHalf<S>,
     to_reader: mpsc::UnboundedSender<Item>,
     backlog: Arc<AtomicUsize>,
-    from_writer: mpsc::Receiver<Bytes>,
-    on_eof: oneshot::Sender<()>,
+    from_writer: mpsc::Receiver<Outgoing>,
 }
 
 impl<S> Carrying<S>
@@ -93,7 +107,7 @@ where
             () = close.cancelled() => {}
             // Sending can wait for a window that never opens again, so the end of reading ends it too.
             () = receive(self.read, self.to_reader, &self.backlog) => {}
-            () = send(&self.write, self.from_writer, self.on_eof) => {}
+            () = send(&self.write, self.from_writer) => {}
         }
         let _ = tokio::time::timeout(CLOSE_LIMIT, self.write.close()).await;
     }
@@ -118,23 +132,31 @@ async fn receive(mut read: ChannelReadHalf, to_reader: mpsc::UnboundedSender<Ite
     }
 }
 
-async fn send<S>(
-    write: &ChannelWriteHalf<S>,
-    mut from_writer: mpsc::Receiver<Bytes>,
-    on_eof: oneshot::Sender<()>,
-) where
+async fn send<S>(write: &ChannelWriteHalf<S>, mut from_writer: mpsc::Receiver<Outgoing>)
+where
     S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
 {
-    while let Some(bytes) = from_writer.recv().await {
-        if write.data_bytes(bytes).await.is_err() {
-            return;
+    while let Some(outgoing) = from_writer.recv().await {
+        match outgoing {
+            Outgoing::Data(bytes) => {
+                if write.data_bytes(bytes).await.is_err() {
+                    return;
+                }
+            }
+            Outgoing::Eof(sent) => {
+                if write.eof().await.is_ok() {
+                    let _ = sent.send(());
+                    // Half closed: the answer may still come.
+                    std::future::pending::<()>().await;
+                }
+                return;
+            }
         }
     }
-    if write.eof().await.is_ok() {
-        let _ = on_eof.send(());
-        // Half closed: the answer may still come.
-        std::future::pending::<()>().await;
-    }
+}
+
+fn broken() -> io::Error {
+    io::ErrorKind::BrokenPipe.into()
 }
 
 fn reset() -> io::Error {
@@ -166,11 +188,13 @@ impl AsyncRead for ChannelStream {
 
 impl AsyncWrite for ChannelStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.outgoing.poll_reserve(cx)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        if !matches!(self.end, End::Open) {
+            return Poll::Ready(Err(broken()));
+        }
+        ready!(self.outgoing.poll_reserve(cx)).map_err(|_| broken())?;
         let n = buf.len().min(crate::ssh::MAX_PACKET as usize);
-        self.outgoing
-            .send_item(Bytes::copy_from_slice(&buf[..n]))
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        let data = Outgoing::Data(Bytes::copy_from_slice(&buf[..n]));
+        self.outgoing.send_item(data).map_err(|_| broken())?;
         Poll::Ready(Ok(n))
     }
 
@@ -180,10 +204,16 @@ impl AsyncWrite for ChannelStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.outgoing.close();
-        let Some(eof_sent) = &mut self.eof_sent else { return Poll::Ready(Ok(())) };
-        let sent = ready!(Pin::new(eof_sent).poll(cx));
-        self.eof_sent = None;
-        Poll::Ready(sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe)))
+        if matches!(self.end, End::Open) {
+            ready!(self.outgoing.poll_reserve(cx)).map_err(|_| broken())?;
+            let (sent, asked) = oneshot::channel();
+            self.outgoing.send_item(Outgoing::Eof(sent)).map_err(|_| broken())?;
+            self.end = End::Asked(asked);
+        }
+        if let End::Asked(asked) = &mut self.end {
+            ready!(Pin::new(asked).poll(cx)).map_err(|_| broken())?;
+            self.end = End::Sent;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -7,6 +7,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tornet::process::{self, Process};
 
 use crate::build::Programs;
@@ -44,11 +46,14 @@ enum NetworkKind {
 impl Demo {
     /// Runs the demonstration; when it returns, nothing of it is left.
     pub fn run(self) -> Result<(), Failure> {
-        ctrlc::set_handler(|| {
-            STOP.store(true, Ordering::Relaxed);
-            // Whoever waits for a child sees it end, gives up, and cleans up on the way out.
-            process::end_all();
-        })?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        std::thread::spawn(move || {
+            for _ in signals.forever() {
+                STOP.store(true, Ordering::Relaxed);
+                // Whoever waits for a child sees it end, gives up, and cleans up on the way out.
+                process::end_all();
+            }
+        });
         packages::ensure(packages::DEMO)?;
         let programs = Programs::build()?;
         let folder = tempfile::Builder::new().prefix("onionscrape-demo-").tempdir()?;

@@ -1,1 +1,97 @@
+use super::*;
 
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ home";
+
+fn read(text: &str) -> Result<AgentConfig, String> {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("agent.toml");
+    std::fs::write(&path, text).expect("write");
+    AgentConfig::read(Some(&path), Some(folder.path().join("state")))
+        .map_err(|mistakes| mistakes.to_string().replace(&path.display().to_string(), "agent.toml"))
+}
+
+fn mistake(text: &str) -> String {
+    read(text).expect_err(text)
+}
+
+#[test]
+fn no_file_is_enough() {
+    let config = AgentConfig::read(None, Some("/state".into())).expect("defaults");
+    assert_eq!(config.exporters, Vec::from_iter(ExporterConfig::node()));
+    assert_eq!(config.exporters[0].address.to_string(), "127.0.0.1:9100");
+    assert_eq!(config.admin, None);
+    let FrontConfig::Ssh(ssh) = config.front else { unreachable!("forward is off by default") };
+    assert_eq!(ssh.authorized_keys, Path::new("/state/authorized_keys"));
+    assert_eq!(ssh.login_grace, Duration::from_secs(60));
+    assert!(AgentConfig::read(None, None).is_ok());
+}
+
+#[test]
+fn a_full_file_is_read() {
+    let text = format!(
+        r#"
+        state_dir = "elsewhere"
+        [[exporter]]
+        name = "node"
+        address = "127.0.0.1:9100"
+        [[exporter]]
+        name = "app"
+        address = "unix:/run/app.sock"
+        path = "/app/metrics"
+        labels = {{ team = "blue" }}
+        [ssh]
+        authorized_keys = "keys"
+        keys = ["{KEY}"]
+        login_grace = "30s"
+        [admin]
+        listen = "127.0.0.1:0"
+        [log]
+        format = "json"
+        "#
+    );
+    let config = read(&text).expect("right");
+    assert!(config.state_directory.ends_with("state"), "the command line has the last word");
+    assert_eq!(config.exporters.len(), 2);
+    assert_eq!(config.exporters[1].labels["team"], "blue");
+    let FrontConfig::Ssh(ssh) = config.front else { unreachable!("there is no forward") };
+    assert!(ssh.authorized_keys.is_absolute() && ssh.authorized_keys.ends_with("keys"));
+    assert_eq!((ssh.keys.len(), ssh.login_grace), (1, Duration::from_secs(30)));
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    let exporter = |name: &str, rest: &str| format!("[[exporter]]\nname = \"{name}\"\n{rest}\n");
+    let node = exporter("node", "address = \"127.0.0.1:9100\"");
+    assert!(mistake(&exporter("agent", "address = \"127.0.0.1:1\"")).starts_with("agent.toml:2:8: the name"));
+    assert!(mistake(&format!("{node}{node}")).starts_with("agent.toml:5:8: another exporter"));
+    for (rest, what) in [
+        ("address = \"192.0.2.1:9100\"", "not a loopback address"),
+        ("address = \"localhost:9100\"", "host name"),
+        ("", "needs the key \"address\""),
+        ("address = \"127.0.0.1:1\"\npath = \"metrics\"", "begins with /"),
+        ("address = \"127.0.0.1:1\"\npath = \"/a?b\"", "begins with /"),
+        ("address = \"127.0.0.1:1\"\nlabels = { \"a-b\" = \"c\" }", "cannot be a label"),
+        ("address = \"127.0.0.1:1\"\nlabels = { __name__ = \"c\" }", "cannot be a label"),
+        ("adress = \"127.0.0.1:1\"", "did you mean \"address\"?"),
+    ] {
+        let mistake = mistake(&exporter("x", rest));
+        assert!(mistake.contains(what), "{rest}: {mistake}");
+    }
+    assert!(mistake("[admin]\nlisten = \"0.0.0.0:1\"\n").contains("agent.toml:2:10: listen: 0.0.0.0 is not"));
+    assert!(mistake("[ssh]\nlogin_grace = \"0s\"\n").contains("within no time"));
+    assert!(
+        mistake("[ssh]\nkeys = [\"ssh-rsa AAAA\"]\n").contains("agent.toml:2:9: keys: a key of the kind")
+    );
+}
+
+#[test]
+fn forward_excludes_own_keys() {
+    let config = read("[ssh]\nforward = \"127.0.0.1:22\"\n").expect("right");
+    assert!(matches!(config.front, FrontConfig::Forward(to) if to.to_string() == "127.0.0.1:22"));
+    for other in [&format!("keys = [\"{KEY}\"]"), "authorized_keys = \"x\"", "login_grace = \"1s\""] {
+        let mistake = mistake(&format!("[ssh]\nforward = \"127.0.0.1:22\"\n{other}\n"));
+        let key = other.split(' ').next().expect("key");
+        assert!(mistake.starts_with("agent.toml:2:11: forward: ") && mistake.contains(key), "{mistake}");
+    }
+    assert!(mistake("[ssh]\nforward = \"192.0.2.1:22\"\n").contains("not a loopback address"));
+}

@@ -1,1 +1,158 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
+use http_body_util::BodyExt as _;
+use onionscrape::metrics::{classic_text, registry};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::*;
+
+/// Answers every connection with `bytes`, then closes it or keeps it open; tells what was asked.
+async fn raw_exporter(
+    bytes: &'static [u8],
+    keep_open: bool,
+) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let (heard, asked) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|n| n > 0) {}
+            let _ = heard.send(String::from_utf8_lossy(&head).into_owned());
+            let _ = stream.write_all(bytes).await;
+            if keep_open {
+                tokio::spawn(async move { stream.read_to_end(&mut Vec::new()).await });
+            }
+        }
+    });
+    (address, asked)
+}
+
+fn exporter(address: ExporterAddress, path: &str, metrics: &Metrics) -> Exporter {
+    let name = "node".parse().expect("name");
+    Exporter::new(ExporterConfig { name, address, path: path.into(), labels: BTreeMap::new() }, metrics)
+}
+
+fn get(uri: &str) -> Request<()> {
+    let request = Request::get(uri).header("X-Prometheus-Scrape-Timeout-Seconds", "0.3");
+    request.body(()).expect("request")
+}
+
+/// Status, reason phrase or body, and whether the body was whole.
+async fn outcome(response: Response<Body>) -> (u16, String, bool) {
+    let status = response.status().as_u16();
+    match response.into_body().collect().await {
+        Ok(body) => (status, String::from_utf8_lossy(&body.to_bytes()).trim_end().to_owned(), true),
+        Err(error) => (status, error.to_string(), false),
+    }
+}
+
+async fn outcome_of(bytes: &'static [u8], keep_open: bool) -> (u16, String, bool, String) {
+    let (address, _asked) = raw_exporter(bytes, keep_open).await;
+    let metrics = Metrics::new();
+    let exporter = exporter(ExporterAddress::Tcp(address), "/metrics", &metrics);
+    let (status, what, whole) = outcome(exporter.answer(get("/metrics")).await).await;
+    let text = classic_text(&registry("0", |own| metrics.register(own)));
+    let failed = text.lines().filter(|line| line.starts_with("onionscrape_exporter_failures_total{"));
+    let counted: Vec<_> = failed.filter(|line| !line.ends_with(" 0")).collect();
+    (status, what, whole, counted.join("\n"))
+}
+
+fn failures(reason: &str) -> String {
+    format!("onionscrape_exporter_failures_total{{exporter=\"node\",reason=\"{reason}\"}} 1")
+}
+
+#[tokio::test]
+async fn whole_answers_pass() {
+    let with_length = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup";
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n";
+    let until_close = b"HTTP/1.0 200 OK\r\n\r\nup";
+    for answer in [&with_length[..], chunked, until_close] {
+        assert_eq!(outcome_of(answer, false).await, (200, "up".into(), true, String::new()));
+    }
+    let moved = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(outcome_of(moved, false).await.0, 302);
+}
+
+#[tokio::test]
+async fn cut_answers_are_errors() {
+    let with_length = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup";
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n";
+    for answer in [&with_length[..], chunked] {
+        let (status, _, whole, counted) = outcome_of(answer, false).await;
+        assert_eq!((status, whole, counted), (200, false, failures("aborted")));
+        let (status, what, whole, counted) = outcome_of(answer, true).await;
+        assert_eq!((status, whole, counted), (200, false, failures("timeout")), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn other_failures_say_what_they_are() {
+    let of = |status, what: &str, reason| (status, what.to_owned(), true, failures(reason));
+    let garbage = outcome_of(b"220 mail.example ESMTP\r\n", true).await;
+    assert_eq!(garbage, of(502, "exporter node does not speak HTTP", "bad_response"));
+    let silent = outcome_of(b"", true).await;
+    assert_eq!(silent, of(504, "exporter node did not answer in time", "timeout"));
+    let gone = outcome_of(b"HTTP/1.1 200", false).await;
+    assert_eq!(gone, of(502, "exporter node closed the connection without a whole answer", "aborted"));
+    let large = outcome_of(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n", true).await;
+    assert_eq!(large, of(502, "exporter node sends more than 256 MiB", "too_large"));
+    let upgrade = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    assert_eq!(outcome_of(upgrade, true).await.0, 502);
+
+    let address = TcpListener::bind("127.0.0.1:0").await.expect("bind").local_addr().expect("address");
+    let closed = exporter(ExporterAddress::Tcp(address), "/metrics", &Metrics::new());
+    let answer = closed.answer(get("/metrics")).await;
+    let phrase = answer.extensions().get::<hyper::ext::ReasonPhrase>().expect("phrase").clone();
+    assert_eq!(phrase.as_bytes(), b"exporter node refused the connection");
+    let missing = exporter(ExporterAddress::Unix("/nonexistent/socket".into()), "/", &Metrics::new());
+    assert_eq!(missing.answer(get("/metrics")).await.status(), 502);
+}
+
+#[tokio::test]
+async fn the_exporter_hears_what_it_should() {
+    let ok = b"HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nContent-Encoding: gzip\r\n\r\n";
+    let (address, mut asked) = raw_exporter(ok, false).await;
+    let exporter = exporter(ExporterAddress::Tcp(address), "/own", &Metrics::new());
+    for path in ["/metrics?collect[]=cpu", "/own?collect[]=cpu", "http://169.254.169.254/own?collect[]=cpu"] {
+        let request = Request::get(path)
+            .header("Host", "node")
+            .header("Connection", "close, X-Theirs")
+            .header("X-Theirs", "1")
+            .header("Content-Length", "5")
+            .header("Accept-Encoding", "gzip");
+        let response = exporter.answer(request.body(()).expect("request")).await;
+        let names: Vec<_> = response.headers().keys().map(|name| name.as_str().to_owned()).collect();
+        assert_eq!(names, ["content-encoding"], "{path}");
+        let heard = asked.recv().await.expect("asked").to_ascii_lowercase();
+        let mut lines: Vec<_> = heard.trim_end().lines().collect();
+        lines.sort_unstable();
+        let host = format!("host: {address}");
+        assert_eq!(lines, ["accept-encoding: gzip", "get /own?collect[]=cpu http/1.1", &host], "{path}");
+    }
+    assert_eq!(exporter.answer(get("/debug/pprof")).await.status(), 404);
+    assert_eq!(exporter.answer(get("/own/")).await.status(), 404);
+    let post = Request::post("/metrics").body(()).expect("request");
+    let refused = exporter.answer(post).await;
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["allow"]),
+        (405, &"GET, HEAD".parse().expect("x"))
+    );
+}
+
+#[tokio::test]
+async fn an_exporter_on_a_unix_socket_is_asked() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("exporter.sock");
+    let listener = tokio::net::UnixListener::bind(&path).expect("bind");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        let _ = stream.read_buf(&mut Vec::new()).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup").await;
+    });
+    let exporter = exporter(ExporterAddress::Unix(path), "/metrics", &Metrics::new());
+    assert_eq!(outcome(exporter.answer(get("/metrics")).await).await, (200, "up".into(), true));
+}

@@ -1,1 +1,75 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
+use super::*;
+
+/// Follows dials that end as `dials` says (and well after that), and says which states were seen
+/// when, in seconds.
+async fn seen(dials: &[bool], bootstrap: &[(u64, Bootstrap)], until: u64) -> Vec<(u64, String)> {
+    let (progress, watched) = watch::channel(Bootstrap::Going { ratio: 0.0 });
+    let (tell, mut status) = watch::channel(AgentStatus::Bootstrapping);
+    let dials = Arc::new(Mutex::new(VecDeque::from(dials.to_vec())));
+    let probe = move || {
+        let through = dials.lock().expect("lock").pop_front().unwrap_or(true);
+        async move { through }
+    };
+    let shutdown = CancellationToken::new();
+    let start = Instant::now();
+    tokio::spawn(follow(watched, async {}, probe, tell, Metrics::new(), shutdown.clone()));
+    let bootstrap = bootstrap.to_vec();
+    tokio::spawn(async move {
+        for (at, state) in bootstrap {
+            tokio::time::sleep_until(start + Duration::from_secs(at)).await;
+            progress.send_replace(state);
+        }
+        std::future::pending::<()>().await;
+    });
+    let mut states = Vec::new();
+    let watching = async {
+        while status.changed().await.is_ok() {
+            let now = status.borrow_and_update().to_string();
+            if states.last().is_none_or(|(_, last)| *last != now) {
+                states.push((start.elapsed().as_secs(), now));
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(until), watching).await;
+    shutdown.cancel();
+    states
+}
+
+fn states(of: &[(u64, &str)]) -> Vec<(u64, String)> {
+    of.iter().map(|(at, state)| (*at, (*state).to_owned())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn reachable_is_what_a_dial_proved() {
+    let seen = seen(&[false, false, true], &[(5, Bootstrap::Done)], 100).await;
+    assert_eq!(seen, states(&[(0, "bootstrapping"), (5, "publishing"), (7, "reachable")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_bootstrap_is_trouble() {
+    let blocked = Bootstrap::Blocked { ratio: 0.1, kind: "offline", advice: "no network; check the link" };
+    let seen =
+        seen(&[], &[(1, blocked), (9, Bootstrap::Going { ratio: 0.5 }), (12, Bootstrap::Done)], 100).await;
+    assert_eq!(
+        seen,
+        states(&[
+            (0, "bootstrapping"),
+            (1, "in trouble, because no network; check the link"),
+            (9, "bootstrapping"),
+            (12, "reachable"),
+        ])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failure_is_not_trouble_but_four_are() {
+    let once = seen(&[true, false, true], &[(0, Bootstrap::Done)], 1000).await;
+    assert_eq!(once.last().map(|(_, state)| state.as_str()), Some("reachable"));
+    assert_eq!(once.iter().filter(|(at, _)| *at > 0).count(), 0, "{once:?}");
+    let lost = seen(&[true, false, false, false, false, false, true], &[(0, Bootstrap::Done)], 1000).await;
+    let trouble = "in trouble, because the onion service cannot be reached from outside";
+    assert_eq!(lost[lost.len() - 2..], states(&[(330, trouble), (390, "reachable")])[..]);
+}

@@ -34,10 +34,8 @@ pub(crate) fn answers(dir_port: SocketAddr) -> bool {
 /// Of `names`, those whose descriptor an authority does not have.
 pub(crate) fn without_descriptor<'a>(authority: SocketAddr, names: &[&'a str]) -> Vec<&'a str> {
     let all = fetch(authority, "/tor/server/all").unwrap_or_default();
-    let known: Vec<&str> = all
-        .lines()
-        .filter_map(|line| line.strip_prefix("router ")?.split_whitespace().next())
-        .collect();
+    let known: Vec<&str> =
+        all.lines().filter_map(|line| line.strip_prefix("router ")?.split_whitespace().next()).collect();
     names.iter().filter(|name| !known.contains(name)).copied().collect()
 }
 

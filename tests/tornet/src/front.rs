@@ -110,11 +110,8 @@ mod tests {
     async fn rig(delay: Duration) -> Rig {
         let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let access = Access::new();
-        let link = Link {
-            behind: backend.local_addr().unwrap(),
-            delay: Delay::new(delay),
-            access: access.watch(),
-        };
+        let link =
+            Link { behind: backend.local_addr().unwrap(), delay: Delay::new(delay), access: access.watch() };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let front = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, link));

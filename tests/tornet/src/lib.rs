@@ -18,28 +18,32 @@
 //!
 //! Modules in reading order:
 
-/// How a network is started, what can be done to it, and how it ends.
-mod network;
-/// The stages of a start: keys, authorities, relays, the one vote, the caches.
-mod start;
-/// One node of the network: its ports, identities and process.
-mod node;
-/// Identity keys of authorities and relays, made by tor's own programs.
-mod keys;
-/// The configuration files of authorities, relays, clients and services.
-mod torrc;
 /// What an authority says over its directory port: descriptors, consensus.
 mod directory;
 /// The part of arti's configuration that makes it use this network.
 mod fragment;
+/// Identity keys of authorities and relays, made by tor's own programs.
+mod keys;
+/// How a network is started, what can be done to it, and how it ends.
+mod network;
+/// One node of the network: its ports, identities and process.
+mod node;
+/// What can be asked of a start, and what it tells.
+mod options;
+/// The stages of a start: keys, authorities, relays, the one vote, the caches.
+mod start;
+/// The configuration files of authorities, relays, clients and services.
+mod torrc;
 
-/// The TCP relay before every ORPort: where delay and cuts happen.
-mod front;
 /// Which clients are cut off, and how.
 mod access;
+/// The TCP relay before every ORPort: where delay and cuts happen.
+mod front;
 /// One direction of a connection, carried late but in order.
 mod line;
 
+/// How a C tor gets a source address of its own.
+mod gate;
 /// A C tor client and a C tor hidden service, for comparison and interoperability.
 mod peers;
 /// Connecting through a SOCKS port.
@@ -47,17 +51,18 @@ pub mod socks;
 /// OpenSSH's `sshd` on loopback with throwaway keys.
 pub mod sshd;
 
-/// Child processes that cannot outlive their owner.
-pub mod process;
-/// Free TCP ports that stay free.
-pub mod ports;
-/// Waiting on a condition, with a bound.
-mod wait;
 /// What can go wrong, one line each.
 mod error;
+/// Free TCP ports that stay free.
+pub mod ports;
+/// Child processes that cannot outlive their owner.
+pub mod process;
+/// Waiting on a condition, with a bound.
+mod wait;
 
 pub use access::Cut;
 pub use error::Error;
-pub use network::{Network, Options, Progress};
+pub use network::Network;
 pub use node::{Node, Role};
+pub use options::{Options, Progress};
 pub use peers::{CTorClient, ClientOptions, HiddenService, ServiceOptions};

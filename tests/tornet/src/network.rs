@@ -1,76 +1,18 @@
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
+use tokio::task::AbortHandle;
 
 use crate::access::{self, Access};
 use crate::line::Delay;
 use crate::node::{Role, Running};
 use crate::process::{self, Signal};
-use crate::{Cut, Error, Node, start};
-
-/// How to start a network.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where everything is kept, made if needed; it stays when the network ends,
-    /// for its logs. What another network left in it is replaced. Without it, a
-    /// temporary directory that goes with the network.
-    pub dir: Option<PathBuf>,
-    /// Directory authorities, 3 to 9. Each is a relay, too.
-    pub authorities: usize,
-    /// Further relays, 5 to 50. Paths go through these: tor ignores what is
-    /// measured of authorities, so their bandwidth is 0.
-    pub relays: usize,
-    /// One-way delay of every link to a relay, at most 10 s. TCP's own handshake
-    /// is not delayed, the first bytes after it are.
-    pub delay: Duration,
-    /// Clients with a source address of their own, 0 to 254.
-    pub clients: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { dir: None, authorities: 3, relays: 6, delay: Duration::ZERO, clients: 0 }
-    }
-}
-
-impl Options {
-    fn check(&self) -> Result<(), Error> {
-        let bounds = [
-            ("authorities", self.authorities, 3..=9),
-            ("relays", self.relays, 5..=50),
-            ("clients", self.clients, 0..=254),
-            ("milliseconds of delay", usize::try_from(self.delay.as_millis()).unwrap_or(usize::MAX), 0..=10_000),
-        ];
-        match bounds.iter().find(|(_, value, range)| !range.contains(value)) {
-            None => Ok(()),
-            Some((what, value, range)) => Err(Error::Argument(format!(
-                "{value} {what} asked for; {} to {} are possible",
-                range.start(),
-                range.end()
-            ))),
-        }
-    }
-}
-
-/// A stage that a start has reached. Prints as a short line with its seconds.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Time since the start began.
-    pub elapsed: Duration,
-    /// What has been reached.
-    pub stage: String,
-}
-
-impl std::fmt::Display for Progress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:6.1} s  {}", self.elapsed.as_secs_f64(), self.stage)
-    }
-}
+use crate::{Cut, Error, Node, Options, Progress, start};
 
 /// A running network. Dropping it ends every process of it.
 #[derive(Debug)]
@@ -267,28 +209,31 @@ impl Dir {
 
 /// The runtime that carries the fronts. May be dropped anywhere.
 #[derive(Debug)]
-pub(crate) struct Fronts(ManuallyEnded);
+pub(crate) struct Fronts {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
 
 impl Fronts {
     pub(crate) fn new() -> Result<Self, Error> {
-        tokio::runtime::Builder::new_multi_thread()
+        let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("fronts")
             .enable_all()
             .build()
-            .map(|runtime| Self(Some(runtime)))
-            .map_err(Error::system("start the fronts' threads"))
+            .map_err(Error::system("start the fronts' threads"))?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
     pub(crate) fn spawn(&self, work: impl Future<Output = io::Result<()>> + Send + 'static) -> AbortHandle {
-        self.0.spawn(work).abort_handle()
+        self.handle.spawn(work).abort_handle()
     }
 }
 
 impl Drop for Fronts {
     fn drop(&mut self) {
         // An ordinary drop would wait, which is not allowed in async code.
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::gate::Gate;
 use crate::keys::make_private;
 use crate::node::tor;
 use crate::process::Process;
@@ -15,7 +16,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// What a C tor client shall be like.
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
-    /// Its number, from 1, if it shall have a source address of its own.
+    /// Its number, from 1, if it shall have a source address of its own. It then
+    /// goes through one more proxy on loopback.
     pub number: Option<usize>,
     /// A directory with `*.auth_private` files for services that demand a key.
     pub onion_auth_dir: Option<PathBuf>,
@@ -27,6 +29,7 @@ pub struct CTorClient {
     /// Its SOCKS 5 port.
     pub socks: SocketAddr,
     process: Process,
+    _gate: Option<Gate>,
 }
 
 impl CTorClient {
@@ -42,7 +45,8 @@ impl CTorClient {
 pub struct ServiceOptions {
     /// Pairs of virtual port and target.
     pub ports: Vec<(u16, SocketAddr)>,
-    /// A client's number, from 1, if it shall have a source address of its own.
+    /// A client's number, from 1, if it shall have a source address of its own. It then
+    /// goes through one more proxy on loopback.
     pub number: Option<usize>,
     /// Clients that may connect, as `descriptor:x25519:<base32>`; all if empty.
     pub authorized_clients: Vec<String>,
@@ -54,6 +58,7 @@ pub struct HiddenService {
     hostname: String,
     dir: PathBuf,
     process: Process,
+    _gate: Option<Gate>,
 }
 
 impl Network {
@@ -64,11 +69,12 @@ impl Network {
     /// [`Error::Argument`] for a number that is not a client's, [`Error::Ended`]
     /// if tor ended, [`Error::Late`] after 60 s.
     pub fn c_tor_client(&self, options: &ClientOptions) -> Result<CTorClient, Error> {
-        let from = options.number.map(|number| self.client_address(number)).transpose()?;
+        let gate = self.gate(options.number)?;
         let dir = self.peer_dir("client");
         make_private(&dir)?;
         let reserved = ports::reserve()?;
-        let mut text = torrc::peer(&self.common, &dir.join("data"), Some(reserved.addr()), from);
+        let mut text =
+            torrc::peer(&self.common, &dir.join("data"), Some(reserved.addr()), gate_addr(gate.as_ref()));
         if let Some(dir) = &options.onion_auth_dir {
             text += &torrc::onion_auth(dir);
         }
@@ -84,7 +90,7 @@ impl Network {
             }
             Ok(last.contains("Bootstrapped 100%").then_some(()))
         })?;
-        Ok(CTorClient { socks, process })
+        Ok(CTorClient { socks, process, _gate: gate })
     }
 
     /// Starts a C tor hidden service with a new key and waits until its
@@ -98,7 +104,7 @@ impl Network {
         if options.ports.is_empty() {
             return Err(Error::Argument("a hidden service needs a port".to_owned()));
         }
-        let from = options.number.map(|number| self.client_address(number)).transpose()?;
+        let gate = self.gate(options.number)?;
         let dir = self.peer_dir("service");
         let onion = dir.join("onion");
         make_private(&onion.join("authorized_clients"))?;
@@ -106,13 +112,23 @@ impl Network {
             let path = onion.join(format!("authorized_clients/client{number}.auth"));
             write(&path, &format!("{line}\n"))?;
         }
-        let text = torrc::peer(&self.common, &dir.join("data"), None, from);
+        let text = torrc::peer(&self.common, &dir.join("data"), None, gate_addr(gate.as_ref()));
         write(&dir.join("torrc"), &(text + &torrc::service(&onion, &options.ports)))?;
         let process = run_service(&dir)?;
         let path = onion.join("hostname");
         let hostname = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        Ok(HiddenService { hostname: hostname.trim().to_owned(), dir, process })
+        Ok(HiddenService { hostname: hostname.trim().to_owned(), dir, process, _gate: gate })
     }
+}
+
+impl Network {
+    fn gate(&self, number: Option<usize>) -> Result<Option<Gate>, Error> {
+        number.map(|number| Gate::open(&self.fronts, self.client_address(number)?)).transpose()
+    }
+}
+
+fn gate_addr(gate: Option<&Gate>) -> Option<SocketAddr> {
+    gate.map(|gate| gate.addr)
 }
 
 impl HiddenService {

@@ -12,16 +12,19 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, kill_process, kill_process_group};
 
+pub use starter::find;
+use starter::{spawner, start, wrap};
+
 use crate::Error;
+
+/// The one thread that starts children, and where their programs are.
+mod starter;
 
 /// How much of a log's end is searched for a reason.
 const TAIL: u64 = 64 * 1024;
@@ -118,34 +121,6 @@ pub fn run(command: &Command, input: &str) -> Result<String, Error> {
 pub fn end_all() {
     // The thread ends when nobody can send to it, and takes the children along.
     spawner().take();
-}
-
-/// The full path of `program`.
-///
-/// # Errors
-///
-/// [`Error::Missing`], with the name of Debian's package where it is known.
-pub fn find(program: &str) -> Result<PathBuf, Error> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file())
-        .ok_or_else(|| Error::Missing { program: program.to_owned(), remedy: remedy(program) })
-}
-
-fn remedy(program: &str) -> String {
-    let package = match Path::new(program).file_name().and_then(|name| name.to_str()) {
-        Some("tor" | "tor-gencert") => "tor",
-        Some("sshd") => "openssh-server",
-        Some("ssh" | "ssh-keygen") => "openssh-client",
-        Some("setpriv") => "util-linux",
-        Some("socat") => "socat",
-        Some("prometheus" | "promtool") => "prometheus",
-        Some("prometheus-node-exporter") => "prometheus-node-exporter",
-        _ => return "install it or put its directory into PATH".to_owned(),
-    };
-    format!("apt-get install {package}")
 }
 
 impl Process {
@@ -275,61 +250,11 @@ fn program_name(command: &Command) -> String {
     name.unwrap_or(command.get_program()).to_string_lossy().into_owned()
 }
 
-fn wrap(command: &Command) -> Result<Command, Error> {
-    let program = find(&command.get_program().to_string_lossy())?;
-    let mut wrapped = Command::new(find("setpriv")?);
-    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(program).args(command.get_args());
-    for (key, value) in command.get_envs() {
-        match value {
-            Some(value) => wrapped.env(key, value),
-            None => wrapped.env_remove(key),
-        };
-    }
-    if let Some(dir) = command.get_current_dir() {
-        wrapped.current_dir(dir);
-    }
-    wrapped.process_group(0);
-    Ok(wrapped)
-}
-
-/// What the starting thread is asked: a command, and where to send the child.
-type Job = (Command, SyncSender<std::io::Result<Child>>);
-
-fn start(command: Command) -> std::io::Result<Child> {
-    let gone = || std::io::Error::other("this program is ending");
-    let (reply, answer) = sync_channel(1);
-    let jobs = spawner().clone().ok_or_else(gone)?;
-    jobs.send((command, reply)).map_err(|_| gone())?;
-    drop(jobs);
-    answer.recv().map_err(|_| gone())?
-}
-
-/// The way to the thread that starts children; empty when all were ended.
-fn spawner() -> MutexGuard<'static, Option<Sender<Job>>> {
-    static SPAWNER: OnceLock<Mutex<Option<Sender<Job>>>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
-        let (sender, jobs) = channel();
-        let thread = thread::Builder::new().name("children".to_owned()).spawn(move || serve(&jobs));
-        Mutex::new(thread.is_ok().then_some(sender))
-    });
-    spawner.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn serve(jobs: &Receiver<Job>) {
-    for (mut command, reply) in jobs {
-        if let Err(lost) = reply.send(command.spawn())
-            && let Ok(mut child) = lost.0
-        {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+    use std::thread;
     use std::time::Duration;
 
     use super::*;
@@ -389,10 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_to_do() {
-        let missing = find("tor-gencert-of-nobody").unwrap_err().to_string();
-        assert_eq!(missing, "tor-gencert-of-nobody not found: install it or put its directory into PATH");
-        assert_eq!(remedy("/usr/sbin/sshd"), "apt-get install openssh-server");
+    fn errors_say_why() {
         let failed = run(Command::new("sh").args(["-c", "echo no luck >&2; exit 3"]), "").unwrap_err();
         assert_eq!(failed.to_string(), "cannot run sh: exit status: 3: no luck");
         let log = "[notice] hello\nJan 1 [warn] low on luck\nJan 1 [err] failed--see warnings above.\n";

@@ -103,7 +103,7 @@ pub(crate) fn network(options: &Options, tell: &mut impl FnMut(String)) -> Resul
         fragment: path,
         clients: options.clients,
         peers: AtomicUsize::new(0),
-        _fronts: fronts,
+        fronts,
         dir,
     })
 }

@@ -1,5 +1,5 @@
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::node::{Role, Running};
@@ -79,7 +79,7 @@ pub(crate) fn node(running: &Running, common: &str, bandwidths: &Path, voting_of
 }
 
 /// The torrc of a client, or of a service when `socks` is `None`.
-pub(crate) fn peer(common: &str, data: &Path, socks: Option<SocketAddr>, from: Option<IpAddr>) -> String {
+pub(crate) fn peer(common: &str, data: &Path, socks: Option<SocketAddr>, gate: Option<SocketAddr>) -> String {
     let mut text = common.to_owned();
     // The service's lines about descriptors are on level info.
     let _ = write!(text, "DataDirectory {}\nLog [rend]info notice stdout\n", quoted(data));
@@ -87,8 +87,8 @@ pub(crate) fn peer(common: &str, data: &Path, socks: Option<SocketAddr>, from: O
         Some(addr) => writeln!(text, "SocksPort {addr}"),
         None => writeln!(text, "SocksPort 0"),
     };
-    if let Some(from) = from {
-        let _ = writeln!(text, "OutboundBindAddress {from}");
+    if let Some(gate) = gate {
+        let _ = writeln!(text, "Socks4Proxy {gate}");
     }
     text
 }

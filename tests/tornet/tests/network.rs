@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tornet::{CTorClient, ClientOptions, Cut, Error, HiddenService, Network, Options, Role, ServiceOptions, socks};
+use tornet::{
+    CTorClient, ClientOptions, Cut, Error, HiddenService, Network, Options, Role, ServiceOptions, socks,
+};
 
 /// A server that sends back what it gets.
 fn echo() -> SocketAddr {
@@ -21,7 +23,12 @@ fn echo() -> SocketAddr {
 }
 
 /// One exchange through the service, on circuits of its own.
-fn fetch(client: &CTorClient, service: &HiddenService, user: &str, patience: Duration) -> std::io::Result<()> {
+fn fetch(
+    client: &CTorClient,
+    service: &HiddenService,
+    user: &str,
+    patience: Duration,
+) -> std::io::Result<()> {
     let mut stream = socks::connect(client.socks, service.hostname(), 80, Some(user), patience)?;
     stream.write_all(b"hello")?;
     let mut answer = [0; 5];
