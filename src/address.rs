@@ -163,7 +163,7 @@ impl FromStr for ExporterAddress {
         let address = literal_socket_address(text)?;
         if !is_loopback(address.ip()) {
             return Err(format!(
-                "{} is not a loopback address; an exporter is reached at 127.0.0.1 or [::1] only",
+                "{} is not a loopback address; only 127.0.0.1 or [::1] can stand here",
                 address.ip()
             ));
         }

@@ -76,8 +76,13 @@ impl<'a> Section<'a> {
 
     /// A path, taken from the folder that the configuration file is in.
     pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
-        let path: PathBuf = self.optional(key)?;
-        Some(self.document.resolve(&path))
+        self.path_spanned(key).map(Spanned::into_inner)
+    }
+
+    /// Like [`path`](Self::path), with its place.
+    pub fn path_spanned(&mut self, key: &'static str) -> Option<Spanned<PathBuf>> {
+        let path: Spanned<PathBuf> = self.spanned(key)?;
+        Some(Spanned::new(path.span(), self.document.resolve(path.get_ref())))
     }
 
     /// The table `[key]`; an empty one where it is not in the file.

@@ -61,20 +61,21 @@ impl TorSettings {
             section.mistake_here("this program was built without pluggable transports (feature pt-client)");
             well = false;
         }
+        let include = section.path_spanned("include");
+        if let Some(include) = &include
+            && let Err(error) = included(include.get_ref())
+        {
+            section.mistake(include.span(), format!("include: {error}"));
+            well = false;
+        }
         let settings = Self {
             state: section.path("state_dir").unwrap_or_else(|| state_directory.join("tor")),
             cache: section.path("cache_dir").unwrap_or_else(|| state_directory.join("cache")),
-            include: section.path("include"),
+            include: include.map(toml::Spanned::into_inner),
             bridges: bridges.map(toml::Spanned::into_inner).unwrap_or_default(),
             transports: transports.into_iter().collect::<Option<_>>()?,
             outbound_bind_address: section.optional("outbound_bind_address"),
         };
-        if let Some(path) = &settings.include
-            && let Err(error) = included(path)
-        {
-            section.mistake_here(format!("include: {error}"));
-            well = false;
-        }
         well.then_some(settings)
     }
 

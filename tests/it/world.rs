@@ -234,7 +234,12 @@ pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
-        let status = Command::new(env!("CARGO"))
+        let mut cargo = Command::new(env!("CARGO"));
+        // What cargo tells this program of its package would have build scripts run again.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
+        let status = cargo
             .args(["build", "--quiet", "-p", "target-agent", "-p", "scraper-bridge"])
             .args(profile)
             .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -79,9 +79,9 @@ fn mistakes_are_named_with_their_place() {
     }
     assert!(mistake("[admin]\nlisten = \"0.0.0.0:1\"\n").contains("agent.toml:2:10: listen: 0.0.0.0 is not"));
     assert!(mistake("[ssh]\nlogin_grace = \"0s\"\n").contains("within no time"));
-    assert!(
-        mistake("[ssh]\nkeys = [\"ssh-rsa AAAA\"]\n").contains("agent.toml:2:9: keys: a key of the kind")
-    );
+    let mistake = mistake("[ssh]\nkeys = [\"ssh-rsa AAAA\"]\n");
+    assert!(mistake.contains("keys: a key of the kind ssh-rsa"), "{mistake}");
+    assert!(mistake.starts_with("agent.toml:2:"), "{mistake}");
 }
 
 #[test]

@@ -150,7 +150,7 @@ async fn an_exporter_on_a_unix_socket_is_asked() {
     let listener = tokio::net::UnixListener::bind(&path).expect("bind");
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("accept");
-        let _ = stream.read_buf(&mut Vec::new()).await;
+        let _ = stream.read_buf(&mut Vec::with_capacity(4096)).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup").await;
     });
     let exporter = exporter(ExporterAddress::Unix(path), "/metrics", &Metrics::new());
