@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 
-pub use answer::{Answer, text};
+pub use answer::{Answer, landing, only_reading, page, text};
 pub use forward::{end_to_end, timeout_header};
 pub use host::HostNames;
 pub use serve::{Listener, serve, serve_connection};

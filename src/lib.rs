@@ -9,9 +9,11 @@
 //! - [`http`]: serving, refusing, and passing a message on;
 //! - [`metrics`]: a program's own metrics as text;
 //! - [`logs`]: lines on standard error;
-//! - [`lifecycle`]: starting, telling of oneself, stopping.
+//! - [`lifecycle`]: starting, telling of oneself, stopping;
+//! - [`command`]: what both command lines have in common.
 
 pub mod address;
+pub mod command;
 pub mod config;
 pub mod files;
 pub mod http;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use onionscrape::http::{Answer, Body, HostNames, full, text};
+use onionscrape::http::{Answer, Body, HostNames, landing, only_reading, page, text};
 use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
 use onionscrape::tor::Tor;
 use prometheus_client::registry::Registry;
@@ -34,7 +33,10 @@ impl Admin {
     }
 
     /// The admin listener's handler.
-    pub fn public(self, names: HostNames) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
+    pub fn public(
+        self,
+        names: HostNames,
+    ) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
         move |request| {
             let answer = names.check(&request).map_or_else(Response::from, |()| self.0.page(&request));
             Box::pin(std::future::ready(answer))
@@ -53,11 +55,15 @@ impl Admin {
 
 impl Inner {
     fn page(&self, request: &Request<Incoming>) -> Response<Body> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Answer::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here").into();
+        if let Err(answer) = only_reading(request) {
+            return answer.into();
         }
         match request.uri().path() {
-            "/" => page("text/html; charset=utf-8", LANDING),
+            "/" => landing(
+                "scraper-bridge",
+                "Prometheus scrapes over Tor onion services and SSH",
+                env!("CARGO_PKG_VERSION"),
+            ),
             "/metrics" => page(CLASSIC_TEXT, classic_text(&self.registry)),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => {
@@ -87,7 +93,8 @@ impl Inner {
                 None => Answer::new(StatusCode::NOT_FOUND, "no such target").into(),
             },
             (_, ["", "t", target, exporter, "metrics"]) => {
-                let found = self.of(target).find(|scraper| scraper.exporter().name.as_str() == *exporter).cloned();
+                let found =
+                    self.of(target).find(|scraper| scraper.exporter().name.as_str() == *exporter).cloned();
                 let Some(scraper) = found else {
                     return Answer::new(StatusCode::NOT_FOUND, "no such target or exporter").into();
                 };
@@ -98,21 +105,3 @@ impl Inner {
         }
     }
 }
-
-fn page(content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
-    let mut response = Response::new(full(body));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("x-frame-options", HeaderValue::from_static("deny"));
-    headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'"));
-    response
-}
-
-const LANDING: &str = concat!(
-    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>scraper-bridge</title>",
-    "<h1>scraper-bridge</h1><p>Prometheus scrapes over Tor onion services and SSH, version ",
-    env!("CARGO_PKG_VERSION"),
-    "</p><ul><li><a href=\"/metrics\">metrics</a></li><li><a href=\"/-/healthy\">healthy</a></li>",
-    "<li><a href=\"/-/ready\">ready</a></li></ul></html>\n"
-);

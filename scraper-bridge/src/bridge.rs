@@ -72,7 +72,8 @@ impl Bridge {
                 bound.push(listener);
             }
         }
-        let admin_listener = Listener::tcp(config.admin).await.map_err(|error| Failure(format!("admin: {error}")))?;
+        let admin_listener =
+            Listener::tcp(config.admin).await.map_err(|error| Failure(format!("admin: {error}")))?;
         let control = Listener::unix(&control_socket(&config), 0o600).map_err(Failure)?;
         let keys = config
             .targets
@@ -116,7 +117,16 @@ impl Bridge {
         tasks.spawn(serve(admin_listener, admin.clone().public(names), shutdown.clone()));
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
         tasks.close();
-        Ok(Self { admin: admin_address, listening, targets, tor, tasks, shutdown, _stop: guard, _state: state })
+        Ok(Self {
+            admin: admin_address,
+            listening,
+            targets,
+            tor,
+            tasks,
+            shutdown,
+            _stop: guard,
+            _state: state,
+        })
     }
 
     /// Where `/metrics` is.

@@ -1,12 +1,12 @@
 //! The command line.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use onionscrape::command::{Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
-use onionscrape::logs::{self, Format, Level};
+use onionscrape::logs::{self, Level, LogSettings};
 use onionscrape::ssh::KeyFile;
 
 use crate::bridge::Bridge;
@@ -21,22 +21,6 @@ pub struct Command {
     options: Options,
     #[command(subcommand)]
     act: Option<Act>,
-}
-
-#[derive(Debug, Args)]
-struct Options {
-    /// Configuration file
-    #[arg(long = "config.file", global = true, value_name = "FILE")]
-    config_file: Option<PathBuf>,
-    /// Folder for keys and Tor's state [default: onionscrape/bridge in the XDG state directory]
-    #[arg(long, global = true, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-    /// What is worth a line in the log
-    #[arg(long = "log.level", global = true, value_enum)]
-    log_level: Option<Level>,
-    /// How a line of the log looks
-    #[arg(long = "log.format", global = true, value_enum)]
-    log_format: Option<Format>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,13 +52,11 @@ impl Command {
     }
 
     fn try_run(self) -> Result<ExitCode, Failure> {
-        let file = self.options.config_file;
-        let mut config = BridgeConfig::read(file.as_deref(), self.options.state_dir)?;
-        config.log.level = self.options.log_level.unwrap_or(config.log.level);
-        config.log.format = self.options.log_format.unwrap_or(config.log.format);
+        let options = self.options;
+        let config = BridgeConfig::read(options.config_file.as_deref(), options.state_dir.clone())?;
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
-                logs::start(config.log);
+                logs::start(options.log(config.log));
                 block_on(run(config))
             }
             Act::Key => {
@@ -85,14 +67,12 @@ impl Command {
             }
             Act::Probe { target, exporter } => {
                 // What goes wrong is told by the probe itself.
-                config.log.level = self.options.log_level.unwrap_or(Level::Error);
-                logs::start(config.log);
+                logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
                 block_on(probe(config, &target, exporter.as_deref()))
             }
             Act::Redial { target } => block_on(redial(config, &target)),
             Act::Check => {
-                let file = file.map_or_else(|| "no configuration file".into(), |file| file.display().to_string());
-                println!("{file}: OK, targets: {}", config.targets.len());
+                println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -105,12 +85,4 @@ async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {
     lifecycle::notify_ready();
     bridge.run().await;
     Ok(ExitCode::SUCCESS)
-}
-
-fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::of)?;
-    let result = runtime.block_on(work);
-    // Arti has threads that wait for nothing worth waiting for.
-    runtime.shutdown_background();
-    result
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use onionscrape::address::{ExporterAddress, ListenAddress, Name, OnionAddress};
 use onionscrape::config::{self, Mistakes, Period, Section, Size};
-use onionscrape::logs::LogSettings;
 use onionscrape::files::FileError;
+use onionscrape::logs::LogSettings;
 use onionscrape::ssh::{HostKeyPin, KeyFile};
 use onionscrape::tor::TorSettings;
 
@@ -165,7 +165,10 @@ impl TargetConfig {
         if let Some(name) = &name
             && !taken.names.insert(name.get_ref().clone())
         {
-            section.mistake(name.span(), format!("another target is named {:?} already", name.get_ref().as_str()));
+            section.mistake(
+                name.span(),
+                format!("another target is named {:?} already", name.get_ref().as_str()),
+            );
         }
         let onion = section.required::<OnionAddress>("address");
         let port = section.spanned::<u16>("port");
@@ -182,7 +185,8 @@ impl TargetConfig {
             .map(|exporter| ExporterConfig::read(exporter, &mut names, &mut taken.listen))
             .collect();
         if exporters.is_empty() {
-            section.mistake_here("the target has no exporter; write [[target.exporter]] with name and listen");
+            section
+                .mistake_here("the target has no exporter; write [[target.exporter]] with name and listen");
         }
         Some(Self {
             name: name?.into_inner(),
@@ -197,7 +201,11 @@ impl TargetConfig {
 }
 
 impl ExporterConfig {
-    fn read(mut section: Section<'_>, names: &mut HashSet<Name>, listen: &mut HashSet<SocketAddr>) -> Option<Self> {
+    fn read(
+        mut section: Section<'_>,
+        names: &mut HashSet<Name>,
+        listen: &mut HashSet<SocketAddr>,
+    ) -> Option<Self> {
         let name = section.required_spanned::<Name>("name");
         if let Some(name) = &name
             && !names.insert(name.get_ref().clone())
@@ -219,7 +227,10 @@ impl ExporterConfig {
                 match address.into_inner() {
                     ExporterAddress::Tcp(address) => Way::Address(address),
                     ExporterAddress::Unix(_) => {
-                        section.mistake(span, "a Unix socket is reached by name through an agent; leave address out");
+                        section.mistake(
+                            span,
+                            "a Unix socket is reached by name through an agent; leave address out",
+                        );
                         return None;
                     }
                 }

@@ -24,7 +24,10 @@ pub type Dialled<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, DialF
 /// A way to a target's SSH server.
 pub trait Dial: Send + Sync {
     /// Waits, without bound, until dialling makes sense; `waiting` hears why it does not.
-    fn ready<'a>(&'a self, waiting: &'a (dyn Fn(String) + Send + Sync)) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+    fn ready<'a>(
+        &'a self,
+        waiting: &'a (dyn Fn(String) + Send + Sync),
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
     /// Dials afresh: nothing is taken over from an earlier dial that may be dead by now.
     fn dial(&self) -> Dialled<'_>;
@@ -60,7 +63,10 @@ impl OnionDial {
 }
 
 impl Dial for OnionDial {
-    fn ready<'a>(&'a self, waiting: &'a (dyn Fn(String) + Send + Sync)) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    fn ready<'a>(
+        &'a self,
+        waiting: &'a (dyn Fn(String) + Send + Sync),
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             let mut bootstrap = self.tor.bootstrap();
             loop {
@@ -80,7 +86,8 @@ impl Dial for OnionDial {
     fn dial(&self) -> Dialled<'_> {
         Box::pin(async move {
             let failed = |stage, what: &dyn fmt::Display| DialFailure { stage, what: what.to_string() };
-            let connector = Connector::new(&self.tor, &self.onion).map_err(|error| failed("bootstrap", &error))?;
+            let connector =
+                Connector::new(&self.tor, &self.onion).map_err(|error| failed("bootstrap", &error))?;
             match timeout(ONION_LIMIT, connector.dial(self.port)).await {
                 Ok(Ok(stream)) => Ok(Box::new(stream) as Box<dyn Stream>),
                 Ok(Err(error)) => {

@@ -45,11 +45,15 @@ impl ScrapeFailure {
         let (status, why) = match self {
             Self::NotConnected(why) => (StatusCode::SERVICE_UNAVAILABLE, why.clone()),
             Self::Denied(why) => (StatusCode::BAD_GATEWAY, why.clone()),
-            Self::Refused => (StatusCode::BAD_GATEWAY, format!("no channel to exporter {exporter}: refused by the device")),
+            Self::Refused => {
+                (StatusCode::BAD_GATEWAY, format!("no channel to exporter {exporter}: refused by the device"))
+            }
             Self::Timeout(hop) => (StatusCode::GATEWAY_TIMEOUT, format!("timed out {hop}")),
             Self::Aborted => (StatusCode::BAD_GATEWAY, "session lost during the scrape".to_owned()),
             Self::BadResponse(what) => (StatusCode::BAD_GATEWAY, format!("exporter {exporter} {what}")),
-            Self::TooLarge => (StatusCode::BAD_GATEWAY, format!("exporter {exporter} answered more than max_body")),
+            Self::TooLarge => {
+                (StatusCode::BAD_GATEWAY, format!("exporter {exporter} answered more than max_body"))
+            }
         };
         Answer::new(status, format!("{target}: {why}"))
     }

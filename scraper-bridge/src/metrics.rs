@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
-use onionscrape::metrics::DURATION_BUCKETS;
+use onionscrape::metrics::{DURATION_BUCKETS, Raised};
 use onionscrape::tor::Bootstrap;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -65,7 +65,13 @@ pub enum Stage {
 
 impl Stage {
     const ALL: [Self; 7] = [
-        Self::Bootstrap, Self::Descriptor, Self::Rendezvous, Self::Stream, Self::SshKex, Self::HostKey, Self::Auth,
+        Self::Bootstrap,
+        Self::Descriptor,
+        Self::Rendezvous,
+        Self::Stream,
+        Self::SshKex,
+        Self::HostKey,
+        Self::Auth,
     ];
 
     /// The stage as a label value.
@@ -139,19 +145,47 @@ impl Metrics {
         let m = self.clone();
         to.register("target_connected", "1 while there is a session to the target", m.connected);
         to.register("target_connects", "Attempts to connect to the target", m.connects);
-        to.register("target_connect_failures", "Failed attempts to connect, by the step that failed", m.connect_failures);
-        to.register("target_connect_duration_seconds", "Time from nothing to a session", m.connect_duration.0);
-        to.register("target_connect_hop_duration_seconds", "Time of each step to a session", m.dial_duration.0);
-        to.register("target_last_connected_timestamp_seconds", "When the target was last connected", m.last_connected);
-        to.register("target_reconnect_backoff_seconds", "Pause before the next attempt to connect", m.backoff);
-        to.register("ssh_keepalive_failures", "Sessions given up because they did not answer", m.keepalive_failures);
+        to.register(
+            "target_connect_failures",
+            "Failed attempts to connect, by the step that failed",
+            m.connect_failures,
+        );
+        to.register(
+            "target_connect_duration_seconds",
+            "Time from nothing to a session",
+            m.connect_duration.0,
+        );
+        to.register(
+            "target_connect_hop_duration_seconds",
+            "Time of each step to a session",
+            m.dial_duration.0,
+        );
+        to.register(
+            "target_last_connected_timestamp_seconds",
+            "When the target was last connected",
+            m.last_connected,
+        );
+        to.register(
+            "target_reconnect_backoff_seconds",
+            "Pause before the next attempt to connect",
+            m.backoff,
+        );
+        to.register(
+            "ssh_keepalive_failures",
+            "Sessions given up because they did not answer",
+            m.keepalive_failures,
+        );
         to.register("scrape_requests", "Scrapes asked for", m.requests);
         to.register("scrape_failures", "Scrapes that failed, by reason", m.failures);
         to.register("scrape_response_bytes", "Bytes of bodies passed on to Prometheus", m.response_bytes);
         to.register("scrape_requests_in_flight", "Scrapes under way", m.in_flight);
         to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
         to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
-        to.register("config_last_reload_successful", "1 if the configuration was read without mistakes", m.config_loaded);
+        to.register(
+            "config_last_reload_successful",
+            "1 if the configuration was read without mistakes",
+            m.config_loaded,
+        );
         to.register(
             "config_last_reload_success_timestamp_seconds",
             "When the configuration was last read without mistakes",
@@ -234,8 +268,11 @@ impl TargetMetrics {
 
     /// Notes how long each step to a session took.
     pub fn dialled(&self, times: DialTimes) {
-        let hops =
-            [("onion", times.onion), ("ssh_kex", times.login.key_exchange), ("auth", times.login.authentication)];
+        let hops = [
+            ("onion", times.onion),
+            ("ssh_kex", times.login.key_exchange),
+            ("auth", times.login.authentication),
+        ];
         for (hop, took) in hops {
             self.all.dial_duration.0.get_or_create(&HopLabel { hop }).observe(took.as_secs_f64());
         }
@@ -249,21 +286,5 @@ impl TargetMetrics {
     /// Counts a scrape as under way until the guard is dropped.
     pub fn in_flight(&self) -> Raised {
         Raised::new(&self.all.in_flight)
-    }
-}
-
-/// A gauge that is higher by one for as long as this lives.
-pub struct Raised(Gauge);
-
-impl Raised {
-    fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

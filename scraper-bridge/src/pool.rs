@@ -99,7 +99,9 @@ impl Pool {
         match self.take(index, exporter).await {
             Ok(taken) => self.give_back(index, taken.connection),
             // The first scrape will find out why, and say so.
-            Err(failure) => debug!(exporter = %exporter.name, ?failure, "no channel ahead of the first scrape"),
+            Err(failure) => {
+                debug!(exporter = %exporter.name, ?failure, "no channel ahead of the first scrape")
+            }
         }
     }
 
@@ -110,7 +112,11 @@ impl Pool {
         Some(idle.remove(last).1)
     }
 
-    async fn open(&self, exporter: &ExporterConfig, place: OwnedSemaphorePermit) -> Result<Connection, ChannelFailure> {
+    async fn open(
+        &self,
+        exporter: &ExporterConfig,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Connection, ChannelFailure> {
         let (host, port) = match exporter.way {
             Way::Name => (exporter.name.to_string(), BY_NAME_PORT),
             Way::Address(address) => (address.ip().to_string(), address.port()),

@@ -27,7 +27,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(180);
 ///
 /// # Errors
 /// When the target or exporter is not configured, or no scrape could even be tried.
-pub async fn probe(mut config: BridgeConfig, target: &str, exporter: Option<&str>) -> Result<ExitCode, Failure> {
+pub async fn probe(
+    mut config: BridgeConfig,
+    target: &str,
+    exporter: Option<&str>,
+) -> Result<ExitCode, Failure> {
     let exporter = choose(&config, target, exporter)?;
     let socket = control_socket(&config);
     let started = Instant::now();
@@ -120,13 +124,17 @@ async fn ask(stream: UnixStream, method: Method, path: String) -> Result<Respons
         .header(HOST, "bridge")
         .body(Empty::<Bytes>::new())
         .map_err(Failure::of)?;
-    sender.send_request(request).await.map_err(|error| Failure(format!("the bridge does not answer: {error}")))
+    sender
+        .send_request(request)
+        .await
+        .map_err(|error| Failure(format!("the bridge does not answer: {error}")))
 }
 
 /// Prints the answer; the exit code says whether it is a good one.
 async fn report(response: Response<Incoming>, started: Instant) -> Result<ExitCode, Failure> {
     let status = response.status();
-    let timing = response.headers().get("server-timing").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let timing =
+        response.headers().get("server-timing").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut body = response.into_body();
     let mut bytes = 0;
     let mut out = std::io::stdout().lock();
@@ -146,6 +154,11 @@ async fn report(response: Response<Incoming>, started: Instant) -> Result<ExitCo
             eprintln!("{name:>10}  {took:>8} ms");
         }
     }
-    eprintln!("{:>10}  {:>8.1} ms, {bytes} bytes, status {}", "in all", started.elapsed().as_secs_f64() * 1000.0, status.as_u16());
+    eprintln!(
+        "{:>10}  {:>8.1} ms, {bytes} bytes, status {}",
+        "in all",
+        started.elapsed().as_secs_f64() * 1000.0,
+        status.as_u16()
+    );
     Ok(if status == StatusCode::OK { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{ALLOW, HOST, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri};
-use onionscrape::http::{Answer, Body, end_to_end, timeout_header};
+use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode, Uri};
+use onionscrape::http::{Answer, Body, end_to_end, only_reading, timeout_header};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{ExporterConfig, ScrapeLimits, Way};
@@ -56,11 +56,7 @@ impl Scraper {
     /// Answers a request for the exporter's metrics. A failure is an answer too.
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         if let Err(answer) = self.is_for_us(&request) {
-            let mut response = Response::from(answer);
-            if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            }
-            return response;
+            return answer.into();
         }
         let metrics = &self.target.metrics;
         metrics.requests.inc();
@@ -79,9 +75,7 @@ impl Scraper {
     }
 
     fn is_for_us(&self, request: &Request<Incoming>) -> Result<(), Answer> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Err(Answer::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here"));
-        }
+        only_reading(request)?;
         let path = request.uri().path();
         if path != METRICS && path != self.exporter().path {
             return Err(Answer::new(StatusCode::NOT_FOUND, "the metrics are at /metrics"));
@@ -227,8 +221,11 @@ impl Laps {
     }
 
     fn header(&self) -> HeaderValue {
-        let laps: Vec<String> =
-            self.laps.iter().map(|(name, took)| format!("{name};dur={:.1}", took.as_secs_f64() * 1000.0)).collect();
+        let laps: Vec<String> = self
+            .laps
+            .iter()
+            .map(|(name, took)| format!("{name};dur={:.1}", took.as_secs_f64() * 1000.0))
+            .collect();
         HeaderValue::try_from(laps.join(", ")).unwrap_or(HeaderValue::from_static(""))
     }
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use onionscrape::ssh::{BRIDGE_HOST_KEYS, ChannelStream, HostKeyPin, KeyFile, MAX_PACKET, WINDOW, algorithms};
+use onionscrape::ssh::{
+    BRIDGE_HOST_KEYS, ChannelStream, HostKeyPin, KeyFile, MAX_PACKET, WINDOW, algorithms,
+};
 use russh::client::{self, Handle};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{Disconnect, SshId};
@@ -141,7 +143,8 @@ impl Session {
 
     /// Asks the far end for a sign of life.
     pub async fn answers(&self) -> bool {
-        timeout(PING_LIMIT, self.handle.send_ping()).await.is_ok_and(|sent| sent.is_ok()) && !self.handle.is_closed()
+        timeout(PING_LIMIT, self.handle.send_ping()).await.is_ok_and(|sent| sent.is_ok())
+            && !self.handle.is_closed()
     }
 
     /// Ends the session with a word to the far end.

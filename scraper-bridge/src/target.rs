@@ -76,7 +76,8 @@ impl Target {
     ) -> Arc<Self> {
         let (state, seen) = watch::channel(State::Dialling);
         let metrics = metrics.target(&config.name);
-        let target = Arc::new(Self { config, metrics, state: seen, doubt: Notify::new(), redial: Notify::new() });
+        let target =
+            Arc::new(Self { config, metrics, state: seen, doubt: Notify::new(), redial: Notify::new() });
         let keeper = Keeper { target: target.clone(), key, dial, dials, state, pauses: fresh_pauses() };
         tasks.spawn(async move {
             tokio::select! {
@@ -98,7 +99,9 @@ impl Target {
             match &*state.borrow_and_update() {
                 State::Up(pool) => return Ok(pool.clone()),
                 State::Dialling => {}
-                State::Blocked(why) | State::Waiting(why) => return Err(ScrapeFailure::NotConnected(why.clone())),
+                State::Blocked(why) | State::Waiting(why) => {
+                    return Err(ScrapeFailure::NotConnected(why.clone()));
+                }
                 State::Refused(why) => return Err(ScrapeFailure::Denied(why.clone())),
             }
             if state.changed().await.is_err() {
@@ -253,9 +256,10 @@ fn explain(failure: LoginFailure) -> (Stage, Outage) {
         LoginFailure::KeyExchange => passing(Stage::SshKex, "ssh key exchange failed"),
         LoginFailure::Authentication => passing(Stage::Auth, "ssh login broke off"),
         LoginFailure::HostKey => (Stage::HostKey, Outage::Refused("ssh host key mismatch".into())),
-        LoginFailure::Denied => {
-            (Stage::Auth, Outage::Refused("ssh login refused: the device does not know this bridge's key".into()))
-        }
+        LoginFailure::Denied => (
+            Stage::Auth,
+            Outage::Refused("ssh login refused: the device does not know this bridge's key".into()),
+        ),
     }
 }
 

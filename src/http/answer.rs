@@ -1,8 +1,9 @@
 //! Answers that a program gives itself.
 
+use bytes::Bytes;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 
 use super::{Body, full};
 
@@ -40,18 +41,50 @@ impl From<Answer> for Response<Body> {
         if let Ok(phrase) = ReasonPhrase::try_from(phrase.into_bytes()) {
             response.extensions_mut().insert(phrase);
         }
+        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
         response
+    }
+}
+
+/// Refuses a request that would change something; what is read only changes nothing.
+///
+/// # Errors
+/// The answer to give: 405, with the methods that are allowed (RFC 9110, section 15.5.6).
+pub fn only_reading<B>(request: &Request<B>) -> Result<(), Answer> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Answer::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here")),
     }
 }
 
 /// A plain text response.
 pub fn text(status: StatusCode, body: impl Into<String>) -> Response<Body> {
-    let mut response = Response::new(full(body.into()));
+    let mut response = page("text/plain; charset=utf-8", body.into());
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     response
+}
+
+/// A page of our own, which a browser may show and do nothing else with.
+pub fn page(content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("x-frame-options", HeaderValue::from_static("deny"));
+    headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'"));
+    response
+}
+
+/// The page at `/` of a program's admin listener: what it is, and what else is there.
+pub fn landing(program: &str, what: &str, version: &str) -> Response<Body> {
+    let html = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{program}</title><h1>{program}</h1>\
+         <p>{what}, version {version}</p><ul><li><a href=\"/metrics\">metrics</a></li>\
+         <li><a href=\"/-/healthy\">healthy</a></li><li><a href=\"/-/ready\">ready</a></li></ul></html>\n"
+    );
+    page("text/html; charset=utf-8", html)
 }
 
 #[cfg(test)]

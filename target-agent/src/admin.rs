@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
-use onionscrape::http::{Answer, Body, HostNames, full, text};
+use hyper::{Request, Response, StatusCode};
+use onionscrape::http::{Answer, Body, HostNames, landing, only_reading, page, text};
 use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
@@ -62,7 +61,7 @@ impl Pages {
 
     /// Answers a bridge that asked for the name `agent`.
     pub fn to_bridge<B>(&self, request: &Request<B>) -> Response<Body> {
-        if let Err(answer) = readable(request) {
+        if let Err(answer) = only_reading(request) {
             return answer.into();
         }
         match request.uri().path() {
@@ -74,11 +73,15 @@ impl Pages {
 
     /// Answers on the admin listener, which goes by `names`.
     pub fn to_admin<B>(&self, names: &HostNames, request: &Request<B>) -> Response<Body> {
-        if let Err(answer) = names.check(request).and_then(|()| readable(request)) {
+        if let Err(answer) = names.check(request).and_then(|()| only_reading(request)) {
             return answer.into();
         }
         match request.uri().path() {
-            "/" => page("text/html; charset=utf-8", LANDING),
+            "/" => landing(
+                "target-agent",
+                "Publishes this device's exporters as an onion service",
+                env!("CARGO_PKG_VERSION"),
+            ),
             "/metrics" => self.metrics(),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => match &*self.0.status.borrow() {
@@ -93,28 +96,3 @@ impl Pages {
         page(CLASSIC_TEXT, classic_text(&self.0.registry))
     }
 }
-
-fn readable<B>(request: &Request<B>) -> Result<(), Answer> {
-    match *request.method() {
-        Method::GET | Method::HEAD => Ok(()),
-        _ => Err(Answer::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here")),
-    }
-}
-
-fn page(content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
-    let mut response = Response::new(full(body));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("x-frame-options", HeaderValue::from_static("deny"));
-    headers.insert("content-security-policy", HeaderValue::from_static("default-src 'none'"));
-    response
-}
-
-const LANDING: &str = concat!(
-    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>target-agent</title>",
-    "<h1>target-agent</h1><p>Publishes this device's exporters as an onion service, version ",
-    env!("CARGO_PKG_VERSION"),
-    "</p><ul><li><a href=\"/metrics\">metrics</a></li><li><a href=\"/-/healthy\">healthy</a></li>",
-    "<li><a href=\"/-/ready\">ready</a></li></ul></html>\n"
-);

@@ -137,7 +137,7 @@ async fn serve_admin(
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) -> Result<Option<SocketAddr>, Failure> {
-    let listener = Listener::tcp(address).await.map_err(Failure)?;
+    let listener = Listener::tcp(address).await.map_err(|error| Failure(format!("admin: {error}")))?;
     let bound = listener.tcp_address();
     let names = HostNames::of(bound.unwrap_or(address), &[]);
     let handler = move |request| ready(pages.to_admin(&names, &request));

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ALLOW, CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
+use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
 use onionscrape::address::ExporterAddress;
-use onionscrape::http::{Answer, Body, MAX_FIELDS, MAX_HEAD, end_to_end, timeout_header};
+use onionscrape::http::{Answer, Body, MAX_FIELDS, MAX_HEAD, end_to_end, only_reading, timeout_header};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
@@ -100,11 +100,8 @@ impl Exporter {
 
     /// Answers a request with what the exporter answers, or says why it does not.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let answer = Answer::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD reach an exporter");
-            let mut response = Response::from(answer);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
+        if let Err(answer) = only_reading(&request) {
+            return answer.into();
         }
         let Some(uri) = self.uri(request.uri()) else {
             return Answer::new(StatusCode::NOT_FOUND, "no such path at this exporter").into();

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
+use onionscrape::metrics::Raised;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -188,22 +189,5 @@ impl ExporterMetrics {
     /// Counts a failed request.
     pub fn failure(&self, reason: &'static str) {
         self.failures.get_or_create(&ReasonLabel { exporter: self.exporter.clone(), reason }).inc();
-    }
-}
-
-/// A gauge that is higher by one for as long as this lives.
-#[derive(Debug)]
-pub struct Raised(Gauge);
-
-impl Raised {
-    fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Raised {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

@@ -24,7 +24,10 @@ pub async fn files_and_folders(world: &World) {
     let folder = world.folder();
     let dir = |name: &str| folder.join(name).to_str().unwrap().to_owned();
 
-    refused(&run("target-agent", &["check", "--config.file", &dir("none.toml")]), &["none.toml", "No such file"]);
+    refused(
+        &run("target-agent", &["check", "--config.file", &dir("none.toml")]),
+        &["none.toml", "No such file"],
+    );
     fs::write(folder.join("bad.toml"), "[tor\n").unwrap();
     refused(&run("scraper-bridge", &["run", "--config.file", &dir("bad.toml")]), &["bad.toml:1:"]);
 
@@ -74,7 +77,9 @@ fn read_only_and_full(folder: &Path) {
             folder.display(),
             crate::world::program(program).display(),
         );
-        std::process::Command::new("unshare").args(["--mount", "--map-root-user", "sh", "-c", &script]).output()
+        std::process::Command::new("unshare")
+            .args(["--mount", "--map-root-user", "sh", "-c", &script])
+            .output()
     };
     let can = std::process::Command::new("unshare")
         .args(["--mount", "--map-root-user", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
@@ -98,13 +103,15 @@ pub async fn ports_in_use(world: &World) {
     );
     let file = world.bridge_file(&folder, "[tor]\n", &target);
     let file = file.to_str().unwrap();
-    refused(&run("scraper-bridge", &["run", "--config.file", file]), &[&address.to_string(), "target a", "ss -ltnp"]);
+    refused(
+        &run("scraper-bridge", &["run", "--config.file", file]),
+        &[&address.to_string(), "target a", "ss -ltnp"],
+    );
 
     let text = format!("[admin]\nlisten = \"{address}\"\n");
     let agent = folder.join("agent.toml");
     fs::write(&agent, text).unwrap();
     let state = folder.join("agent");
-    let arguments =
-        ["run", "--config.file", agent.to_str().unwrap(), "--state-dir", state.to_str().unwrap()];
+    let arguments = ["run", "--config.file", agent.to_str().unwrap(), "--state-dir", state.to_str().unwrap()];
     refused(&run("target-agent", &arguments), &[&address.to_string(), "admin"]);
 }

@@ -16,9 +16,17 @@ use crate::world::{World, program, run};
 /// The names and labels of all series and the comments, without the values that move.
 fn series(text: &str) -> BTreeSet<String> {
     text.lines()
-        .map(|line| if line.starts_with('#') { line } else { line.rsplit_once(' ').map_or(line, |(series, _)| series) })
+        .map(|line| {
+            if line.starts_with('#') {
+                line
+            } else {
+                line.rsplit_once(' ').map_or(line, |(series, _)| series)
+            }
+        })
         // These come and go from one scrape to the next.
-        .filter(|line| !line.contains("node_scrape_collector") && !line.contains("promhttp") && !line.contains("go_"))
+        .filter(|line| {
+            !line.contains("node_scrape_collector") && !line.contains("promhttp") && !line.contains("go_")
+        })
         .map(str::to_owned)
         .collect()
 }
@@ -31,9 +39,11 @@ pub async fn the_body_is_a_direct_scrapes(world: &World) {
     let mut through = Scraper::connect(&monitor.address("backpack", "node")).await;
     let mut direct = Scraper::connect(&exporter.to_string()).await;
 
-    let openmetrics = [("accept", "application/openmetrics-text; version=1.0.0"), ("accept-encoding", "identity")];
+    let openmetrics =
+        [("accept", "application/openmetrics-text; version=1.0.0"), ("accept-encoding", "identity")];
     for headers in [&openmetrics[1..], &openmetrics] {
-        let (through, direct) = (through.get("/metrics", headers).await, direct.get("/metrics", headers).await);
+        let (through, direct) =
+            (through.get("/metrics", headers).await, direct.get("/metrics", headers).await);
         assert_eq!((through.status, through.complete), (200, true));
         assert_eq!(through.header("content-type"), direct.header("content-type"));
         assert_eq!(series(through.text()), series(direct.text()));
@@ -140,11 +150,12 @@ pub async fn probe_and_metrics(world: &World) {
     let folder = monitor.file.clone();
     drop(monitor);
     let file = folder.to_str().unwrap();
-    world.until("the bridge has let go of its state", || {
-        let lock = std::fs::File::open(folder.with_file_name("bridge").join("lock")).unwrap();
-        lock.try_lock().is_ok()
-    })
-    .await;
+    world
+        .until("the bridge has let go of its state", || {
+            let lock = std::fs::File::open(folder.with_file_name("bridge").join("lock")).unwrap();
+            lock.try_lock().is_ok()
+        })
+        .await;
     let probed = run("scraper-bridge", &["probe", "backpack", "--config.file", file]);
     assert!(probed.status.success(), "{}", String::from_utf8_lossy(&probed.stderr));
     assert_eq!(probed.stdout, b"a 1\n");

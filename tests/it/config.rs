@@ -53,7 +53,10 @@ pub async fn every_invalid_file_is_explained(_: &World) {
     for (name, file) in files {
         let mistakes = read(&file, &name).expect_err(&name).to_string();
         for line in mistakes.lines() {
-            assert!(line.starts_with(file.to_str().unwrap()), "{name}: a mistake is one line with its file: {line}");
+            assert!(
+                line.starts_with(file.to_str().unwrap()),
+                "{name}: a mistake is one line with its file: {line}"
+            );
         }
         // The folder is another on each machine.
         let text = mistakes.replace(&format!("{}/", folder().join("invalid").display()), "");
@@ -61,7 +64,10 @@ pub async fn every_invalid_file_is_explained(_: &World) {
     }
     let missing = folder().join("agent-no-such-file.toml");
     let mistakes = read(&missing, "agent-no-such-file").unwrap_err().to_string();
-    assert_eq!(mistakes, format!("{}: cannot be read: No such file or directory (os error 2)", missing.display()));
+    assert_eq!(
+        mistakes,
+        format!("{}: cannot be read: No such file or directory (os error 2)", missing.display())
+    );
 }
 
 pub async fn every_example_in_the_readme_is_valid(world: &World) {
@@ -70,7 +76,11 @@ pub async fn every_example_in_the_readme_is_valid(world: &World) {
     let mut seen = Vec::new();
     for block in readme.split("```toml\n").skip(1) {
         let text = block.split("```").next().unwrap();
-        let name = text.lines().next().and_then(|line| line.strip_prefix("# ")).expect("the file's name comes first");
+        let name = text
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("# "))
+            .expect("the file's name comes first");
         let file = folder.join(name);
         fs::write(&file, text).unwrap();
         if let Err(mistakes) = read(&file, &name.replace('.', "-")) {

@@ -44,7 +44,9 @@ pub async fn hangs_in_the_body(world: &World) {
     let scraped = scrape_within(&monitor.address("backpack", "app"), "3").await;
     assert!(!scraped.complete, "{scraped:?}");
     assert!(scraped.took < Duration::from_millis(2750), "{:?}", scraped.took);
-    world.until("the exporter is let go", || exporter.open.load(std::sync::atomic::Ordering::SeqCst) == 0).await;
+    world
+        .until("the exporter is let go", || exporter.open.load(std::sync::atomic::Ordering::SeqCst) == 0)
+        .await;
 }
 
 pub async fn dies_in_the_body(world: &World) {
@@ -78,11 +80,15 @@ pub async fn sends_too_much(world: &World) {
     let scraped = scrape_within(&monitor.address("backpack", "app"), "30").await;
     assert!(!scraped.complete && scraped.body.len() <= 1 << 20, "{} bytes", scraped.body.len());
     let metrics = monitor.metrics().await;
-    assert!(metrics.contains("scrape_failures_total{target=\"backpack\",reason=\"too_large\"} 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("scrape_failures_total{target=\"backpack\",reason=\"too_large\"} 1\n"),
+        "{metrics}"
+    );
 }
 
 pub async fn sends_garbage(world: &World) {
-    for garbage in [&b"SSH-2.0-OpenSSH_9.2\r\n\r\n"[..], b"\0\x01\x02\r\n\r\n", b"HTTP/1.1 2000 what\r\n\r\n"] {
+    for garbage in [&b"SSH-2.0-OpenSSH_9.2\r\n\r\n"[..], b"\0\x01\x02\r\n\r\n", b"HTTP/1.1 2000 what\r\n\r\n"]
+    {
         let scraped = one(world, Manner::Says(garbage.to_vec())).await;
         assert_eq!(scraped.status, 502, "{scraped:?}");
     }
@@ -108,7 +114,8 @@ pub async fn redirects(world: &World) {
     assert_eq!((scraped.status, scraped.header("location")), (502, None), "{scraped:?}");
     assert!(scraped.reason.contains("redirect"), "{}", scraped.reason);
     // Other statuses are the exporter's to give.
-    let teapot = String::from_utf8(answer("no\n")).unwrap().replace("200 OK", "418 I'm a teapot").into_bytes();
+    let teapot =
+        String::from_utf8(answer("no\n")).unwrap().replace("200 OK", "418 I'm a teapot").into_bytes();
     assert_eq!(one(world, Manner::Says(teapot)).await.status, 418);
 }
 

@@ -103,7 +103,7 @@ async fn serve(mut stream: TcpStream, manner: Manner, requests: &AtomicUsize) ->
             Manner::Floods { bytes, length } => {
                 let framing = if *length { format!("Content-Length: {bytes}\r\n") } else { String::new() };
                 stream.write_all(format!("HTTP/1.1 200 OK\r\n{framing}\r\n").as_bytes()).await?;
-                let chunk = [b'#'; 1 << 16];
+                let chunk = vec![b'#'; 1 << 16];
                 for _ in 0..bytes.div_ceil(chunk.len()) {
                     stream.write_all(&chunk).await?;
                 }

@@ -75,7 +75,9 @@ impl Scraper {
         let phrase = head.extensions.get::<ReasonPhrase>();
         Scraped {
             status: head.status.as_u16(),
-            reason: phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned()).unwrap_or_default(),
+            reason: phrase
+                .map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned())
+                .unwrap_or_default(),
             headers: head.headers,
             body: bytes.into(),
             complete,

@@ -81,7 +81,8 @@ pub async fn ssh_reaches_both_kinds_of_channel(world: &World) {
 
     // A shell is not to be had, and neither is another exporter's port.
     let other = Exporter::start(Manner::Good("b 1\n".into())).await;
-    let (local, ssh) = block_in_place(|| forward(world, &device.onion, tor.socks, &other.address.to_string()));
+    let (local, ssh) =
+        block_in_place(|| forward(world, &device.onion, tor.socks, &other.address.to_string()));
     let started = Instant::now();
     while !ssh.log_text().contains("administratively prohibited") {
         assert!(started.elapsed() < Duration::from_secs(60), "{}", ssh.log_text());

@@ -38,7 +38,11 @@ impl World {
     pub fn new() -> Self {
         Self {
             folder: tempfile::Builder::new().prefix("onionscrape-it-").tempdir().unwrap(),
-            runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap(),
+            runtime: tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(4)
+                .enable_all()
+                .build()
+                .unwrap(),
             network: OnceLock::new(),
             node_exporter: OnceLock::new(),
             counter: AtomicUsize::new(0),
@@ -110,7 +114,7 @@ impl World {
         let host_key = agent.host_key().fingerprint();
         let mut status = agent.status();
         let task = tokio::spawn(agent.run());
-        let reachable = status.wait_for(|status| matches!(status, AgentStatus::Reachable { .. }));
+        let reachable = status.wait_for(|status| matches!(status, AgentStatus::Reachable));
         tokio::time::timeout(PATIENCE, reachable).await.expect("the device is reachable in time").unwrap();
         Device { onion, host_key, folder, _task: task, _stop: shutdown.drop_guard() }
     }
@@ -133,8 +137,10 @@ impl World {
 
     /// The same, with further configuration before the targets.
     pub async fn monitor_with(&self, more: &str, targets: &[(&str, &Device, &[&str])]) -> Monitor {
-        let targets: Vec<String> =
-            targets.iter().map(|(name, device, exporters)| self.target(name, device, "", exporters)).collect();
+        let targets: Vec<String> = targets
+            .iter()
+            .map(|(name, device, exporters)| self.target(name, device, "", exporters))
+            .collect();
         self.monitor_of(more, &targets.concat()).await
     }
 
@@ -143,7 +149,8 @@ impl World {
         let folder = self.folder();
         let file = self.bridge_file(&folder, more, targets);
         let shutdown = CancellationToken::new();
-        let bridge = Bridge::start(BridgeConfig::read(Some(&file), None).unwrap(), shutdown.clone()).await.unwrap();
+        let bridge =
+            Bridge::start(BridgeConfig::read(Some(&file), None).unwrap(), shutdown.clone()).await.unwrap();
         Monitor { bridge, file, _stop: shutdown.drop_guard() }
     }
 
@@ -203,11 +210,10 @@ pub struct Monitor {
 impl Monitor {
     /// Where an exporter is offered.
     pub fn address(&self, target: &str, exporter: &str) -> String {
-        let found = self
-            .bridge
-            .listening()
-            .iter()
-            .find(|listening| listening.target.as_str() == target && listening.exporter.as_str() == exporter);
+        let found =
+            self.bridge.listening().iter().find(|listening| {
+                listening.target.as_str() == target && listening.exporter.as_str() == exporter
+            });
         found.expect("the exporter is configured").address.to_string()
     }
 
@@ -236,7 +242,9 @@ pub fn program(name: &str) -> PathBuf {
         let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
         let mut cargo = Command::new(env!("CARGO"));
         // What cargo tells this program of its package would have build scripts run again.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+        for (name, _) in std::env::vars()
+            .filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
             cargo.env_remove(name);
         }
         let status = cargo

@@ -46,7 +46,8 @@ impl Bench {
         let programs = Programs::build()?;
         let folder = tempfile::Builder::new().prefix("onionscrape-bench-").tempdir()?;
         let stage = Stage::begin("private Tor network: 3 authorities, 6 relays");
-        let options = tornet::Options { delay: Duration::from_millis(self.delay_ms), ..tornet::Options::default() };
+        let options =
+            tornet::Options { delay: Duration::from_millis(self.delay_ms), ..tornet::Options::default() };
         let network = tornet::Network::start(&options, |step| stage.say(step.to_string()))?;
         stage.done();
         let (exporter, _node_exporter) = chain::node_exporter(folder.path())?;
@@ -122,11 +123,18 @@ impl Bench {
             times[2].push(started.elapsed());
         }
         stage.done();
-        let names = ["(a) ssh, fresh circuit", "(a) ssh, circuit still open", "(c) scraper-bridge, fresh circuit"];
+        let names =
+            ["(a) ssh, fresh circuit", "(a) ssh, circuit still open", "(c) scraper-bridge, fresh circuit"];
         let mut table = table(&["cold: no session → first byte", "p50 ms", "p90 ms", "p99 ms", "p50 / (a)"]);
         for (name, of) in names.iter().zip(&times) {
             let [p50, p90, p99] = [50, 90, 99].map(|p| format!("{:.0}", ms(of, p)));
-            table.add_row([(*name).to_owned(), p50, p90, p99, format!("{:.2}", ms(of, 50) / ms(&times[0], 50))]);
+            table.add_row([
+                (*name).to_owned(),
+                p50,
+                p90,
+                p99,
+                format!("{:.2}", ms(of, 50) / ms(&times[0], 50)),
+            ]);
         }
         println!("{table}\n");
         Ok(())

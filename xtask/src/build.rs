@@ -43,7 +43,9 @@ pub fn cargo_command(arguments: &[&str]) -> Command {
     // What cargo tells this program of its package would reach the build scripts of dependencies;
     // ring's has itself run again when it changes, and with it most of the tree is built again.
     for (name, _) in std::env::vars_os() {
-        let told = name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
+        let told = name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
         if told {
             cargo.env_remove(name);
         }

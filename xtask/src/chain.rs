@@ -60,7 +60,8 @@ impl Chain {
         fragment: Option<&Path>,
         exporter: SocketAddr,
     ) -> Result<Self, Failure> {
-        let tor = fragment.map(|path| format!("[tor]\ninclude = {:?}\n\n", path.display())).unwrap_or_default();
+        let tor =
+            fragment.map(|path| format!("[tor]\ninclude = {:?}\n\n", path.display())).unwrap_or_default();
         let bridge_file = folder.join("bridge.toml");
         let bridge_state = folder.join("bridge");
         fs::write(&bridge_file, format!("state_dir = {:?}\n", bridge_state))?;

@@ -70,8 +70,10 @@ impl Demo {
             NetworkKind::Public => None,
             NetworkKind::Private => {
                 let stage = Stage::begin("private Tor network: 3 authorities, 6 relays");
-                let options =
-                    tornet::Options { delay: Duration::from_millis(self.delay_ms), ..tornet::Options::default() };
+                let options = tornet::Options {
+                    delay: Duration::from_millis(self.delay_ms),
+                    ..tornet::Options::default()
+                };
                 let network = tornet::Network::start(&options, |step| stage.say(step.to_string()))?;
                 stage.done();
                 Some(network)

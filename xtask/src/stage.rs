@@ -16,7 +16,8 @@ impl Stage {
     /// Begins a step.
     pub fn begin(what: impl Into<String>) -> Self {
         let what = what.into();
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        let bar =
+            if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4}  {msg}") {
             bar.set_style(style);
         }

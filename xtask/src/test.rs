@@ -23,7 +23,16 @@ impl Test {
             cargo(&["fmt", "--all", "--check"])?;
             stage.done();
             let stage = Stage::begin("lints");
-            cargo(&["clippy", "--quiet", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+            cargo(&[
+                "clippy",
+                "--quiet",
+                "--release",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "--deny",
+                "warnings",
+            ])?;
             stage.done();
         }
         let mut tests = cargo_command(&["test", "--release", "--workspace"]);

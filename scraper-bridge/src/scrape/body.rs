@@ -6,11 +6,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use onionscrape::metrics::Raised;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Scraper;
 use crate::failure::ScrapeFailure;
-use crate::metrics::Raised;
 use crate::pool::{Connection, Pool};
 
 /// A body that ends only where the exporter's did. Whatever else happens is an error, on which the
@@ -79,7 +79,10 @@ impl Body for ScrapeBody {
     type Data = Bytes;
     type Error = onionscrape::http::BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(frame) => frame,

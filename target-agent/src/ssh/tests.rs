@@ -489,7 +489,6 @@ async fn stock_ssh(rig: &Rig, arguments: &[&str], input: &'static [u8]) -> (Opti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the ssh program"]
 async fn the_stock_client_gets_both_kinds_of_channel_and_nothing_else() {
     const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let rig = Rig::new().await;

@@ -34,7 +34,9 @@ impl Rivals {
     pub fn start(network: &Network, folder: &Path, exporter: SocketAddr) -> Result<Self, Failure> {
         let tor = network.c_tor_client(&ClientOptions::default())?;
         let sshd = sshd::start(&[])?;
-        let service = |port, to| network.hidden_service(&ServiceOptions { ports: vec![(port, to)], ..Default::default() });
+        let service = |port, to| {
+            network.hidden_service(&ServiceOptions { ports: vec![(port, to)], ..Default::default() })
+        };
         let with_ssh = service(22, sshd.addr)?;
         let without_ssh = service(9100, exporter)?;
         let known_hosts = folder.join("known_hosts");

@@ -1,0 +1,55 @@
+//! What the command lines of both programs have in common.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::lifecycle::Failure;
+use crate::logs::{Format, Level, LogSettings};
+
+/// Options of every subcommand, named as Prometheus names its own.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Configuration file
+    #[arg(long = "config.file", global = true, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Folder for keys and Tor's state [default: in onionscrape in the XDG state directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// What is worth a line in the log
+    #[arg(long = "log.level", global = true, value_enum)]
+    pub log_level: Option<Level>,
+    /// How a line of the log looks
+    #[arg(long = "log.format", global = true, value_enum)]
+    pub log_format: Option<Format>,
+}
+
+impl Options {
+    /// How to log: the command line has the last word.
+    pub fn log(&self, configured: LogSettings) -> LogSettings {
+        LogSettings {
+            level: self.log_level.unwrap_or(configured.level),
+            format: self.log_format.unwrap_or(configured.format),
+        }
+    }
+
+    /// The configuration file as messages name it.
+    pub fn shown_file(&self) -> String {
+        self.config_file
+            .as_ref()
+            .map_or_else(|| "no configuration file".into(), |file| file.display().to_string())
+    }
+}
+
+/// Runs a program's work on a runtime of its own, to its end.
+///
+/// # Errors
+/// The work's own, or that the system has no room for a runtime.
+pub fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::of)?;
+    let result = runtime.block_on(work);
+    // Arti has threads that wait for nothing worth waiting for.
+    runtime.shutdown_background();
+    result
+}
