@@ -21,9 +21,12 @@ use wire::Connection;
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Scrapes of each kind
+    /// Scrapes of each kind, over all circuits
     #[arg(long, default_value_t = 100)]
     scrapes: usize,
+    /// Circuits that they are spread over; a single one may be a lucky or an unlucky one
+    #[arg(long, default_value_t = 10)]
+    circuits: usize,
     /// Cold starts of each kind
     #[arg(long, default_value_t = 20)]
     colds: usize,
@@ -57,38 +60,45 @@ impl Bench {
         let chain = Chain::start(&programs, folder.path(), Some(network.fragment()), exporter)?;
 
         println!("\n{} ms added to each link, one way\n", self.delay_ms);
-        self.warm(&rivals, &chain)?;
-        self.cold(&rivals, &chain, folder.path())?;
+        let control = folder.path().join("bridge/control.sock");
+        self.warm(&rivals, &chain, &control)?;
+        self.cold(&rivals, &chain, &control)?;
         for (name, process) in [("target-agent", &chain.agent), ("scraper-bridge", &chain.bridge)] {
             println!("resident memory of {name:<15} {:>6.1} MB", resident(process.pid())?);
         }
         Ok(())
     }
 
-    fn warm(&self, rivals: &Rivals, chain: &Chain) -> Result<(), Failure> {
-        let connect = |way: usize| -> Result<Connection, Failure> {
-            match way {
-                0 => tcp(rivals.forwarded),
-                1 => Ok(Connection::new(rivals.through_socks()?, "exporter")),
-                _ => tcp(chain.listen),
-            }
-        };
-        let mut kept = [connect(0)?, connect(1)?, connect(2)?];
-        for connection in &mut kept {
-            connection.scrape()?;
-        }
+    /// Scrapes while everything is up, on connections that are kept and on new ones.
+    fn warm(&self, rivals: &Rivals, chain: &Chain, control: &Path) -> Result<(), Failure> {
         let stage = Stage::begin(format!("{} scrapes of each kind", self.scrapes));
         let mut times = [[const { Vec::new() }; 3], [const { Vec::new() }; 3]];
         let mut bytes = [0; 3];
-        for round in 0..self.scrapes {
-            stage.say(format!("{round} of {}", self.scrapes));
-            for way in 0..WAYS.len() {
-                let started = Instant::now();
-                bytes[way] = kept[way].scrape()?;
-                times[0][way].push(started.elapsed());
-                let started = Instant::now();
-                connect(way)?.scrape()?;
-                times[1][way].push(started.elapsed());
+        for circuit in 0..self.circuits {
+            let name = format!("warm{circuit}");
+            let forwarding = rivals.forward(&name)?;
+            redial(control)?;
+            let connect = |way: usize| -> Result<Connection, Failure> {
+                match way {
+                    0 => tcp(forwarding.local),
+                    1 => Ok(Connection::new(rivals.through_socks(&name)?, "exporter")),
+                    _ => tcp(chain.listen),
+                }
+            };
+            let mut kept = [connect(0)?, connect(1)?, connect(2)?];
+            for connection in &mut kept {
+                connection.scrape()?;
+            }
+            for round in 0..self.scrapes / self.circuits {
+                stage.say(format!("circuit {} of {}, scrape {}", circuit + 1, self.circuits, round + 1));
+                for way in 0..WAYS.len() {
+                    let started = Instant::now();
+                    bytes[way] = kept[way].scrape()?;
+                    times[0][way].push(started.elapsed());
+                    let started = Instant::now();
+                    connect(way)?.scrape()?;
+                    times[1][way].push(started.elapsed());
+                }
             }
         }
         stage.done();
@@ -105,17 +115,15 @@ impl Bench {
     }
 
     /// From no session to the first byte of an answer.
-    fn cold(&self, rivals: &Rivals, chain: &Chain, folder: &Path) -> Result<(), Failure> {
-        let socket = folder.join("bridge/control.sock");
+    fn cold(&self, rivals: &Rivals, chain: &Chain, control: &Path) -> Result<(), Failure> {
         let stage = Stage::begin(format!("{} cold starts of each kind", self.colds));
         let mut times = [const { Vec::new() }; 3];
         for round in 0..self.colds {
             stage.say(format!("{round} of {}", self.colds));
-            times[0].push(rivals.cold(Some(round))?);
-            times[1].push(rivals.cold(None)?);
-            let mut control = Connection::new(UnixStream::connect(&socket)?, "bridge");
-            control.send("POST /t/backpack/redial", "")?;
-            control.read_answer()?;
+            let name = format!("cold{round}");
+            times[0].push(rivals.cold(&name)?);
+            times[1].push(rivals.cold(&name)?);
+            redial(control)?;
             let started = Instant::now();
             let mut scrape = tcp(chain.listen)?;
             scrape.request()?;
@@ -139,6 +147,14 @@ impl Bench {
         println!("{table}\n");
         Ok(())
     }
+}
+
+/// Has the bridge throw its session away; returns when it has.
+fn redial(control: &Path) -> Result<(), Failure> {
+    let mut bridge = Connection::new(UnixStream::connect(control)?, "bridge");
+    bridge.send("POST /t/backpack/redial", "")?;
+    bridge.read_answer()?;
+    Ok(())
 }
 
 fn tcp(address: SocketAddr) -> Result<Connection, Failure> {

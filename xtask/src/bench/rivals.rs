@@ -18,19 +18,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// C tor on both sides, with SSH and without.
 pub struct Rivals {
-    /// Where `ssh -L` listens.
-    pub forwarded: SocketAddr,
+    folder: PathBuf,
     exporter: SocketAddr,
     tor: CTorClient,
     with_ssh: HiddenService,
     without_ssh: HiddenService,
     sshd: Sshd,
     known_hosts: PathBuf,
+}
+
+/// `ssh -L`, up and listening.
+pub struct Forwarding {
+    /// Where it listens.
+    pub local: SocketAddr,
     _ssh: Process,
 }
 
 impl Rivals {
-    /// Starts them all and waits until the exporter answers by each way.
+    /// Starts them all and waits until the services can be reached.
     pub fn start(network: &Network, folder: &Path, exporter: SocketAddr) -> Result<Self, Failure> {
         let tor = network.c_tor_client(&ClientOptions::default())?;
         let sshd = sshd::start(&[])?;
@@ -41,32 +46,40 @@ impl Rivals {
         let without_ssh = service(9100, exporter)?;
         let known_hosts = folder.join("known_hosts");
         std::fs::write(&known_hosts, format!("{} {}\n", with_ssh.hostname(), sshd.host_key_public.trim()))?;
-        let forwarded = free_address()?;
-        let mut command = ssh(&tor, &sshd, &known_hosts, None);
+        let folder = folder.to_owned();
+        let rivals = Self { folder, exporter, tor, with_ssh, without_ssh, sshd, known_hosts };
+        rivals.forward("first")?;
+        rivals.through_socks("first")?;
+        Ok(rivals)
+    }
+
+    /// Starts `ssh -L` over circuits of its own, and waits until it listens.
+    pub fn forward(&self, circuit: &str) -> Result<Forwarding, Failure> {
+        let local = free_address()?;
+        let mut command = self.ssh(circuit);
         command.args(["-N", "-o", "ExitOnForwardFailure=yes", "-L"]);
-        command.arg(format!("{forwarded}:{exporter}")).arg(with_ssh.hostname());
-        let ssh = process::spawn(&command, &folder.join("ssh.log"))?;
+        command.arg(format!("{local}:{}", self.exporter)).arg(self.with_ssh.hostname());
+        let ssh = process::spawn(&command, &self.folder.join(format!("ssh-{circuit}.log")))?;
         let started = Instant::now();
-        while TcpStream::connect(forwarded).is_err() {
+        while TcpStream::connect(local).is_err() {
             if !ssh.is_running() || started.elapsed() > PATIENCE {
                 return Err(format!("ssh -L does not come up: {}", ssh.log_tail()).into());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        let rivals = Self { forwarded, exporter, tor, with_ssh, without_ssh, sshd, known_hosts, _ssh: ssh };
-        rivals.through_socks()?;
-        Ok(rivals)
+        Ok(Forwarding { local, _ssh: ssh })
     }
 
-    /// A stream to the exporter through C tor alone, as `proxy_url: socks5://` makes one.
-    pub fn through_socks(&self) -> Result<TcpStream, Failure> {
-        Ok(socks::connect(self.tor.socks, self.without_ssh.hostname(), 9100, None, PATIENCE)?)
+    /// A stream to the exporter through C tor alone, as `proxy_url: socks5://` makes one. Streams
+    /// with the same word share a circuit.
+    pub fn through_socks(&self, circuit: &str) -> Result<TcpStream, Failure> {
+        Ok(socks::connect(self.tor.socks, self.without_ssh.hostname(), 9100, Some(circuit), PATIENCE)?)
     }
 
     /// Starts `ssh`, has it carry one request to the exporter, and returns the time to the answer's
-    /// first byte. Each number has circuits of its own; without one, circuits that are open are used.
-    pub fn cold(&self, number: Option<usize>) -> Result<Duration, Failure> {
-        let mut command = ssh(&self.tor, &self.sshd, &self.known_hosts, number);
+    /// first byte. A word that was used before finds its circuit still open.
+    pub fn cold(&self, circuit: &str) -> Result<Duration, Failure> {
+        let mut command = self.ssh(circuit);
         command.arg("-W").arg(self.exporter.to_string()).arg(self.with_ssh.hostname());
         let started = Instant::now();
         let mut ssh = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
@@ -81,21 +94,20 @@ impl Rivals {
         got.map_err(|_| "a cold ssh brought no answer")?;
         Ok(took)
     }
-}
 
-/// `ssh` through socat and C tor, as the recipe has it.
-fn ssh(tor: &CTorClient, sshd: &Sshd, known_hosts: &Path, number: Option<usize>) -> Command {
-    let user = number.map(|number| format!(",socksuser=cold{number}")).unwrap_or_default();
-    let (ip, port) = (tor.socks.ip(), tor.socks.port());
-    let mut command = Command::new("ssh");
-    command
-        .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes"])
-        .arg("-o")
-        .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
-        .arg("-o")
-        .arg(format!("ProxyCommand=socat STDIO SOCKS4A:{ip}:%h:%p,socksport={port}{user}"))
-        .arg("-i")
-        .arg(&sshd.user_key)
-        .args(["-l", &sshd.user]);
-    command
+    /// `ssh` through socat and C tor, as the recipe has it.
+    fn ssh(&self, circuit: &str) -> Command {
+        let (ip, port) = (self.tor.socks.ip(), self.tor.socks.port());
+        let mut command = Command::new("ssh");
+        command
+            .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes"])
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
+            .arg("-o")
+            .arg(format!("ProxyCommand=socat STDIO SOCKS4A:{ip}:%h:%p,socksport={port},socksuser={circuit}"))
+            .arg("-i")
+            .arg(&self.sshd.user_key)
+            .args(["-l", &self.sshd.user]);
+        command
+    }
 }
