@@ -42,12 +42,19 @@ impl Options {
     }
 }
 
-/// Runs a program's work on a runtime of its own, to its end.
+/// Runs a program's work on a runtime of its own with so many threads, to its end.
 ///
 /// # Errors
 /// The work's own, or that the system has no room for a runtime.
-pub fn block_on(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Runtime::new().map_err(Failure::of)?;
+pub fn block_on(
+    threads: usize,
+    work: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(Failure::of)?;
     let result = runtime.block_on(work);
     // Arti has threads that wait for nothing worth waiting for.
     runtime.shutdown_background();

@@ -13,6 +13,9 @@ use crate::bridge::Bridge;
 use crate::config::{self, BridgeConfig};
 use crate::probe::{probe, redial};
 
+/// Two threads, so that a busy session does not hold up the others.
+const THREADS: usize = 2;
+
 /// Lets Prometheus scrape devices behind Tor onion services as local HTTP endpoints
 #[derive(Debug, Parser)]
 #[command(name = "scraper-bridge", version)]
@@ -57,7 +60,7 @@ impl Command {
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
                 logs::start(options.log(config.log));
-                block_on(run(config))
+                block_on(THREADS, run(config))
             }
             Act::Key => {
                 let state = StateDirectory::share(&config.state_directory)?;
@@ -68,9 +71,9 @@ impl Command {
             Act::Probe { target, exporter } => {
                 // What goes wrong is told by the probe itself.
                 logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
-                block_on(probe(config, &target, exporter.as_deref()))
+                block_on(THREADS, probe(config, &target, exporter.as_deref()))
             }
-            Act::Redial { target } => block_on(redial(config, &target)),
+            Act::Redial { target } => block_on(THREADS, redial(config, &target)),
             Act::Check => {
                 println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
                 Ok(ExitCode::SUCCESS)

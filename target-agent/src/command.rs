@@ -13,6 +13,10 @@ use crate::config::{AgentConfig, FrontConfig};
 use crate::identity::Identity;
 use crate::{onion, ssh};
 
+/// One thread is enough for a device. It is also quicker than several: what Tor's parts hand to each
+/// other gathers into one burst, where a second thread would send off the first cell alone.
+const THREADS: usize = 1;
+
 /// Publishes this device's Prometheus exporters as an onion service that speaks SSH only
 #[derive(Debug, Parser)]
 #[command(name = "target-agent", version)]
@@ -49,7 +53,7 @@ impl Command {
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
                 logs::start(options.log(config.log));
-                block_on(run(config))
+                block_on(THREADS, run(config))
             }
             Act::Hostname { json } => hostname(&config, json),
             Act::Check => check(&config, &options.shown_file()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::Empty;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
@@ -155,7 +155,7 @@ impl Exporter {
         // The asker may read slowly or not at all; the exporter's connection ends in time anyway.
         tokio::spawn(timeout_at(deadline, connection));
         let response = sender.send_request(self.onward(request, uri)).await.map_err(failed)?;
-        self.back(response, deadline)
+        self.back(response, deadline).await
     }
 
     async fn connect(&self) -> io::Result<Box<dyn ByteStream>> {
@@ -181,7 +181,7 @@ impl Exporter {
         request
     }
 
-    fn back(
+    async fn back(
         &self,
         response: Response<Incoming>,
         deadline: Instant,
@@ -195,8 +195,8 @@ impl Exporter {
         let (mut head, body) = response.into_parts();
         end_to_end(&mut head.headers);
         head.version = Version::HTTP_11;
-        let body = PassedBody::new(body, deadline, self.0.metrics.clone());
-        Ok(Response::from_parts(head, body.boxed_unsync()))
+        let body = PassedBody::new(body, deadline, self.0.metrics.clone()).gather().await?;
+        Ok(Response::from_parts(head, body))
     }
 }
 
