@@ -35,7 +35,7 @@ impl Test {
             ])?;
             stage.done();
         }
-        let mut tests = cargo_command(&["test", "--release", "--workspace"]);
+        let mut tests = cargo_command(&["test", "--release", "--workspace", "--no-fail-fast"]);
         tests.args(self.filter);
         let mut running = tests.stdout(Stdio::piped()).spawn()?;
         let mut count = Count::default();
