@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 pub use answer::{Answer, landing, only_reading, page, text};
 pub use forward::{end_to_end, timeout_header};
 pub use host::HostNames;
-pub use serve::{Listener, serve, serve_connection};
+pub use serve::{HalfClose, Listener, serve, serve_connection};
 
 /// A body of any origin. An error in it aborts the connection, so that nobody takes what was sent
 /// until then for the whole.

@@ -118,9 +118,11 @@ where
                     match stream {
                         Stream::Tcp(stream) => {
                             let _ = stream.set_nodelay(true);
-                            serve_connection(stream, handler, shutdown).await;
+                            serve_connection(stream, HalfClose::Gone, handler, shutdown).await;
                         }
-                        Stream::Unix(stream) => serve_connection(stream, handler, shutdown).await,
+                        Stream::Unix(stream) => {
+                            serve_connection(stream, HalfClose::Gone, handler, shutdown).await;
+                        }
                     }
                     drop(place);
                 });
@@ -152,9 +154,23 @@ async fn accept(
     Ok((stream, place))
 }
 
+/// What it means that the asker's half of a stream has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfClose {
+    /// It is gone, so what it asked for is not wanted any more. TCP tells a closed connection in no
+    /// other way, and Prometheus closes one when its time is up.
+    Gone,
+    /// It waits for the answer. SSH has another message for a closed channel.
+    Waits,
+}
+
 /// Serves HTTP/1.1 on one byte stream until it ends, is idle for 330 s, or `shutdown`.
-pub async fn serve_connection<S, H, F>(stream: S, handler: H, shutdown: CancellationToken)
-where
+pub async fn serve_connection<S, H, F>(
+    stream: S,
+    half_close: HalfClose,
+    handler: H,
+    shutdown: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -168,8 +184,7 @@ where
         .header_read_timeout(IDLE)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_FIELDS)
-        // A scrape goes on only while its asker is there; half-closed askers are gone.
-        .half_close(false)
+        .half_close(half_close == HalfClose::Waits)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {

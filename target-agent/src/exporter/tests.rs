@@ -6,13 +6,19 @@ use onionscrape::metrics::{classic_text, registry};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::*;
 
-/// Answers every connection with `bytes`, then closes it or keeps it open; tells what was asked.
+/// When an exporter closes the connection: before its answer goes on, after it began to, or never.
+const AT_ONCE: Duration = Duration::ZERO;
+const LATER: Duration = Duration::from_millis(100);
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// Answers every connection with `bytes`, then closes it after `open_for`; tells what was asked.
 async fn raw_exporter(
     bytes: &'static [u8],
-    keep_open: bool,
+    open_for: Duration,
 ) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address");
@@ -23,9 +29,8 @@ async fn raw_exporter(
             while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|n| n > 0) {}
             let _ = heard.send(String::from_utf8_lossy(&head).into_owned());
             let _ = stream.write_all(bytes).await;
-            if keep_open {
-                tokio::spawn(async move { stream.read_to_end(&mut Vec::new()).await });
-            }
+            // Until then it is read, so that closing it is not a reset.
+            tokio::spawn(async move { timeout(open_for, stream.read_to_end(&mut Vec::new())).await });
         }
     });
     (address, asked)
@@ -50,8 +55,8 @@ async fn outcome(response: Response<Body>) -> (u16, String, bool) {
     }
 }
 
-async fn outcome_of(bytes: &'static [u8], keep_open: bool) -> (u16, String, bool, String) {
-    let (address, _asked) = raw_exporter(bytes, keep_open).await;
+async fn outcome_of(bytes: &'static [u8], open_for: Duration) -> (u16, String, bool, String) {
+    let (address, _asked) = raw_exporter(bytes, open_for).await;
     let metrics = Metrics::new();
     let exporter = exporter(ExporterAddress::Tcp(address), "/metrics", &metrics);
     let (status, what, whole) = outcome(exporter.answer(get("/metrics")).await).await;
@@ -71,10 +76,10 @@ async fn whole_answers_pass() {
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n";
     let until_close = b"HTTP/1.0 200 OK\r\n\r\nup";
     for answer in [&with_length[..], chunked, until_close] {
-        assert_eq!(outcome_of(answer, false).await, (200, "up".into(), true, String::new()));
+        assert_eq!(outcome_of(answer, AT_ONCE).await, (200, "up".into(), true, String::new()));
     }
     let moved = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n";
-    assert_eq!(outcome_of(moved, false).await.0, 302);
+    assert_eq!(outcome_of(moved, AT_ONCE).await.0, 302);
 }
 
 #[tokio::test]
@@ -82,9 +87,11 @@ async fn cut_answers_are_errors() {
     let with_length = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup";
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nup\r\n";
     for answer in [&with_length[..], chunked] {
-        let (status, _, whole, counted) = outcome_of(answer, false).await;
+        let (status, _, whole, counted) = outcome_of(answer, AT_ONCE).await;
+        assert_eq!((status, whole, counted), (502, true, failures("aborted")), "nothing was sent on yet");
+        let (status, _, whole, counted) = outcome_of(answer, LATER).await;
         assert_eq!((status, whole, counted), (200, false, failures("aborted")));
-        let (status, what, whole, counted) = outcome_of(answer, true).await;
+        let (status, what, whole, counted) = outcome_of(answer, NEVER).await;
         assert_eq!((status, whole, counted), (200, false, failures("timeout")), "{what}");
     }
 }
@@ -92,16 +99,16 @@ async fn cut_answers_are_errors() {
 #[tokio::test]
 async fn other_failures_say_what_they_are() {
     let of = |status, what: &str, reason| (status, what.to_owned(), true, failures(reason));
-    let garbage = outcome_of(b"220 mail.example ESMTP\r\n", true).await;
+    let garbage = outcome_of(b"220 mail.example ESMTP\r\n", NEVER).await;
     assert_eq!(garbage, of(502, "exporter node does not speak HTTP", "bad_response"));
-    let silent = outcome_of(b"", true).await;
+    let silent = outcome_of(b"", NEVER).await;
     assert_eq!(silent, of(504, "exporter node did not answer in time", "timeout"));
-    let gone = outcome_of(b"HTTP/1.1 200", false).await;
+    let gone = outcome_of(b"HTTP/1.1 200", AT_ONCE).await;
     assert_eq!(gone, of(502, "exporter node closed the connection without a whole answer", "aborted"));
-    let large = outcome_of(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n", true).await;
+    let large = outcome_of(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n", NEVER).await;
     assert_eq!(large, of(502, "exporter node sends more than 256 MiB", "too_large"));
     let upgrade = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
-    assert_eq!(outcome_of(upgrade, true).await.0, 502);
+    assert_eq!(outcome_of(upgrade, NEVER).await.0, 502);
 
     let address = TcpListener::bind("127.0.0.1:0").await.expect("bind").local_addr().expect("address");
     let closed = exporter(ExporterAddress::Tcp(address), "/metrics", &Metrics::new());
@@ -115,7 +122,7 @@ async fn other_failures_say_what_they_are() {
 #[tokio::test]
 async fn the_exporter_hears_what_it_should() {
     let ok = b"HTTP/1.1 200 OK\r\nConnection: X-Mine\r\nX-Mine: 1\r\nContent-Encoding: gzip\r\n\r\n";
-    let (address, mut asked) = raw_exporter(ok, false).await;
+    let (address, mut asked) = raw_exporter(ok, AT_ONCE).await;
     let exporter = exporter(ExporterAddress::Tcp(address), "/own", &Metrics::new());
     for path in ["/metrics?collect[]=cpu", "/own?collect[]=cpu", "http://169.254.169.254/own?collect[]=cpu"] {
         let request = Request::get(path)

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use onionscrape::address::ExporterAddress;
-use onionscrape::http::serve_connection;
+use onionscrape::http::{HalfClose, serve_connection};
 use onionscrape::ssh::ChannelStream;
 use russh::server::{ChannelOpenHandle, Msg};
 use russh::{Channel, ChannelOpenFailure};
@@ -88,12 +88,12 @@ impl Destination {
                     let exporter = exporter.clone();
                     async move { exporter.answer(request).await }
                 };
-                serve_connection(ChannelStream::new(channel), handler, shutdown).await;
+                serve_connection(ChannelStream::new(channel), HalfClose::Waits, handler, shutdown).await;
             }
             Self::Own(pages) => {
                 reply.accept().await;
                 let handler = move |request| std::future::ready(pages.to_bridge(&request));
-                serve_connection(ChannelStream::new(channel), handler, shutdown).await;
+                serve_connection(ChannelStream::new(channel), HalfClose::Waits, handler, shutdown).await;
             }
         }
     }

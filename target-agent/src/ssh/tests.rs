@@ -52,7 +52,7 @@ fn new_key() -> Arc<PrivateKey> {
 }
 
 /// Answers every connection's first bytes with `answer`, and then closes it or is silent.
-async fn exporter(answer: &'static [u8], keep_open: bool) -> SocketAddr {
+async fn exporter(answer: &'static [u8], open_for: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address");
     tokio::spawn(async move {
@@ -61,9 +61,7 @@ async fn exporter(answer: &'static [u8], keep_open: bool) -> SocketAddr {
                 // A close with unread bytes would be a reset.
                 let _ = stream.read_buf(&mut Vec::with_capacity(4096)).await;
                 let _ = stream.write_all(answer).await;
-                if keep_open {
-                    let _ = stream.read_to_end(&mut Vec::new()).await;
-                }
+                let _ = timeout(open_for, stream.read_to_end(&mut Vec::new())).await;
             });
         }
     });
@@ -77,9 +75,10 @@ impl Rig {
 
     async fn with_grace(login_grace: Duration) -> Self {
         let folder = tempfile::tempdir().expect("folder");
-        let quick = exporter(OK, false).await;
-        let slow = exporter(b"", true).await;
-        let dying = exporter(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nup", false).await;
+        let quick = exporter(OK, Duration::ZERO).await;
+        let slow = exporter(b"", Duration::from_secs(60)).await;
+        let dying =
+            exporter(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nup", Duration::from_millis(100)).await;
         let exporters: Vec<_> = [("quick", quick), ("slow", slow), ("dying", dying)]
             .into_iter()
             .map(|(name, address)| ExporterConfig {
