@@ -13,7 +13,7 @@ use onionscrape::tor::Tor;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::config::BridgeConfig;
@@ -110,6 +110,9 @@ impl Bridge {
             targets.push(target);
         }
 
+        if targets.is_empty() {
+            warn!("no target is configured, so there is nothing to scrape");
+        }
         let admin_address = admin_listener.tcp_address().unwrap_or(config.admin);
         info!(url = %format_args!("http://{admin_address}/"), "admin listening");
         let admin = Admin::new(&metrics, scrapers, tor.clone());

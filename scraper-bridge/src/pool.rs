@@ -16,8 +16,9 @@ use tracing::debug;
 use crate::config::{ExporterConfig, Way};
 use crate::session::{ChannelFailure, Session};
 
-/// Channels open at once in a session; an agent allows 16.
-const MAX_CHANNELS: usize = 15;
+/// Channels open at once in a session. An agent allows 16, and needs a moment to let go of one that
+/// was closed here.
+const MAX_CHANNELS: usize = 12;
 /// Idle connections kept for each exporter: one for each Prometheus of a pair.
 const MAX_IDLE: usize = 2;
 /// Port at which an agent answers for its exporters by name.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -28,6 +30,9 @@ const MAX_CONNECTIONS: usize = 1024;
 const IDLE: Duration = Duration::from_secs(330);
 /// Pause after a failed accept, which most often means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a peer may take nothing of what is sent to it. One that stopped reading would hold on to
+/// a scrape for ever otherwise.
+const STALLED: Duration = Duration::from_secs(30);
 /// How long requests under way may go on after a shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -118,10 +123,10 @@ where
                     match stream {
                         Stream::Tcp(stream) => {
                             let _ = stream.set_nodelay(true);
-                            serve_connection(stream, HalfClose::Gone, handler, shutdown).await;
+                            serve_connection(patient(stream), HalfClose::Gone, handler, shutdown).await;
                         }
                         Stream::Unix(stream) => {
-                            serve_connection(stream, HalfClose::Gone, handler, shutdown).await;
+                            serve_connection(patient(stream), HalfClose::Gone, handler, shutdown).await;
                         }
                     }
                     drop(place);
@@ -135,6 +140,13 @@ where
     }
     connections.close();
     let _ = tokio::time::timeout(GRACE, connections.wait()).await;
+}
+
+/// The stream, with a limit to waiting for its peer to read.
+fn patient<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALLED));
+    Box::pin(stream)
 }
 
 enum Stream {

@@ -94,6 +94,13 @@ impl AuthorizedKeys {
         find(&self.inline, "the configuration").or_else(|| find(&in_file, &file_name))
     }
 
+    /// Says so if nobody can log in, which is most likely a step that was forgotten.
+    pub(super) fn warn_if_none(&self) {
+        if self.inline.is_empty() && read_file(&self.file).0.is_empty() {
+            warn!("nobody can log in yet: put a bridge's key into {}", self.file.display());
+        }
+    }
+
     fn say(&self, problems: Vec<String>) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if *said != problems {

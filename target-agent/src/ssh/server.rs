@@ -77,10 +77,12 @@ impl Server {
             keepalive_max: KEEPALIVE_MAX,
             ..Config::default()
         };
+        let keys = AuthorizedKeys::new(settings.keys, settings.authorized_keys);
+        keys.warn_if_none();
         Self(Arc::new(Shared {
             config: Arc::new(config),
             login_grace: settings.login_grace,
-            keys: AuthorizedKeys::new(settings.keys, settings.authorized_keys),
+            keys,
             services,
             metrics,
             strangers: Semaphore::new(MAX_STRANGERS),
