@@ -8,9 +8,10 @@ mod serve;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
+use hyper::header::HeaderName;
 
 pub use answer::{Answer, landing, only_reading, page, text};
-pub use forward::{end_to_end, timeout_header};
+pub use forward::{end_to_end, is_path, timeout_header};
 pub use host::HostNames;
 pub use serve::{HalfClose, Listener, serve, serve_connection};
 
@@ -19,6 +20,10 @@ pub use serve::{HalfClose, Listener, serve, serve_connection};
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 /// Why a body broke off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Marks an answer that an agent gives in an exporter's stead; its value is the reason. It goes no
+/// further than the bridge.
+pub const FAILURE: HeaderName = HeaderName::from_static("x-onionscrape-failure");
 
 /// Largest head of a request or a response, in bytes.
 pub const MAX_HEAD: usize = 64 << 10;

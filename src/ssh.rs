@@ -1,6 +1,7 @@
 //! What both ends of an SSH session share: algorithms, keys, and a channel as a byte stream.
 
 mod channel;
+mod cut;
 mod keys;
 
 use std::borrow::Cow;
@@ -9,6 +10,7 @@ use russh::keys::{Algorithm, EcdsaCurve};
 use russh::{Preferred, cipher, compression, kex, mac};
 
 pub use channel::ChannelStream;
+pub use cut::CutStream;
 pub use keys::{HostKeyPin, KeyFile};
 
 /// Bytes in one SSH packet at most. Larger ones would only wait longer for Tor's 498-byte cells.

@@ -1,6 +1,7 @@
 //! Tor through embedded arti: one client for a program, and a dialler for each onion service.
 //!
-//! Names of arti's types go no further than this module and the agent's `onion`.
+//! Names of arti's types go no further than this module and the agent's `onion`; [`crate::address`]
+//! has arti check an onion address.
 
 mod bootstrap;
 mod client;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use onionscrape::address::{ExporterAddress, ListenAddress, Name, OnionAddress};
 use onionscrape::config::{self, Mistakes, Period, Section, Size};
 use onionscrape::files::FileError;
+use onionscrape::http::is_path;
 use onionscrape::logs::LogSettings;
 use onionscrape::ssh::{HostKeyPin, KeyFile};
 use onionscrape::tor::TorSettings;
@@ -139,10 +140,21 @@ struct Taken {
 
 impl ScrapeLimits {
     fn read(mut section: Section<'_>) -> Self {
+        let timeout = section.spanned::<Period>("timeout");
+        let max_timeout = section.spanned::<Period>("max_timeout");
+        let max_body = section.spanned::<Size>("max_body");
+        for period in [&timeout, &max_timeout].into_iter().flatten() {
+            if period.get_ref().0.is_zero() {
+                section.mistake(period.span(), "nothing can be scraped within no time");
+            }
+        }
+        if let Some(size) = max_body.as_ref().filter(|size| size.get_ref().0 == 0) {
+            section.mistake(size.span(), "max_body: every body would be too large");
+        }
         Self {
-            timeout: section.or("timeout", Period(Duration::from_secs(10))).0,
-            max_timeout: section.or("max_timeout", Period(Duration::from_secs(120))).0,
-            max_body: section.or("max_body", Size(64 << 20)).0,
+            timeout: timeout.map_or(Duration::from_secs(10), |period| period.into_inner().0),
+            max_timeout: max_timeout.map_or(Duration::from_secs(120), |period| period.into_inner().0),
+            max_body: max_body.map_or(64 << 20, |size| size.into_inner().0),
         }
     }
 }
@@ -237,10 +249,8 @@ impl ExporterConfig {
             }
         };
         let path = section.spanned::<String>("path");
-        if let Some(path) = &path
-            && (!path.get_ref().starts_with('/') || path.get_ref().parse::<hyper::Uri>().is_err())
-        {
-            section.mistake(path.span(), "a path begins with / and has no spaces");
+        if let Some(path) = path.as_ref().filter(|path| !is_path(path.get_ref())) {
+            section.mistake(path.span(), "path: a path begins with / and has no spaces, ? or #");
         }
         Some(Self {
             name: name?.into_inner(),

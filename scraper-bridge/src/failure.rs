@@ -12,6 +12,8 @@ pub enum ScrapeFailure {
     Denied(String),
     /// The far end would not open a channel to the exporter.
     Refused,
+    /// The far end cannot reach the exporter.
+    Unreachable,
     /// Time ran out at this hop.
     Timeout(&'static str),
     /// The session or channel died under the scrape.
@@ -20,6 +22,15 @@ pub enum ScrapeFailure {
     BadResponse(&'static str),
     /// The body is larger than allowed.
     TooLarge,
+    /// The agent answered in the exporter's stead.
+    Exporter {
+        /// The status that the agent gave.
+        status: StatusCode,
+        /// The label `reason`.
+        reason: &'static str,
+        /// What the agent says.
+        what: String,
+    },
 }
 
 /// All values of the label `reason`.
@@ -32,21 +43,27 @@ impl ScrapeFailure {
         match self {
             Self::NotConnected(_) => "not_connected",
             Self::Denied(_) => "denied",
-            Self::Refused => "refused",
+            Self::Refused | Self::Unreachable => "refused",
             Self::Timeout(_) => "timeout",
             Self::Aborted => "aborted",
             Self::BadResponse(_) => "bad_response",
             Self::TooLarge => "too_large",
+            Self::Exporter { reason, .. } => reason,
         }
     }
 
     /// The answer for Prometheus: 503 while there is no session, 504 when time ran out, else 502.
-    pub fn answer(&self, target: &str, exporter: &str) -> Answer {
+    ///
+    /// It does not name the target, which Prometheus shows beside it: 80 letters are few.
+    pub fn answer(&self, exporter: &str) -> Answer {
         let (status, why) = match self {
             Self::NotConnected(why) => (StatusCode::SERVICE_UNAVAILABLE, why.clone()),
             Self::Denied(why) => (StatusCode::BAD_GATEWAY, why.clone()),
             Self::Refused => {
-                (StatusCode::BAD_GATEWAY, format!("no channel to exporter {exporter}: refused by the device"))
+                (StatusCode::BAD_GATEWAY, format!("refused by the device: no channel to exporter {exporter}"))
+            }
+            Self::Unreachable => {
+                (StatusCode::BAD_GATEWAY, format!("exporter {exporter} refused the connection"))
             }
             Self::Timeout(hop) => (StatusCode::GATEWAY_TIMEOUT, format!("timed out {hop}")),
             Self::Aborted => (StatusCode::BAD_GATEWAY, "session lost during the scrape".to_owned()),
@@ -54,8 +71,9 @@ impl ScrapeFailure {
             Self::TooLarge => {
                 (StatusCode::BAD_GATEWAY, format!("exporter {exporter} answered more than max_body"))
             }
+            Self::Exporter { status, what, .. } => (*status, what.clone()),
         };
-        Answer::new(status, format!("{target}: {why}"))
+        Answer::new(status, why)
     }
 }
 
@@ -75,7 +93,7 @@ mod tests {
     fn every_failure_has_a_known_reason_and_a_short_phrase() {
         let failures = [
             ScrapeFailure::NotConnected("onion unreachable: the device is off or offline".into()),
-            ScrapeFailure::Denied("ssh host key mismatch".into()),
+            ScrapeFailure::Denied("ssh login refused: the device does not know this bridge's key".into()),
             ScrapeFailure::Refused,
             ScrapeFailure::Timeout("waiting for the exporter's answer"),
             ScrapeFailure::Aborted,
@@ -84,7 +102,7 @@ mod tests {
         ];
         for (failure, reason) in failures.iter().zip(REASONS) {
             assert_eq!(failure.reason(), reason);
-            let answer = failure.answer("backpack", "node");
+            let answer = failure.answer("node");
             assert!(answer.status.is_server_error());
             assert!(answer.reason.len() <= 80 && answer.reason.is_ascii(), "{}", answer.reason);
         }

@@ -3,7 +3,10 @@
 //! With one at hand a scrape costs one round trip: request and answer. Opening a channel first
 //! costs a second one.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -11,16 +14,22 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::config::{ExporterConfig, Way};
 use crate::session::{ChannelFailure, Session};
+use crate::target::DialTimes;
 
 /// Channels open at once in a session. An agent allows 16, and needs a moment to let go of one that
 /// was closed here.
 const MAX_CHANNELS: usize = 12;
 /// Idle connections kept for each exporter: one for each Prometheus of a pair.
 const MAX_IDLE: usize = 2;
+/// Channels in a row that may fail to open in time before the session is given up.
+const MAX_UNOPENED: u32 = 3;
+/// How long a channel opened ahead of the first scrape may take.
+const WARM_LIMIT: Duration = Duration::from_secs(20);
 /// Port at which an agent answers for its exporters by name.
 const BY_NAME_PORT: u16 = 80;
 
@@ -34,6 +43,10 @@ pub struct Pool {
     /// Idle connections, the last used one last, each with the exporter it leads to.
     idle: Mutex<Vec<(usize, Connection)>>,
     returned: Notify,
+    /// Channels in a row that did not open within a scrape's time.
+    unopened: AtomicU32,
+    /// How long each step to the session took.
+    times: DialTimes,
 }
 
 /// A connection taken from the pool.
@@ -46,9 +59,11 @@ pub struct Taken {
 
 impl Pool {
     /// An empty pool in `session`.
-    pub fn new(session: Session) -> Self {
+    pub fn new(session: Session, times: DialTimes) -> Self {
         Self {
             session,
+            unopened: AtomicU32::new(0),
+            times,
             room: Arc::new(Semaphore::new(MAX_CHANNELS)),
             idle: Mutex::default(),
             returned: Notify::new(),
@@ -60,6 +75,19 @@ impl Pool {
         &self.session
     }
 
+    /// How long each step to the session took.
+    pub fn times(&self) -> DialTimes {
+        self.times
+    }
+
+    /// Notes that a channel did not open in time. A far end that answers questions but opens no
+    /// channels is of no use, so after three in a row the session is given up.
+    pub fn unopened(&self) {
+        if self.unopened.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNOPENED {
+            self.session.give_up();
+        }
+    }
+
     /// A connection to the exporter, which is the target's number `index`. Waits for a place if
     /// all channels are in use; the caller sets the time it may take.
     ///
@@ -67,7 +95,9 @@ impl Pool {
     /// When the channel is refused, or the session is gone.
     pub async fn take(&self, index: usize, exporter: &ExporterConfig) -> Result<Taken, ChannelFailure> {
         let place = loop {
-            let returned = self.returned.notified();
+            let mut returned = pin!(self.returned.notified());
+            // Waiting from here on, so that what is given back after the next look is not missed.
+            returned.as_mut().enable();
             if let Some(connection) = self.take_idle(index) {
                 return Ok(Taken { connection, reused: true });
             }
@@ -75,7 +105,7 @@ impl Pool {
                 break place;
             }
             // An idle connection to another exporter makes room for this one.
-            drop(self.idle().pop());
+            self.evict();
             tokio::select! {
                 place = self.room.clone().acquire_owned() => break place.map_err(|_| ChannelFailure::Lost)?,
                 () = returned => {}
@@ -97,12 +127,20 @@ impl Pool {
 
     /// Opens a connection to an exporter ahead of its first scrape.
     pub async fn warm(&self, index: usize, exporter: &ExporterConfig) {
-        match self.take(index, exporter).await {
-            Ok(taken) => self.give_back(index, taken.connection),
+        match timeout(WARM_LIMIT, self.take(index, exporter)).await {
+            Ok(Ok(taken)) => self.give_back(index, taken.connection),
             // The first scrape will find out why, and say so.
-            Err(failure) => {
-                debug!(exporter = %exporter.name, ?failure, "no channel ahead of the first scrape")
+            failed => {
+                debug!(exporter = %exporter.name, failure = ?failed.map(|_| ()), "no channel ahead of time")
             }
+        }
+    }
+
+    /// Closes the idle connection that was not used for longest.
+    fn evict(&self) {
+        let mut idle = self.idle();
+        if !idle.is_empty() {
+            idle.remove(0);
         }
     }
 
@@ -122,7 +160,8 @@ impl Pool {
             Way::Name => (exporter.name.to_string(), BY_NAME_PORT),
             Way::Address(address) => (address.ip().to_string(), address.port()),
         };
-        let channel = self.session.channel(host, port).await?;
+        let (channel, place) = self.session.channel(host, port, place).await?;
+        self.unopened.store(0, Ordering::Relaxed);
         let (connection, driver) = http1::Builder::new()
             .max_headers(MAX_FIELDS)
             .max_buf_size(MAX_HEAD)

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, control_socket};
 use crate::config::BridgeConfig;
-use crate::target::State;
+use crate::target::{DialTimes, State};
 
 /// How long a bridge of our own may take to connect.
 const CONNECT_LIMIT: Duration = Duration::from_secs(180);
@@ -81,9 +81,19 @@ async fn connected(bridge: &Bridge, started: Instant) {
     let waiting = async {
         loop {
             let (said, done) = match &*state.borrow_and_update() {
-                State::Up(_) => ("connected".to_owned(), true),
+                State::Up(pool) => {
+                    let DialTimes { onion, login } = pool.times();
+                    for (hop, took) in [
+                        ("onion", onion),
+                        ("ssh kex", login.key_exchange),
+                        ("ssh auth", login.authentication),
+                    ] {
+                        eprintln!("{hop:>10}  {:>8.1} ms", took.as_secs_f64() * 1000.0);
+                    }
+                    ("connected".to_owned(), true)
+                }
                 State::Blocked(why) => (why.clone(), false),
-                State::Dialling => ("connecting to the device".to_owned(), false),
+                State::Dialling(_) => ("connecting to the device".to_owned(), false),
                 State::Waiting(why) | State::Refused(why) => (why.clone(), true),
             };
             eprintln!("{:>6.1} s  {said}", started.elapsed().as_secs_f64());

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{HOST, HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode, Uri};
-use onionscrape::http::{Answer, Body, end_to_end, only_reading, timeout_header};
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use onionscrape::http::{Answer, Body, FAILURE, end_to_end, only_reading, timeout_header};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{ExporterConfig, ScrapeLimits, Way};
-use crate::failure::ScrapeFailure;
+use crate::failure::{REASONS, ScrapeFailure};
 use crate::pool::{Pool, Taken};
 use crate::session::ChannelFailure;
 use crate::target::Target;
@@ -69,7 +69,7 @@ impl Scraper {
                 if matches!(failure, ScrapeFailure::Timeout(_) | ScrapeFailure::Aborted) {
                     self.target.doubt();
                 }
-                failure.answer(self.target.config.name.as_str(), self.exporter().name.as_str()).into()
+                failure.answer(self.exporter().name.as_str()).into()
             }
         }
     }
@@ -88,10 +88,10 @@ impl Scraper {
         request: &Request<Incoming>,
         deadline: Instant,
     ) -> Result<(Response<()>, ScrapeBody), ScrapeFailure> {
+        let exporter = self.exporter();
         let mut laps = Laps::new();
-        let pool = timeout_at(deadline, self.target.pool())
-            .await
-            .map_err(|_| ScrapeFailure::NotConnected("still connecting to the device".into()))??;
+        let pool =
+            timeout_at(deadline, self.target.pool()).await.map_err(|_| self.target.last_failure())??;
         laps.lap("session");
         let mut taken = self.channel(&pool, deadline).await?;
         laps.lap("channel");
@@ -106,6 +106,21 @@ impl Scraper {
         let response = answered?;
         laps.lap("answer");
         let (mut head, incoming) = response.into_parts();
+        if let Some(failure) = head.headers.remove(FAILURE)
+            && exporter.way == Way::Name
+        {
+            let known = REASONS.into_iter().find(|reason| failure == *reason);
+            let phrase = head.extensions.get::<ReasonPhrase>();
+            let what = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
+            return Err(ScrapeFailure::Exporter {
+                status: head.status,
+                reason: known.unwrap_or("bad_response"),
+                what: what.unwrap_or_else(|| "the exporter failed".into()),
+            });
+        }
+        if head.status.is_informational() {
+            return Err(ScrapeFailure::BadResponse("wants to speak something else than HTTP"));
+        }
         if head.status.is_redirection() {
             // Prometheus would follow it, to wherever a device says.
             return Err(ScrapeFailure::BadResponse("answered with a redirect"));
@@ -113,7 +128,19 @@ impl Scraper {
         if incoming.size_hint().lower() > self.limits.max_body {
             return Err(ScrapeFailure::TooLarge);
         }
+        let framed = incoming.size_hint().exact().is_some() || head.headers.contains_key(TRANSFER_ENCODING);
+        if !framed && exporter.way != Way::Name {
+            // An sshd ends a channel in the same way whether the exporter closed its connection or
+            // the connection broke. An agent tells the two apart.
+            return Err(ScrapeFailure::BadResponse(
+                "gives no length, so its end cannot be told from a break",
+            ));
+        }
         end_to_end(&mut head.headers);
+        if request.method() != Method::HEAD {
+            // Written anew from what the body really is.
+            head.headers.remove(CONTENT_LENGTH);
+        }
         head.headers.insert(SERVER_TIMING, laps.header());
         let mut passed_on = Response::new(());
         *passed_on.status_mut() = head.status;
@@ -128,9 +155,13 @@ impl Scraper {
     async fn channel(&self, pool: &Pool, deadline: Instant) -> Result<Taken, ScrapeFailure> {
         timeout_at(deadline, pool.take(self.index, self.exporter()))
             .await
-            .map_err(|_| ScrapeFailure::Timeout("opening a channel to the device"))?
+            .map_err(|_| {
+                pool.unopened();
+                ScrapeFailure::Timeout("opening a channel to the device")
+            })?
             .map_err(|failure| match failure {
                 ChannelFailure::Refused => ScrapeFailure::Refused,
+                ChannelFailure::Unreachable => ScrapeFailure::Unreachable,
                 ChannelFailure::Lost => ScrapeFailure::Aborted,
             })
     }
@@ -177,7 +208,8 @@ impl Scraper {
         *onward.headers_mut() = request.headers().clone();
         let headers = onward.headers_mut();
         end_to_end(headers);
-        headers.remove(hyper::header::CONTENT_LENGTH);
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(EXPECT);
         let host = match exporter.way {
             Way::Name => exporter.name.to_string(),
             Way::Address(address) => address.to_string(),

@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use onionscrape::ssh::{
-    BRIDGE_HOST_KEYS, ChannelStream, HostKeyPin, KeyFile, MAX_PACKET, WINDOW, algorithms,
+    BRIDGE_HOST_KEYS, ChannelStream, CutStream, HostKeyPin, KeyFile, MAX_PACKET, WINDOW, algorithms,
 };
-use russh::client::{self, Handle};
+use russh::client::{self, DisconnectReason, Handle};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{Disconnect, SshId};
+use russh::{ChannelOpenFailure, Disconnect, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -23,8 +23,8 @@ const KEX_LIMIT: Duration = Duration::from_secs(30);
 const AUTH_LIMIT: Duration = Duration::from_secs(20);
 /// A quiet session is asked so often whether it is still there…
 const KEEPALIVE: Duration = Duration::from_secs(6);
-/// …and given up after so many questions without an answer.
-const KEEPALIVE_MAX: usize = 1;
+/// …and given up when it leaves more than so many such questions unanswered: after 18 s.
+const KEEPALIVE_MAX: usize = 2;
 /// How long a live session may take to answer when it is asked because a scrape timed out.
 const PING_LIMIT: Duration = Duration::from_secs(5);
 /// Packets that may wait in a channel before the session does; they are taken at once.
@@ -55,8 +55,10 @@ pub struct LoginTimes {
 /// Why a channel could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelFailure {
-    /// The far end refused it.
+    /// The far end does not allow it.
     Refused,
+    /// The far end could not reach what it should lead to.
+    Unreachable,
     /// The session is gone.
     Lost,
 }
@@ -65,6 +67,9 @@ pub enum ChannelFailure {
 pub struct Session {
     handle: Arc<Handle<HostKeyCheck>>,
     ended: CancellationToken,
+    unanswered: Arc<AtomicBool>,
+    /// Ends the stream below the session, which a peer cannot hold up as it can a request to end.
+    cut: CancellationToken,
     proved: AtomicBool,
     since: Instant,
 }
@@ -86,8 +91,17 @@ impl Session {
         let started = Instant::now();
         let ended = CancellationToken::new();
         let mismatch = Arc::new(OnceLock::new());
-        let check =
-            HostKeyCheck { pin: pin.clone(), mismatch: mismatch.clone(), _ended: ended.clone().drop_guard() };
+        let unanswered = Arc::new(AtomicBool::new(false));
+        let check = HostKeyCheck {
+            pin: pin.clone(),
+            mismatch: mismatch.clone(),
+            unanswered: unanswered.clone(),
+            _ended: ended.clone().drop_guard(),
+        };
+        let cut = CancellationToken::new();
+        let stream = CutStream::new(stream, cut.clone());
+        // If the login fails or is given up, the half-made session ends at once.
+        let guard = cut.clone().drop_guard();
         let connected = timeout(KEX_LIMIT, client::connect_stream(client_config(), stream, check)).await;
         let mut handle = match connected {
             Ok(Ok(handle)) => handle,
@@ -110,24 +124,37 @@ impl Session {
             Err(_) => return Err(LoginFailure::Authentication),
         }
         let times = LoginTimes { key_exchange, authentication: started.elapsed() - key_exchange };
-        let handle = Arc::new(handle);
-        Ok((Self { handle, ended, proved: AtomicBool::new(false), since: Instant::now() }, times))
+        guard.disarm();
+        let (handle, proved) = (Arc::new(handle), AtomicBool::new(false));
+        Ok((Self { handle, ended, unanswered, cut, proved, since: Instant::now() }, times))
     }
 
     /// Opens a channel to what the far end knows as `host` and `port` (RFC 4254, section 7.2).
     ///
-    /// When the caller gives up waiting, a channel that opens later is closed at once.
+    /// When the caller gives up waiting, a channel that opens later is closed at once; `held` is
+    /// let go of only then, so that what is still being opened counts as open.
     ///
     /// # Errors
     /// When it is refused, or the session is gone.
-    pub async fn channel(&self, host: String, port: u16) -> Result<ChannelStream, ChannelFailure> {
+    pub async fn channel<H>(
+        &self,
+        host: String,
+        port: u16,
+        held: H,
+    ) -> Result<(ChannelStream, H), ChannelFailure>
+    where
+        H: Send + 'static,
+    {
         let handle = self.handle.clone();
         let opening = tokio::spawn(async move {
             let channel = handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0).await?;
-            Ok(ChannelStream::new(channel))
+            Ok((ChannelStream::new(channel), held))
         });
         match opening.await {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(opened)) => Ok(opened),
+            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) => {
+                Err(ChannelFailure::Unreachable)
+            }
             Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
                 debug!(?reason, "a channel was refused");
                 Err(ChannelFailure::Refused)
@@ -147,10 +174,26 @@ impl Session {
             && !self.handle.is_closed()
     }
 
-    /// Ends the session with a word to the far end.
+    /// True if the session ended because the far end did not answer any more.
+    pub fn went_unanswered(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// Has the owner of the session end it: something in it does not work.
+    pub fn give_up(&self) {
+        self.ended.cancel();
+    }
+
+    /// Ends the session with a word to the far end, whether or not that listens.
     pub async fn close(&self) {
-        let said = self.handle.disconnect(Disconnect::ByApplication, "", "");
+        let said = async {
+            let _ = self.handle.disconnect(Disconnect::ByApplication, "", "").await;
+            while !self.handle.is_closed() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
         let _ = timeout(Duration::from_secs(1), said).await;
+        self.cut.cancel();
     }
 
     /// Notes that a scrape was completed in this session.
@@ -162,6 +205,12 @@ impl Session {
     /// count as one more failed attempt.
     pub fn has_proved_itself(&self) -> bool {
         self.proved.load(Ordering::Relaxed) || self.since.elapsed() >= Duration::from_secs(30)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.cut.cancel();
     }
 }
 
@@ -187,11 +236,24 @@ fn client_config() -> Arc<client::Config> {
 struct HostKeyCheck {
     pin: HostKeyPin,
     mismatch: Arc<OnceLock<()>>,
+    unanswered: Arc<AtomicBool>,
     _ended: DropGuard,
 }
 
 impl client::Handler for HostKeyCheck {
     type Error = russh::Error;
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(_) => Ok(()),
+            DisconnectReason::Error(error) => {
+                if matches!(error, russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout) {
+                    self.unanswered.store(true, Ordering::Relaxed);
+                }
+                Err(error)
+            }
+        }
+    }
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         let PublicKeyOrCertificate::PublicKey { key, .. } = shown else { return Ok(false) };

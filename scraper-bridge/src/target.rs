@@ -23,16 +23,14 @@ use crate::session::{LoginFailure, LoginTimes, Session};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between dials of a target that may come back at any moment.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Pause after a refusal that only a person can mend.
-const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a target's session is doing.
 #[derive(Clone)]
 pub enum State {
     /// The way to the target is not open at all, for this reason (Tor is not ready).
     Blocked(String),
-    /// A session is coming about.
-    Dialling,
+    /// A session is coming about. The last attempt, if there was one, failed so.
+    Dialling(Option<ScrapeFailure>),
     /// Scrapes can use this.
     Up(Arc<Pool>),
     /// The last dial failed so; the next one comes by itself.
@@ -74,11 +72,19 @@ impl Target {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let (state, seen) = watch::channel(State::Dialling);
+        let (state, seen) = watch::channel(State::Dialling(None));
         let metrics = metrics.target(&config.name);
         let target =
             Arc::new(Self { config, metrics, state: seen, doubt: Notify::new(), redial: Notify::new() });
-        let keeper = Keeper { target: target.clone(), key, dial, dials, state, pauses: fresh_pauses() };
+        let keeper = Keeper {
+            target: target.clone(),
+            key,
+            dial,
+            dials,
+            state,
+            pauses: fresh_pauses(),
+            at_once: false,
+        };
         tasks.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
@@ -98,7 +104,7 @@ impl Target {
         loop {
             match &*state.borrow_and_update() {
                 State::Up(pool) => return Ok(pool.clone()),
-                State::Dialling => {}
+                State::Dialling(_) => {}
                 State::Blocked(why) | State::Waiting(why) => {
                     return Err(ScrapeFailure::NotConnected(why.clone()));
                 }
@@ -110,15 +116,23 @@ impl Target {
         }
     }
 
+    /// Why there is no session yet, for a scrape that waited in vain while one was being dialled.
+    pub fn last_failure(&self) -> ScrapeFailure {
+        match &*self.state.borrow() {
+            State::Dialling(Some(failure)) => failure.clone(),
+            _ => ScrapeFailure::NotConnected("still connecting to the device".into()),
+        }
+    }
+
     /// What the session is doing, and every change of it.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
     }
 
-    /// Has the session thrown away and the target dialled anew over fresh circuits; returns when
-    /// the old session is out of use. Without a session it does nothing.
+    /// Has the session thrown away, or the pause between dials cut short, and the target dialled
+    /// anew over fresh circuits; returns when the old session is out of use.
     pub async fn redial(&self) {
-        self.redial.notify_waiters();
+        self.redial.notify_one();
         let mut state = self.state.clone();
         let gone = state.wait_for(|state| !matches!(state, State::Up(_)));
         let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
@@ -137,35 +151,49 @@ struct Keeper {
     dials: Arc<Semaphore>,
     state: watch::Sender<State>,
     pauses: ExponentialBackoff,
+    /// True for the first dial after good service.
+    at_once: bool,
 }
 
 impl Keeper {
     async fn keep(mut self) {
+        let mut last = None;
         loop {
             let blocked = |why| {
                 self.state.send_replace(State::Blocked(why));
             };
             self.dial.ready(&blocked).await;
-            self.state.send_replace(State::Dialling);
-            let (next, pause) = match self.connect().await {
+            self.state.send_replace(State::Dialling(last.take()));
+            let connected = self.connect().await;
+            self.at_once = false;
+            let (next, pause) = match connected {
                 Ok(pool) => {
                     let pool = Arc::new(pool);
                     let asked = self.hold(&pool).await;
-                    self.state.send_replace(State::Dialling);
+                    self.state.send_replace(State::Dialling(None));
                     pool.session().close().await;
                     if asked || pool.session().has_proved_itself() {
                         // Lost after good service: the network most likely changed, so dial at once.
                         self.pauses = fresh_pauses();
+                        self.at_once = true;
                         continue;
                     }
                     (State::Waiting("session lost".into()), self.pause())
                 }
                 Err(Outage::Passing(why)) => (State::Waiting(why), self.pause()),
-                Err(Outage::Refused(why)) => (State::Refused(why), REFUSED_PAUSE),
+                Err(Outage::Refused(why)) => (State::Refused(why), refused_pause()),
+            };
+            last = match &next {
+                State::Refused(why) => Some(ScrapeFailure::Denied(why.clone())),
+                State::Waiting(why) => Some(ScrapeFailure::NotConnected(why.clone())),
+                _ => None,
             };
             self.state.send_replace(next);
             self.target.metrics.backoff_seconds.set(pause.as_secs_f64());
-            sleep(pause).await;
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.target.redial.notified() => {}
+            }
             self.target.metrics.backoff_seconds.set(0.0);
         }
     }
@@ -174,7 +202,8 @@ impl Keeper {
     async fn connect(&self) -> Result<Pool, Outage> {
         let target = &self.target;
         let name = target.config.name.as_str();
-        let _turn = self.dials.acquire().await;
+        // A target that was well until now does not stand in line behind devices that are off.
+        let turn = if self.at_once { None } else { self.dials.acquire().await.ok() };
         target.metrics.connects.inc();
         let started = Instant::now();
         let stream = self.dial.dial().await.map_err(|failure| {
@@ -183,6 +212,7 @@ impl Keeper {
             Outage::Passing(failure.what)
         })?;
         let onion = started.elapsed();
+        drop(turn);
         let config = &target.config;
         let login = Session::login(stream, &config.host_key, &config.user, &self.key).await;
         let (session, login) = login.map_err(|failure| {
@@ -192,9 +222,10 @@ impl Keeper {
             outage
         })?;
         target.metrics.connect_duration.observe(started.elapsed().as_secs_f64());
-        target.metrics.dialled(DialTimes { onion, login });
+        let times = DialTimes { onion, login };
+        target.metrics.dialled(times);
         info!(target = name, seconds = started.elapsed().as_secs_f64(), "connected");
-        Ok(Pool::new(session))
+        Ok(Pool::new(session, times))
     }
 
     /// Offers the session to scrapes until it ends or does not answer any more; true if somebody
@@ -217,6 +248,9 @@ impl Keeper {
         loop {
             tokio::select! {
                 () = pool.session().ended() => {
+                    if pool.session().went_unanswered() {
+                        target.metrics.keepalive_failures.inc();
+                    }
                     warn!(target = name, "session lost");
                     return false;
                 }
@@ -233,7 +267,7 @@ impl Keeper {
     }
 
     fn pause(&mut self) -> Duration {
-        self.pauses.next().unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE)
+        self.pauses.next().unwrap_or(LONGEST_PAUSE)
     }
 }
 
@@ -266,8 +300,37 @@ fn explain(failure: LoginFailure) -> (Stage, Outage) {
 fn fresh_pauses() -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_min_delay(FIRST_PAUSE)
-        .with_max_delay(LONGEST_PAUSE)
+        // Jitter adds up to as much again.
+        .with_max_delay(LONGEST_PAUSE / 2)
         .with_jitter()
         .without_max_times()
         .build()
+}
+
+/// The pause after a refusal that only a person can mend: near the longest one from the start.
+fn refused_pause() -> Duration {
+    let pauses = ExponentialBuilder::new().with_min_delay(LONGEST_PAUSE / 2).with_jitter();
+    pauses.build().next().unwrap_or(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_minute_and_stay_apart() {
+        let pauses: Vec<Vec<_>> = (0..20).map(|_| fresh_pauses().take(12).collect()).collect();
+        for sequence in &pauses {
+            assert!(sequence[0] < 2 * FIRST_PAUSE, "{sequence:?}");
+            assert!(sequence[11] >= LONGEST_PAUSE / 2, "{sequence:?}");
+            assert!(sequence.iter().all(|pause| *pause <= LONGEST_PAUSE), "{sequence:?}");
+        }
+        // Targets that were lost together do not stay in step.
+        assert!(pauses.iter().any(|sequence| sequence[11] != pauses[0][11]));
+        let refused: Vec<_> = (0..20).map(|_| refused_pause()).collect();
+        assert!(
+            refused.iter().all(|pause| (LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(pause)),
+            "{refused:?}"
+        );
+    }
 }

@@ -18,7 +18,7 @@ pub struct Section<'a> {
     document: &'a Document,
     /// As it stands in messages: `[tor]`, `[[target]]`; empty for the top level.
     title: String,
-    /// Where the table begins; `None` for a table that is not in the file.
+    /// Where the table begins; for one that is not in the file, where the table around it does.
     span: Range<usize>,
     table: DeTable<'a>,
     asked: Vec<&'static str>,
@@ -79,6 +79,12 @@ impl<'a> Section<'a> {
         self.path_spanned(key).map(Spanned::into_inner)
     }
 
+    /// Like [`path`](Self::path); a missing key is a mistake.
+    pub fn required_path(&mut self, key: &'static str) -> Option<PathBuf> {
+        let path: PathBuf = self.required(key)?;
+        Some(self.document.resolve(&path))
+    }
+
     /// Like [`path`](Self::path), with its place.
     pub fn path_spanned(&mut self, key: &'static str) -> Option<Spanned<PathBuf>> {
         let path: Spanned<PathBuf> = self.spanned(key)?;
@@ -119,11 +125,6 @@ impl<'a> Section<'a> {
     /// Notes a mistake about the section as a whole.
     pub fn mistake_here(&self, message: impl Into<String>) {
         self.document.note(self.span.clone(), message);
-    }
-
-    /// True if the section stands in the file, with at least one key not yet taken.
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
     }
 
     /// Notes every key that nobody asked for.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyper::HeaderMap;
-use hyper::header::{CONNECTION, HeaderName};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 
 /// Header fields between two neighbours only (RFC 9110, section 7.6.1, and what is in use).
 const HOP_BY_HOP: [&str; 9] = [
@@ -19,7 +19,13 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// Removes the header fields that are meant for us alone; all others stay as they are.
+///
+/// A length beside chunked framing goes too: it is not the body's (RFC 9112, section 6.3), and who
+/// believed it would take a part for the whole.
 pub fn end_to_end(headers: &mut HeaderMap) {
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -33,6 +39,12 @@ pub fn end_to_end(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+/// True for the path of a URL and nothing more: no query, no fragment, no spaces.
+pub fn is_path(text: &str) -> bool {
+    let uri = text.parse::<hyper::Uri>();
+    text.starts_with('/') && !text.contains(['?', '#']) && uri.is_ok_and(|uri| uri.path() == text)
 }
 
 /// What Prometheus says it will wait for this scrape; `None` if it says nothing sensible.
@@ -59,6 +71,7 @@ mod tests {
             ("accept", "text/plain"),
             ("content-encoding", "gzip"),
             ("transfer-encoding", "chunked"),
+            ("content-length", "4"),
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }

@@ -58,7 +58,7 @@ impl HostNames {
             Some(name) if names.contains(&name.to_ascii_lowercase()) => Ok(()),
             Some(_) => Err(Answer::new(
                 StatusCode::MISDIRECTED_REQUEST,
-                "this listener has another name than the Host header",
+                "not this listener's name; add the Host to host_names if it is yours",
             )),
         }
     }

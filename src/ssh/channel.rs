@@ -38,6 +38,7 @@ pub struct ChannelStream {
     ended: bool,
     outgoing: PollSender<Outgoing>,
     end: End,
+    closed: CancellationToken,
     _close: DropGuard,
 }
 
@@ -75,7 +76,8 @@ impl ChannelStream {
         let backlog = Arc::new(AtomicUsize::new(0));
         let close = CancellationToken::new();
         let carrying = Carrying { read, write, to_reader, backlog: backlog.clone(), from_writer };
-        tokio::spawn(carrying.run(close.clone()));
+        let closed = CancellationToken::new();
+        tokio::spawn(carrying.run(close.clone(), closed.clone().drop_guard()));
         Self {
             incoming,
             backlog,
@@ -83,9 +85,21 @@ impl ChannelStream {
             ended: false,
             outgoing: PollSender::new(to_peer),
             end: End::Open,
+            closed,
             _close: close.drop_guard(),
         }
     }
+
+    /// Is cancelled when the channel is closed, by whichever side, also while nobody reads from it.
+    pub fn closed(&self) -> CancellationToken {
+        self.closed.clone()
+    }
+}
+
+/// What a packet weighs in the backlog: its data, and what keeping it costs, so that a peer cannot
+/// send empty ones without end.
+fn weight(data: &Bytes) -> usize {
+    data.len() + 64
 }
 
 /// What goes with a stream: carries bytes between it and the channel.
@@ -101,8 +115,9 @@ impl<S> Carrying<S>
 where
     S: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static,
 {
-    /// Works until the stream or the channel is gone, then closes the channel.
-    async fn run(self, close: CancellationToken) {
+    /// Works until the stream or the channel is gone, then closes the channel; `_closed` is dropped
+    /// with it.
+    async fn run(self, close: CancellationToken, _closed: DropGuard) {
         tokio::select! {
             () = close.cancelled() => {}
             // Sending can wait for a window that never opens again, so the end of reading ends it too.
@@ -117,7 +132,8 @@ async fn receive(mut read: ChannelReadHalf, to_reader: mpsc::UnboundedSender<Ite
     while let Some(message) = read.wait().await {
         let item = match message {
             ChannelMsg::Data { data } => {
-                if backlog.fetch_add(data.len(), Ordering::Relaxed) + data.len() > MAX_BACKLOG {
+                let weight = weight(&data);
+                if backlog.fetch_add(weight, Ordering::Relaxed) + weight > MAX_BACKLOG {
                     return;
                 }
                 Item::Data(data)
@@ -172,7 +188,7 @@ impl AsyncRead for ChannelStream {
         while self.rest.is_empty() && !self.ended {
             match ready!(self.incoming.poll_recv(cx)) {
                 Some(Item::Data(data)) => {
-                    self.backlog.fetch_sub(data.len(), Ordering::Relaxed);
+                    self.backlog.fetch_sub(weight(&data), Ordering::Relaxed);
                     self.rest = data;
                 }
                 Some(Item::Eof) => self.ended = true,

@@ -73,15 +73,9 @@ impl Tor {
     pub fn bootstrap(&self) -> watch::Receiver<Bootstrap> {
         self.bootstrap.clone()
     }
-
-    /// Waits until Tor can be used.
-    pub async fn ready(&self) {
-        // The sender lives as long as the program wants Tor; after that nobody waits for long.
-        let _ = self.bootstrap.clone().wait_for(Bootstrap::is_done).await;
-    }
 }
 
-/// Arti and our own HTTPS use the process's default cryptography; with none installed they fail.
+/// Arti uses the process's default cryptography for TLS; with none installed it fails.
 pub(crate) fn install_crypto() {
     // An error means that it is installed already, by another part of the same process.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -53,7 +53,7 @@ impl TorSettings {
             .into_iter()
             .map(|mut transport| {
                 let protocols = transport.required("protocols");
-                let path = transport.required::<PathBuf>("path");
+                let path = transport.required_path("path");
                 Some(Transport { protocols: protocols?, path: path? })
             })
             .collect();
@@ -76,6 +76,10 @@ impl TorSettings {
             transports: transports.into_iter().collect::<Option<_>>()?,
             outbound_bind_address: section.optional("outbound_bind_address"),
         };
+        if well && let Err(error) = settings.arti() {
+            section.mistake_here(error.to_string());
+            well = false;
+        }
         well.then_some(settings)
     }
 

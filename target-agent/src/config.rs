@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use onionscrape::address::{ExporterAddress, ListenAddress, Name, is_loopback};
 use onionscrape::config::{self, Mistakes, Period, Section};
+use onionscrape::http::is_path;
 use onionscrape::logs::LogSettings;
 use onionscrape::tor::TorSettings;
 
@@ -190,11 +191,6 @@ impl ExporterConfig {
             labels: labels.map_or_else(BTreeMap::new, |labels| labels.into_inner()),
         })
     }
-}
-
-fn is_path(text: &str) -> bool {
-    let uri = text.parse::<hyper::Uri>();
-    text.starts_with('/') && !text.contains(['?', '#']) && uri.is_ok_and(|uri| uri.path() == text)
 }
 
 /// Prometheus data model: letters, digits and `_`; names that begin with `__` are Prometheus' own.

@@ -11,10 +11,12 @@ use http_body_util::Empty;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
-use hyper::{Request, Response, StatusCode, Uri, Version};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
 use onionscrape::address::ExporterAddress;
-use onionscrape::http::{Answer, Body, MAX_FIELDS, MAX_HEAD, end_to_end, only_reading, timeout_header};
+use onionscrape::http::{
+    Answer, Body, FAILURE, MAX_FIELDS, MAX_HEAD, end_to_end, only_reading, timeout_header,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
@@ -24,8 +26,10 @@ use crate::config::ExporterConfig;
 use crate::metrics::{ExporterMetrics, Metrics};
 use body::PassedBody;
 
+/// Time for an exporter's whole answer when the asker does not say how long it will wait.
+const BUDGET: Duration = Duration::from_secs(60);
 /// Longest time for an exporter's whole answer.
-const MAX_BUDGET: Duration = Duration::from_secs(60);
+const MAX_BUDGET: Duration = Duration::from_secs(300);
 /// Largest body of an answer, in bytes.
 const MAX_BODY: u64 = 256 << 20;
 
@@ -107,7 +111,7 @@ impl Exporter {
             return Answer::new(StatusCode::NOT_FOUND, "no such path at this exporter").into();
         };
         self.0.metrics.requests.inc();
-        let budget = timeout_header(request.headers()).map_or(MAX_BUDGET, |given| given.min(MAX_BUDGET));
+        let budget = timeout_header(request.headers()).unwrap_or(BUDGET).min(MAX_BUDGET);
         let deadline = Instant::now() + budget;
         let asked = timeout_at(deadline, self.ask(request, uri, deadline)).await;
         asked.unwrap_or(Err(ExporterFailure::Timeout)).unwrap_or_else(|failure| {
@@ -116,7 +120,10 @@ impl Exporter {
                 ExporterFailure::Timeout => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,
             };
-            Answer::new(status, format!("exporter {} {}", self.0.config.name, failure.what())).into()
+            let answer = Answer::new(status, format!("exporter {} {}", self.0.config.name, failure.what()));
+            let mut response = Response::from(answer);
+            response.headers_mut().insert(FAILURE, HeaderValue::from_static(failure.label()));
+            response
         })
     }
 
@@ -142,6 +149,7 @@ impl Exporter {
             debug!(exporter = %self.0.config.name, %error, "an exporter's answer cannot be used");
             ExporterFailure::of(&error)
         };
+        let of_head = request.method() == Method::HEAD;
         let stream = self.connect().await.map_err(|error| {
             debug!(exporter = %self.0.config.name, %error, "an exporter cannot be reached");
             ExporterFailure::Refused
@@ -155,7 +163,7 @@ impl Exporter {
         // The asker may read slowly or not at all; the exporter's connection ends in time anyway.
         tokio::spawn(timeout_at(deadline, connection));
         let response = sender.send_request(self.onward(request, uri)).await.map_err(failed)?;
-        self.back(response, deadline).await
+        self.back(response, of_head, deadline).await
     }
 
     async fn connect(&self) -> io::Result<Box<dyn ByteStream>> {
@@ -184,6 +192,7 @@ impl Exporter {
     async fn back(
         &self,
         response: Response<Incoming>,
+        of_head: bool,
         deadline: Instant,
     ) -> Result<Response<Body>, ExporterFailure> {
         if response.status().is_informational() {
@@ -194,6 +203,11 @@ impl Exporter {
         }
         let (mut head, body) = response.into_parts();
         end_to_end(&mut head.headers);
+        if !of_head {
+            // Written anew from what the body really is.
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        head.headers.remove(FAILURE);
         head.version = Version::HTTP_11;
         let body = PassedBody::new(body, deadline, self.0.metrics.clone()).gather().await?;
         Ok(Response::from_parts(head, body))

@@ -147,7 +147,7 @@ impl OnionService {
     }
 
     /// Takes in clients and gives each of their byte streams to `answer`, until `shutdown` or until
-    /// arti gives up; then all circuits end.
+    /// arti gives up. A shutdown ends all circuits; otherwise those that are open live on.
     pub async fn serve<A, F>(mut self, answer: A, metrics: &Metrics, shutdown: &CancellationToken)
     where
         A: Fn(TorStream) -> F + Clone + Send + Sync + 'static,
@@ -178,7 +178,9 @@ impl OnionService {
         circuits.close();
         // Dropped first, so that no new client is led to a service that ends.
         drop(self);
-        circuits.wait().await;
+        if shutdown.is_cancelled() {
+            circuits.wait().await;
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 
 mod auth;
 mod channel;
-mod cut;
 mod handler;
 mod server;
 

@@ -14,6 +14,9 @@ use crate::metrics::Metrics;
 
 /// Pause between dials until the first one that gets through.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How long the first dial may fail before something must be wrong: publishing takes seconds on a
+/// good day and a minute or two on a bad one.
+const FIRST_LIMIT: Duration = Duration::from_secs(180);
 /// Pause between dials while all is well.
 const WELL_PAUSE: Duration = Duration::from_secs(300);
 /// Pause between dials after one that failed.
@@ -133,6 +136,7 @@ where
     P: Fn() -> F,
     F: Future<Output = bool>,
 {
+    let began = Instant::now();
     let mut failures = 0;
     loop {
         let before = *reached.borrow();
@@ -141,6 +145,7 @@ where
         let now = match before {
             _ if through => Reach::Proved,
             Reach::Proved if failures > AGAIN => Reach::Lost,
+            Reach::Unknown if began.elapsed() > FIRST_LIMIT => Reach::Lost,
             same => same,
         };
         reached.send_if_modified(|known| std::mem::replace(known, now) != now);

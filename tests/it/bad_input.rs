@@ -89,7 +89,7 @@ fn read_only_and_full(folder: &Path) {
         return;
     }
     refused(&mount("ro,mode=700", "target-agent").unwrap(), &["read-only"]);
-    refused(&mount("size=4k,mode=700", "target-agent").unwrap(), &["state"]);
+    refused(&mount("size=4k,mode=700", "target-agent").unwrap(), &["state", "disk is full"]);
 }
 
 pub async fn ports_in_use(world: &World) {
@@ -114,4 +114,18 @@ pub async fn ports_in_use(world: &World) {
     let state = folder.join("agent");
     let arguments = ["run", "--config.file", agent.to_str().unwrap(), "--state-dir", state.to_str().unwrap()];
     refused(&run("target-agent", &arguments), &[&address.to_string(), "admin"]);
+}
+
+pub async fn programs_need_nothing_but_libc(_: &World) {
+    for name in ["target-agent", "scraper-bridge"] {
+        let ldd = std::process::Command::new("ldd").arg(crate::world::program(name)).output().unwrap();
+        let libraries = String::from_utf8(ldd.stdout).unwrap();
+        for line in libraries.lines() {
+            let library = line.split_whitespace().next().unwrap();
+            let usual = ["linux-vdso", "libc.so", "libm.so", "libgcc_s", "/lib"]
+                .iter()
+                .any(|of| library.starts_with(of));
+            assert!(usual, "{name} links {library}");
+        }
+    }
 }

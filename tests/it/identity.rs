@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::exporters::{Exporter, Manner};
+use crate::http::scrape;
 use crate::world::{World, run};
 
 fn hostname(state: &Path) -> String {
@@ -19,21 +20,26 @@ pub async fn hostname_is_stable_and_published(world: &World) {
     // Before the agent ever ran…
     let before = hostname(&state);
     assert_eq!(before.len(), 56 + ".onion\n".len(), "the address and nothing else: {before:?}");
-    // …while it runs under this address (the world starts agents in folder/agent)…
-    let device = world.device(&[("app", exporter.address)]).await;
-    let state = device.folder.join("agent");
-    assert_eq!(hostname(&state).trim(), device.onion);
-    let json = run("target-agent", &["hostname", "--json", "--state-dir", state.to_str().unwrap()]);
-    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!(json["hostname"], device.onion.as_str());
-    assert_eq!(json["host_key_fingerprint"], device.host_key.as_str());
-    assert!(json["host_key"].as_str().unwrap().starts_with("ssh-ed25519 AAAA"));
-    // …and after. That it is the published one shows in that it can be scraped.
-    let monitor = world.monitor(&[("backpack", &device, &["app"])]).await;
-    monitor.connected("backpack").await;
-    let onion = device.onion.clone();
-    drop(device);
-    assert_eq!(hostname(&state).trim(), onion);
+    // …while it runs, and again after a restart: it is the one that is published and can be scraped…
+    let ssh = format!("[ssh]\nkeys = [{:?}]\n", world.key().public_line());
+    let mut host_key = None;
+    for _ in 0..2 {
+        let device = world.device_in(folder.clone(), &ssh, &[("app", exporter.address)]).await;
+        assert_eq!(device.onion, before.trim());
+        assert_eq!(hostname(&state), before);
+        let json = run("target-agent", &["hostname", "--json", "--state-dir", state.to_str().unwrap()]);
+        let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(json["hostname"], before.trim());
+        assert_eq!(json["host_key_fingerprint"], device.host_key.as_str());
+        assert!(json["host_key"].as_str().unwrap().starts_with("ssh-ed25519 AAAA"));
+        assert_eq!(host_key.get_or_insert(device.host_key.clone()), &device.host_key);
+        let monitor = world.monitor(&[("backpack", &device, &["app"])]).await;
+        monitor.connected("backpack").await;
+        assert_eq!(scrape(&monitor.address("backpack", "app")).await.text(), "a 1\n");
+        device.stop().await;
+    }
+    // …and after.
+    assert_eq!(hostname(&state), before);
 }
 
 fn find(folder: &Path, name: &str) -> PathBuf {

@@ -73,7 +73,10 @@ pub async fn a_scraper_that_goes_away_leaves_nothing(world: &World) {
         let before = exporter.requests.load(Ordering::SeqCst);
         world.until("the exporter is asked", || exporter.requests.load(Ordering::SeqCst) > before).await;
     }
+    // Well before the 10 s after which each scrape would have ended by itself.
+    let began = std::time::Instant::now();
     world.until("the exporter is let go", || exporter.open.load(Ordering::SeqCst) == 0).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let metrics = monitor.metrics().await;
     assert!(metrics.contains("onionscrape_scrape_requests_in_flight 0\n"), "{metrics}");
 }

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         config::every_example_in_the_readme_is_valid,
         bad_input::files_and_folders,
         bad_input::ports_in_use,
+        bad_input::programs_need_nothing_but_libc,
         identity::hostname_is_stable_and_published,
         identity::a_damaged_identity_is_never_replaced,
         chain::the_body_is_a_direct_scrapes,

@@ -51,7 +51,7 @@ pub async fn a_wrong_host_key(world: &World) {
     let monitor = world.monitor_of("", &target).await;
     monitor.state("backpack", "refused", |state| matches!(state, State::Refused(_))).await;
     let scraped = scrape(&monitor.address("backpack", "app")).await;
-    assert_eq!((scraped.status, scraped.reason.as_str()), (502, "backpack: ssh host key mismatch"));
+    assert_eq!((scraped.status, scraped.reason.as_str()), (502, "ssh host key mismatch"));
     let metrics = monitor.metrics().await;
     let failures = "target_connect_failures_total{target=\"backpack\",stage=\"host_key\"}";
     assert!(metrics.contains(&format!("{failures} 1\n")), "no storm of attempts: {metrics}");

@@ -79,6 +79,11 @@ pub async fn ssh_reaches_both_kinds_of_channel(world: &World) {
         assert!(scraped.text().contains(expected), "{to}: {}", scraped.text());
     }
 
+    // The onion service has port 22 and no other.
+    let patience = Duration::from_secs(60);
+    let refused = block_in_place(|| tornet::socks::connect(tor.socks, &device.onion, 80, None, patience));
+    assert!(refused.is_err(), "port 80 was answered");
+
     // A shell is not to be had, and neither is another exporter's port.
     let other = Exporter::start(Manner::Good("b 1\n".into())).await;
     let (local, ssh) =

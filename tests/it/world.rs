@@ -105,7 +105,11 @@ impl World {
 
     /// The same, with an `[ssh]` section of the test's own.
     pub async fn device_with(&self, ssh: &str, exporters: &[(&str, SocketAddr)]) -> Device {
-        let folder = self.folder();
+        self.device_in(self.folder(), ssh, exporters).await
+    }
+
+    /// The same, with its state in `folder`, where there may be some already.
+    pub async fn device_in(&self, folder: PathBuf, ssh: &str, exporters: &[(&str, SocketAddr)]) -> Device {
         let file = self.agent_file(&folder, ssh, exporters);
         let shutdown = CancellationToken::new();
         let config = AgentConfig::read(Some(&file), None).unwrap();
@@ -116,7 +120,7 @@ impl World {
         let task = tokio::spawn(agent.run());
         let reachable = status.wait_for(|status| matches!(status, AgentStatus::Reachable));
         tokio::time::timeout(PATIENCE, reachable).await.expect("the device is reachable in time").unwrap();
-        Device { onion, host_key, folder, _task: task, _stop: shutdown.drop_guard() }
+        Device { onion, host_key, task, stop: shutdown }
     }
 
     /// A configuration file for an agent.
@@ -195,9 +199,22 @@ impl World {
 pub struct Device {
     pub onion: String,
     pub host_key: String,
-    pub folder: PathBuf,
-    _task: JoinHandle<()>,
-    _stop: DropGuard,
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Device {
+    /// Stops the agent and waits until it has.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, &mut self.task).await.expect("the agent stops in time").unwrap();
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }
 
 /// A bridge of this process; it stops when dropped.

@@ -60,7 +60,7 @@ impl Demo {
         let result = self.show(&programs, folder.path());
         if STOP.load(Ordering::Relaxed) {
             eprintln!("stopped; nothing is left behind");
-            return Ok(());
+            return if self.once { Err("stopped before 3 good scrapes".into()) } else { Ok(()) };
         }
         result
     }

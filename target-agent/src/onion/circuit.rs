@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use onionscrape::tor::TorStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tor_cell::relaycell::msg::{Connected, End, EndReason};
 use tor_error::ErrorReport as _;
@@ -38,6 +38,8 @@ where
     };
     let mut wishes = pin!(wishes);
     let mut streams = JoinSet::new();
+    // Streams that are refused do not count: a stranger could hold a circuit with them.
+    let mut idle_since = Instant::now();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
@@ -49,8 +51,8 @@ where
                 }
                 None => break,
             },
-            Some(_) = streams.join_next() => {}
-            () = sleep(IDLE_LIMIT), if streams.is_empty() => return debug!("an idle circuit was closed"),
+            Some(_) = streams.join_next() => idle_since = Instant::now(),
+            () = sleep_until(idle_since + IDLE_LIMIT), if streams.is_empty() => return debug!("an idle circuit was closed"),
         }
     }
     // What answers has its own way to end on a shutdown, and ends by itself on a circuit that did.

@@ -4,8 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use hyper::body::Incoming;
+use hyper::{Request, Response};
 use onionscrape::address::ExporterAddress;
-use onionscrape::http::{HalfClose, serve_connection};
+use onionscrape::http::{Body, HalfClose, serve_connection};
 use onionscrape::ssh::ChannelStream;
 use russh::server::{ChannelOpenHandle, Msg};
 use russh::{Channel, ChannelOpenFailure};
@@ -88,15 +90,26 @@ impl Destination {
                     let exporter = exporter.clone();
                     async move { exporter.answer(request).await }
                 };
-                serve_connection(ChannelStream::new(channel), HalfClose::Waits, handler, shutdown).await;
+                serve(channel, handler, shutdown).await;
             }
             Self::Own(pages) => {
                 reply.accept().await;
                 let handler = move |request| std::future::ready(pages.to_bridge(&request));
-                serve_connection(ChannelStream::new(channel), HalfClose::Waits, handler, shutdown).await;
+                serve(channel, handler, shutdown).await;
             }
         }
     }
+}
+
+/// Speaks HTTP on the channel until it is closed; what is still being asked for then is dropped.
+async fn serve<H, F>(channel: Channel<Msg>, handler: H, shutdown: CancellationToken)
+where
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let stream = ChannelStream::new(channel);
+    let closed = stream.closed();
+    closed.run_until_cancelled(serve_connection(stream, HalfClose::Waits, handler, shutdown)).await;
 }
 
 async fn pass(address: SocketAddr, channel: Channel<Msg>, reply: ChannelOpenHandle) {

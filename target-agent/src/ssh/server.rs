@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use onionscrape::ssh::{AGENT_HOST_KEYS, KeyFile, MAX_PACKET, WINDOW, algorithms};
+use onionscrape::ssh::{AGENT_HOST_KEYS, CutStream, KeyFile, MAX_PACKET, WINDOW, algorithms};
 use russh::server::{Config, RunningSession, run_stream};
 use russh::{Disconnect, MethodKind, MethodSet, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,7 +15,6 @@ use tracing::{debug, info};
 
 use super::auth::AuthorizedKeys;
 use super::channel::Services;
-use super::cut::CutStream;
 use super::handler::{Handler, Login};
 use crate::config::SshSettings;
 use crate::metrics::{Denied, Metrics};

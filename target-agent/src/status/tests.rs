@@ -73,3 +73,10 @@ async fn one_failure_is_not_trouble_but_four_are() {
     let trouble = "in trouble, because the onion service cannot be reached from outside";
     assert_eq!(lost[lost.len() - 2..], states(&[(330, trouble), (390, "reachable")])[..]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_is_never_reached_is_in_trouble() {
+    let seen = seen(&[false; 400], &[(0, Bootstrap::Done)], 400).await;
+    let trouble = "in trouble, because the onion service cannot be reached from outside";
+    assert_eq!(seen.last(), Some(&(181, trouble.to_owned())), "{seen:?}");
+}

@@ -11,14 +11,15 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 ///
 /// A peer can keep a session from noticing a request to end, for instance in the middle of a key
 /// exchange. A stream that fails ends it for certain.
-pub(super) struct CutStream<S> {
+pub struct CutStream<S> {
     stream: S,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     is_cut: bool,
 }
 
 impl<S> CutStream<S> {
-    pub(super) fn new(stream: S, cut: CancellationToken) -> Self {
+    /// Passes `stream` through until `cut` is cancelled.
+    pub fn new(stream: S, cut: CancellationToken) -> Self {
         Self { stream, cut: Box::pin(cut.cancelled_owned()), is_cut: false }
     }
 
