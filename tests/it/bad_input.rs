@@ -89,7 +89,7 @@ fn read_only_and_full(folder: &Path) {
         return;
     }
     refused(&mount("ro,mode=700", "target-agent").unwrap(), &["read-only"]);
-    refused(&mount("size=4k,mode=700", "target-agent").unwrap(), &["state", "disk is full"]);
+    refused(&mount("size=4k,mode=700", "target-agent").unwrap(), &["state", "No space left"]);
 }
 
 pub async fn ports_in_use(world: &World) {
