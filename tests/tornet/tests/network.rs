@@ -38,8 +38,11 @@ fn fetch(
 }
 
 /// Fetches until it works. Each try is isolated, so that none inherits a dead circuit.
+///
+/// A C tor client keeps away from an introduction point that failed for two minutes, and from all
+/// three where a fault met all three; so it is given more than that.
 fn fetch_eventually(client: &CTorClient, service: &HiddenService) {
-    let end = Instant::now() + Duration::from_secs(90);
+    let end = Instant::now() + Duration::from_secs(240);
     for number in 0.. {
         match fetch(client, service, &format!("try{number}"), Duration::from_secs(20)) {
             Ok(()) => return,
