@@ -11,6 +11,8 @@ use onionscrape::tor::{Bootstrap, Connector, DialStage, Tor};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use crate::metrics::Stage;
+
 /// A descriptor and a rendezvous take some seconds on a good day, and a minute on a bad one.
 const ONION_LIMIT: Duration = Duration::from_secs(60);
 
@@ -37,7 +39,7 @@ pub trait Dial: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialFailure {
     /// The label `stage` of `onionscrape_target_connect_failures_total`.
-    pub stage: &'static str,
+    pub stage: Stage,
     /// What a person should know.
     pub what: String,
 }
@@ -87,19 +89,19 @@ impl Dial for OnionDial {
         Box::pin(async move {
             let failed = |stage, what: &dyn fmt::Display| DialFailure { stage, what: what.to_string() };
             let connector =
-                Connector::new(&self.tor, &self.onion).map_err(|error| failed("bootstrap", &error))?;
+                Connector::new(&self.tor, &self.onion).map_err(|error| failed(Stage::Bootstrap, &error))?;
             match timeout(ONION_LIMIT, connector.dial(self.port)).await {
                 Ok(Ok(stream)) => Ok(Box::new(stream) as Box<dyn Stream>),
                 Ok(Err(error)) => {
                     let stage = match error.stage {
-                        DialStage::Bootstrap => "bootstrap",
-                        DialStage::Descriptor => "descriptor",
-                        DialStage::Rendezvous => "rendezvous",
-                        DialStage::Stream => "stream",
+                        DialStage::Bootstrap => Stage::Bootstrap,
+                        DialStage::Descriptor => Stage::Descriptor,
+                        DialStage::Rendezvous => Stage::Rendezvous,
+                        DialStage::Stream => Stage::Stream,
                     };
                     Err(failed(stage, &error))
                 }
-                Err(_) => Err(failed("rendezvous", &"onion unreachable: timed out in Tor")),
+                Err(_) => Err(failed(Stage::Rendezvous, &"onion unreachable: timed out in Tor")),
             }
         })
     }

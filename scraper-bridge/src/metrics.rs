@@ -86,11 +86,6 @@ impl Stage {
             Self::Auth => "auth",
         }
     }
-
-    /// The stage that a dial names.
-    pub fn of(label: &str) -> Self {
-        Self::ALL.into_iter().find(|stage| stage.label() == label).unwrap_or(Self::Bootstrap)
-    }
 }
 
 impl EncodeLabelValue for Stage {

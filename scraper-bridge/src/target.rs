@@ -207,8 +207,8 @@ impl Keeper {
         target.metrics.connects.inc();
         let started = Instant::now();
         let stream = self.dial.dial().await.map_err(|failure| {
-            target.metrics.connect_failure(Stage::of(failure.stage));
-            warn!(target = name, stage = failure.stage, "not connected: {failure}");
+            target.metrics.connect_failure(failure.stage);
+            warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");
             Outage::Passing(failure.what)
         })?;
         let onion = started.elapsed();
