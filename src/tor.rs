@@ -20,3 +20,10 @@ pub use stream::TorStream;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct TorError(pub String);
+
+/// Arti's report of an error in one line, without the word `error:` that it begins with.
+pub fn one_line(error: &impl tor_error::ErrorReport) -> String {
+    let report = error.report().to_string();
+    let line = report.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}

@@ -314,23 +314,4 @@ fn refused_pause() -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_minute_and_stay_apart() {
-        let pauses: Vec<Vec<_>> = (0..20).map(|_| fresh_pauses().take(12).collect()).collect();
-        for sequence in &pauses {
-            assert!(sequence[0] < 2 * FIRST_PAUSE, "{sequence:?}");
-            assert!(sequence[11] >= LONGEST_PAUSE / 2, "{sequence:?}");
-            assert!(sequence.iter().all(|pause| *pause <= LONGEST_PAUSE), "{sequence:?}");
-        }
-        // Targets that were lost together do not stay in step.
-        assert!(pauses.iter().any(|sequence| sequence[11] != pauses[0][11]));
-        let refused: Vec<_> = (0..20).map(|_| refused_pause()).collect();
-        assert!(
-            refused.iter().all(|pause| (LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(pause)),
-            "{refused:?}"
-        );
-    }
-}
+mod tests;

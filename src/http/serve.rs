@@ -210,3 +210,29 @@ pub async fn serve_connection<S, H, F>(
         debug!(%error, "an HTTP connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::http::Answer;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_outlives_prometheus_own_patience() {
+        let (mut prometheus, stream) = duplex(4096);
+        let handler = |_| async { Answer::new(hyper::StatusCode::OK, "up").into() };
+        tokio::spawn(serve_connection(stream, HalfClose::Gone, handler, CancellationToken::new()));
+        // The second request comes after 329 s of silence, on the same connection.
+        for _ in 0..2 {
+            prometheus.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("still open");
+            let mut answer = [0; 1024];
+            let read = prometheus.read(&mut answer).await.expect("answered");
+            assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
+            sleep(Duration::from_secs(329)).await;
+        }
+        let closed = timeout(Duration::from_secs(2), prometheus.read(&mut [0; 1])).await;
+        assert_eq!(closed.expect("closed after 330 s").expect("in order"), 0);
+    }
+}

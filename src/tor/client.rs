@@ -8,12 +8,11 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures::StreamExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tor_error::ErrorReport as _;
 use tor_rtcompat::{CompoundRuntime, PreferredRuntime, RuntimeSubstExt as _};
 use tracing::{info, warn};
 
 use super::tcp::TcpProvider;
-use super::{Bootstrap, TorError, TorSettings};
+use super::{Bootstrap, TorError, TorSettings, one_line};
 
 /// Arti's client on our runtime.
 pub type TorClient = arti_client::TorClient<Runtime>;
@@ -53,7 +52,10 @@ impl Tor {
             .bootstrap_behavior(BootstrapBehavior::OnDemand)
             .create_unbootstrapped_async()
             .await
-            .map_err(|error| TorError(format!("Tor cannot start: {}", error.report())))?;
+            .map_err(|error| {
+                let state = settings.state.display();
+                TorError(format!("Tor cannot start with its state in {state}: {}", one_line(&error)))
+            })?;
         let (progress, bootstrap) = watch::channel(Bootstrap::of(&client.bootstrap_status()));
         tokio::spawn(bootstrap_until_done(client.clone(), shutdown.clone()));
         tokio::spawn(follow(client.clone(), progress, shutdown));
@@ -90,7 +92,7 @@ async fn bootstrap_until_done(client: Arc<TorClient>, shutdown: CancellationToke
             return;
         }
         let pause = pauses.next().unwrap_or(Duration::from_secs(60));
-        warn!(error = %error.report(), retry_in = ?pause, "Tor did not bootstrap");
+        warn!(error = one_line(&error), retry_in = ?pause, "Tor did not bootstrap");
         tokio::time::sleep(pause).await;
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use arti_client::{ErrorKind, HasKind as _};
 use futures::channel::mpsc;
 use tor_circmgr::isolation::StreamIsolation;
-use tor_error::ErrorReport as _;
 use tor_hsclient::{ConnError, HsClientConnector, HsClientSecretKeys};
 use tor_hscrypto::pk::HsId;
 use tor_netdir::Timeliness;
@@ -14,7 +13,7 @@ use tor_proto::client::stream::StreamParameters;
 use tracing::debug;
 
 use super::client::Runtime;
-use super::{Tor, TorError, TorStream};
+use super::{Tor, TorError, TorStream, one_line};
 use crate::address::OnionAddress;
 
 /// How long the far end of a circuit may take to take a stream.
@@ -64,11 +63,11 @@ impl Connector {
     pub fn new(tor: &Tor, onion: &OnionAddress) -> Result<Self, TorError> {
         let refused = |error: String| TorError(format!("Tor cannot dial: {error}"));
         let service = onion.unredacted().parse().map_err(|_| refused("the onion address is wrong".into()))?;
-        let pool = tor.client().hs_circ_pool().map_err(|error| refused(error.report().to_string()))?;
+        let pool = tor.client().hs_circ_pool().map_err(|error| refused(one_line(&error)))?;
         let (housekeeping, prompts) = mpsc::channel(0);
         let connector =
             HsClientConnector::new(tor.client().runtime().clone(), pool, tor.config(), Box::pin(prompts))
-                .map_err(|error| refused(error.report().to_string()))?;
+                .map_err(|error| refused(one_line(&error)))?;
         Ok(Self { tor: tor.clone(), connector, onion: onion.clone(), service, _housekeeping: housekeeping })
     }
 
@@ -90,7 +89,7 @@ impl Connector {
             )
             .await
             .map_err(|error| {
-                debug!(error = %error.report(), "no circuit to the onion service");
+                debug!(error = one_line(&error), "no circuit to the onion service");
                 explain(&error)
             })?;
         let mut parameters = StreamParameters::default();
@@ -100,7 +99,7 @@ impl Connector {
         let stream = match tokio::time::timeout(STREAM_LIMIT, begin).await {
             Err(_) => Err("the device did not answer in time"),
             Ok(Err(error)) => {
-                debug!(error = %error.report(), "no stream to the onion service");
+                debug!(error = one_line(&error), "no stream to the onion service");
                 Err("the device refused the connection")
             }
             Ok(Ok(stream)) => Ok(stream),

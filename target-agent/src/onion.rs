@@ -14,12 +14,11 @@ use futures::{Stream, StreamExt as _};
 use onionscrape::address::OnionAddress;
 use onionscrape::files::{FileError, sync_directory};
 use onionscrape::lifecycle::Failure;
-use onionscrape::tor::{Tor, TorClient, TorError, TorSettings, TorStream};
+use onionscrape::tor::{Tor, TorClient, TorError, TorSettings, TorStream, one_line};
 use safelog::DisplayRedacted as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tor_error::ErrorReport as _;
 use tor_hsservice::config::OnionServiceConfigBuilder;
 use tor_hsservice::status::State;
 use tor_hsservice::{HsNickname, OnionServiceConfig, RendRequest, RunningOnionService};
@@ -46,18 +45,14 @@ const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
 pub fn address(settings: &TorSettings) -> Result<OnionAddress, Failure> {
     let config = settings.arti()?;
     let service = TorClient::create_onion_service(&config, service_config()?).map_err(|error| {
-        Failure(format!(
-            "{}: Tor's state cannot be used: {}",
-            settings.state.display(),
-            one_line(error.report())
-        ))
+        Failure(format!("{}: Tor's state cannot be used: {}", settings.state.display(), one_line(&error)))
     })?;
     let made = service.generate_identity_key(KeystoreSelector::Primary);
     let id = match (made, service.onion_address()) {
         (Ok(id), _) => id,
         // Another process made it between arti's look and arti's writing; its key is the one.
         (Err(_), Some(id)) => id,
-        (Err(error), None) => return Err(unusable_key(settings, &one_line(error.report()))),
+        (Err(error), None) => return Err(unusable_key(settings, &one_line(&error))),
     };
     let address = id.display_unredacted().to_string().parse().map_err(Failure)?;
     sync_key(settings)?;
@@ -98,12 +93,6 @@ fn service_config() -> Result<OnionServiceConfig, Failure> {
         .map_err(|error| refused(error.to_string()))
 }
 
-/// Arti's reports begin with a word that our own lines have no use for, and may have several lines.
-fn one_line(error: impl std::fmt::Display) -> String {
-    let line = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
-}
-
 /// The onion service while it runs; it ends when this is dropped.
 pub struct OnionService {
     running: Arc<RunningOnionService>,
@@ -118,10 +107,8 @@ impl OnionService {
     pub fn launch(tor: &Tor) -> Result<Self, Failure> {
         let failed =
             |what: String| Failure::from(TorError(format!("the onion service cannot start: {what}")));
-        let launched = tor
-            .client()
-            .launch_onion_service(service_config()?)
-            .map_err(|error| failed(one_line(error.report())))?;
+        let launched =
+            tor.client().launch_onion_service(service_config()?).map_err(|error| failed(one_line(&error)))?;
         let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
         Ok(Self { running, requests: Box::pin(requests) })
     }

@@ -102,7 +102,7 @@ pub async fn follow<P, F>(
     P: Fn() -> F,
     F: Future<Output = bool>,
 {
-    let teller = Teller { status, metrics, started: Instant::now() };
+    let mut teller = Teller { status, metrics, started: Instant::now(), said: None };
     let (reached, mut reach) = watch::channel(Reach::Unknown);
     let mut ready = bootstrap.clone();
     let dials = async {
@@ -167,13 +167,14 @@ struct Teller {
     status: watch::Sender<AgentStatus>,
     metrics: Metrics,
     started: Instant,
+    said: Option<AgentStatus>,
 }
 
 impl Teller {
-    fn tell(&self, now: AgentStatus) {
-        let before = self.status.send_replace(now.clone());
+    fn tell(&mut self, now: AgentStatus) {
+        self.status.send_replace(now.clone());
         self.metrics.status(&now);
-        if before == now {
+        if self.said.replace(now.clone()).as_ref() == Some(&now) {
             return;
         }
         lifecycle::notify_status(&now.to_string());

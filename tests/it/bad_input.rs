@@ -68,12 +68,34 @@ pub async fn files_and_folders(world: &World) {
     read_only_and_full(&folder);
 }
 
+/// A target's own key file must be there, whole and private; the bridge does not make it.
+pub async fn a_targets_own_key(world: &World) {
+    let folder = world.folder();
+    let key = folder.join("key");
+    let target = format!(
+        "[[target]]\nname = \"a\"\naddress = \"pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion\"\n\
+         host_key = \"SHA256:uNiVztksCsDhcc0u9e8BrfJXVREF2P2hkKKrbSQGHqs\"\nkey_file = {key:?}\n\
+         [[target.exporter]]\nname = \"node\"\nlisten = \"127.0.0.1:0\"\n",
+    );
+    let file = world.bridge_file(&folder, "[tor]\n", &target);
+    let start = || run("scraper-bridge", &["run", "--config.file", file.to_str().unwrap()]);
+    refused(&start(), &["key", "no such file"]);
+    fs::write(&key, "").unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    refused(&start(), &["key", "is empty"]);
+    fs::write(&key, "garbage").unwrap();
+    refused(&start(), &["key", "is not an OpenSSH private key"]);
+    fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    refused(&start(), &["key", "chmod 600"]);
+    assert_eq!(fs::read(&key).unwrap(), b"garbage");
+}
+
 /// Mounts need root in a namespace of its own; where that cannot be had there is nothing to see.
 fn read_only_and_full(folder: &Path) {
-    let mount = |options: &str, program: &str| {
+    let mount = |options: &str, program: &str, act: &str| {
         let script = format!(
             "mount -t tmpfs -o {options} tmpfs {0} && if echo {options} | grep -q size; then \
-             head -c 4096 /dev/zero > {0}/fill; fi; exec {1} hostname --state-dir {0}/state",
+             head -c 4096 /dev/zero > {0}/fill; fi; exec {1} {act} --state-dir {0}/state",
             folder.display(),
             crate::world::program(program).display(),
         );
@@ -88,8 +110,15 @@ fn read_only_and_full(folder: &Path) {
         eprintln!("no mount namespaces here: read-only and full disks are not tried");
         return;
     }
-    refused(&mount("ro,mode=700", "target-agent").unwrap(), &["read-only"]);
-    refused(&mount("size=4k,mode=700", "target-agent").unwrap(), &["state", "No space left"]);
+    for (program, act) in [("target-agent", "hostname"), ("scraper-bridge", "key"), ("scraper-bridge", "run")]
+    {
+        refused(&mount("ro,mode=700", program, act).unwrap(), &["read-only"]);
+        // The kernel, SQLite and we have a word each for it.
+        let output = mount("size=4k,mode=700", program, act).unwrap();
+        refused(&output, &["/state"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("No space left") || said.contains("disk is full"), "{said}");
+    }
 }
 
 pub async fn ports_in_use(world: &World) {

@@ -111,13 +111,14 @@ pub async fn prometheus_says_up(world: &World) {
 
 pub async fn probe_and_metrics(world: &World) {
     let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
-    let device = world.device(&[("app", exporter.address)]).await;
-    let monitor = world.monitor(&[("backpack", &device, &["app"])]).await;
+    let nobody = tornet::ports::reserve().unwrap().addr();
+    let device = world.device(&[("app", exporter.address), ("down", nobody)]).await;
+    let monitor = world.monitor(&[("backpack", &device, &["app", "down"])]).await;
     monitor.connected("backpack").await;
     let file = monitor.file.to_str().unwrap();
 
     // With the running bridge.
-    let probed = run("scraper-bridge", &["probe", "backpack", "--config.file", file]);
+    let probed = run("scraper-bridge", &["probe", "backpack", "app", "--config.file", file]);
     let said = String::from_utf8_lossy(&probed.stderr).into_owned();
     assert!(probed.status.success(), "{said}");
     assert_eq!(probed.stdout, b"a 1\n");
@@ -126,12 +127,18 @@ pub async fn probe_and_metrics(world: &World) {
     }
     let unknown = run("scraper-bridge", &["probe", "backpack", "nope", "--config.file", file]);
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("configured are: app"));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("configured are: app, down"));
+
+    // A scrape that fails: nothing on standard output, and an exit code for scripts.
+    let failed = run("scraper-bridge", &["probe", "backpack", "down", "--config.file", file]);
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert_eq!((failed.status.code(), failed.stdout.as_slice()), (Some(1), &b""[..]), "{said}");
+    assert!(said.contains("status 502") && said.contains("exporter"), "{said}");
 
     let metrics = monitor.metrics().await;
     for line in [
         "onionscrape_target_connected{target=\"backpack\"} 1\n",
-        "onionscrape_scrape_requests_total{target=\"backpack\"} 1\n",
+        "onionscrape_scrape_requests_total{target=\"backpack\"} 2\n",
         "onionscrape_scrape_failures_total{target=\"backpack\",reason=\"timeout\"} 0\n",
         "onionscrape_scrape_response_bytes_total{target=\"backpack\"} 4\n",
         "onionscrape_scrape_requests_in_flight 0\n",
@@ -156,7 +163,7 @@ pub async fn probe_and_metrics(world: &World) {
             lock.try_lock().is_ok()
         })
         .await;
-    let probed = run("scraper-bridge", &["probe", "backpack", "--config.file", file]);
+    let probed = run("scraper-bridge", &["probe", "backpack", "app", "--config.file", file]);
     assert!(probed.status.success(), "{}", String::from_utf8_lossy(&probed.stderr));
     assert_eq!(probed.stdout, b"a 1\n");
 }

@@ -7,7 +7,7 @@ use onionscrape::config::Mistakes;
 use scraper_bridge::config::BridgeConfig;
 use target_agent::config::AgentConfig;
 
-use crate::world::World;
+use crate::world::{World, run};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
@@ -91,4 +91,32 @@ pub async fn every_example_in_the_readme_is_valid(world: &World) {
     for name in ["agent.toml", "bridge.toml"] {
         assert!(seen.iter().any(|seen| seen == name), "no example of {name}");
     }
+}
+
+pub async fn check_says_so_and_by_its_exit_code(world: &World) {
+    let state = world.folder();
+    let check = |program: &str, file: &Path| {
+        let (file, state) = (file.to_str().unwrap(), state.to_str().unwrap());
+        run(program, &["check", "--config.file", file, "--state-dir", state])
+    };
+    for (name, file) in files("valid") {
+        let checked = check(program_of(&name), &file);
+        let said = String::from_utf8(checked.stdout).unwrap();
+        assert!(checked.status.success() && checked.stderr.is_empty(), "{name}: {said}");
+        assert!(said.starts_with(&format!("{}: OK", file.display())), "{name}: {said}");
+    }
+    for (name, file) in files("invalid") {
+        let checked = check(program_of(&name), &file);
+        let said = String::from_utf8(checked.stderr).unwrap();
+        assert_eq!((checked.status.code(), checked.stdout.as_slice()), (Some(1), &b""[..]), "{name}: {said}");
+        let mistakes = read(&file, &name).unwrap_err().to_string();
+        let expected: Vec<_> =
+            mistakes.lines().map(|line| format!("{}: {line}", program_of(&name))).collect();
+        assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{name}");
+    }
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "check changes nothing on disk");
+}
+
+fn program_of(name: &str) -> &'static str {
+    if name.starts_with("agent") { "target-agent" } else { "scraper-bridge" }
 }

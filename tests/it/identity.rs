@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
-use crate::world::{World, run};
+use crate::world::{World, program, run};
 
 fn hostname(state: &Path) -> String {
     let printed = run("target-agent", &["hostname", "--state-dir", state.to_str().unwrap()]);
@@ -78,4 +78,24 @@ pub async fn a_damaged_identity_is_never_replaced(world: &World) {
         }
         fs::write(&key, good).unwrap();
     }
+}
+
+pub async fn systemd_hears_each_step(world: &World) {
+    let folder = world.folder();
+    let socket = folder.join("notify");
+    let heard = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    let file = world.agent_file(&folder, "", &[]);
+    let mut command = std::process::Command::new(program("target-agent"));
+    command.arg("run").arg("--config.file").arg(&file).env("NOTIFY_SOCKET", &socket);
+    let agent = tornet::process::spawn(&command, &folder.join("agent.log")).unwrap();
+    let mut said = Vec::new();
+    while said.last().is_none_or(|last| last != "READY=1") {
+        let mut datagram = [0; 1024];
+        let length = tokio::time::timeout(std::time::Duration::from_secs(90), heard.recv(&mut datagram));
+        let length = length.await.unwrap_or_else(|_| panic!("only {said:?}")).unwrap();
+        said.extend(String::from_utf8_lossy(&datagram[..length]).lines().map(str::to_owned));
+    }
+    // Ready means reachable: not before a dial from outside got through.
+    assert_eq!(said, ["STATUS=bootstrapping", "STATUS=publishing", "STATUS=reachable", "READY=1"]);
+    drop(agent);
 }

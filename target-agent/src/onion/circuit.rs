@@ -4,12 +4,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use onionscrape::tor::TorStream;
+use onionscrape::tor::{TorStream, one_line};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tor_cell::relaycell::msg::{Connected, End, EndReason};
-use tor_error::ErrorReport as _;
 use tor_hsservice::{RendRequest, StreamRequest};
 use tor_proto::stream::IncomingStreamRequest;
 use tracing::debug;
@@ -33,7 +32,7 @@ where
     let wishes = match shutdown.run_until_cancelled(meeting).await {
         None => return,
         Some(Err(_)) => return debug!("a client was not met in time"),
-        Some(Ok(Err(error))) => return debug!(error = %error.report(), "a client was not met"),
+        Some(Ok(Err(error))) => return debug!(error = one_line(&error), "a client was not met"),
         Some(Ok(Ok(wishes))) => wishes,
     };
     let mut wishes = pin!(wishes);
@@ -66,7 +65,7 @@ async fn stream(wish: StreamRequest) -> Option<TorStream> {
             match timeout(STREAM_LIMIT, wish.accept(Connected::new_empty())).await {
                 Ok(Ok(stream)) => Some(TorStream::new(stream)),
                 Ok(Err(error)) => {
-                    debug!(error = %error.report(), "a stream was not accepted");
+                    debug!(error = one_line(&error), "a stream was not accepted");
                     None
                 }
                 Err(_) => None,

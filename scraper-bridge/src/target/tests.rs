@@ -1,0 +1,272 @@
+//! The owner of a session, against an agent's SSH server over streams in memory. Time is paused, so
+//! it passes only when nothing else can happen.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use onionscrape::metrics::{classic_text, registry};
+use target_agent::admin::Pages;
+use target_agent::config::SshSettings;
+use target_agent::ssh::{Server, Services};
+use target_agent::status::AgentStatus;
+use tokio::io::duplex;
+use tokio::time::timeout;
+
+use super::*;
+use crate::config::{ExporterConfig, Way};
+use crate::dial::{DialFailure, Dialled, Stream};
+
+/// What becomes of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Answer,
+    Fail,
+    Hang,
+}
+
+/// An agent in memory, how it is dialled, and what a bridge needs to log in.
+struct Device {
+    folder: tempfile::TempDir,
+    server: Server,
+    stop: CancellationToken,
+    manner: Mutex<Manner>,
+    dials: AtomicUsize,
+}
+
+struct MemoryDial(Arc<Device>);
+
+impl Dial for MemoryDial {
+    fn ready<'a>(
+        &'a self,
+        _: &'a (dyn Fn(String) + Send + Sync),
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn dial(&self) -> Dialled<'_> {
+        Box::pin(async {
+            self.0.dials.fetch_add(1, Ordering::Relaxed);
+            let manner = *self.0.manner.lock().expect("lock");
+            match manner {
+                Manner::Answer => {
+                    let (near, far) = duplex(64 << 10);
+                    let server = self.0.server.clone();
+                    tokio::spawn(async move { server.serve(far).await });
+                    Ok(Box::new(near) as Box<dyn Stream>)
+                }
+                Manner::Fail => Err(DialFailure { stage: Stage::Rendezvous, what: "nobody there".into() }),
+                Manner::Hang => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Device {
+    fn new(manner: Manner) -> Arc<Self> {
+        let folder = tempfile::tempdir().expect("folder");
+        let metrics = target_agent::metrics::Metrics::new();
+        let (_, status) = watch::channel(AgentStatus::Bootstrapping);
+        let services = Services { exporters: Vec::new(), pages: Pages::new(&metrics, &[], status) };
+        let authorized_keys = folder.path().join("authorized_keys");
+        let login_grace = Duration::from_secs(60);
+        let settings =
+            SshSettings { authorized_keys: authorized_keys.clone(), keys: Vec::new(), login_grace };
+        let host_key = KeyFile::open_or_make(&folder.path().join("host"), "").expect("host key");
+        let stop = CancellationToken::new();
+        let server = Server::new(settings, &host_key, services, metrics, stop.clone());
+        let device = Self { folder, server, stop, manner: Mutex::new(manner), dials: AtomicUsize::new(0) };
+        std::fs::write(authorized_keys, device.key().public_line()).expect("write");
+        Arc::new(device)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn key(&self) -> KeyFile {
+        KeyFile::open_or_make(&self.path("key"), "bridge").expect("key")
+    }
+
+    fn set(&self, manner: Manner) {
+        *self.manner.lock().expect("lock") = manner;
+    }
+
+    fn dials(&self) -> usize {
+        self.dials.load(Ordering::Relaxed)
+    }
+}
+
+/// Targets that share what targets of one bridge share.
+struct Rig {
+    metrics: Metrics,
+    dials: Arc<Semaphore>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Rig {
+    fn new(at_once: usize) -> Self {
+        Self {
+            metrics: Metrics::default(),
+            dials: Arc::new(Semaphore::new(at_once)),
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    fn target(&self, name: &str, device: &Arc<Device>) -> Arc<Target> {
+        self.target_with_host_key(name, device, "host")
+    }
+
+    fn target_with_host_key(&self, name: &str, device: &Arc<Device>, host_key: &str) -> Arc<Target> {
+        let host_key = KeyFile::open_or_make(&device.path(host_key), "").expect("host key");
+        let config = TargetConfig {
+            name: name.parse().expect("name"),
+            onion: "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion".parse().expect("onion"),
+            port: 22,
+            host_key: host_key.fingerprint().parse().expect("pin"),
+            user: "scrape".into(),
+            key_file: device.path("key"),
+            exporters: vec![ExporterConfig {
+                name: "agent".parse().expect("name"),
+                listen: "127.0.0.1:0".parse().expect("address"),
+                way: Way::Name,
+                path: "/metrics".into(),
+            }],
+        };
+        let dial = Box::new(MemoryDial(device.clone()));
+        let (dials, shutdown) = (self.dials.clone(), self.shutdown.clone());
+        Target::start(config, device.key(), dial, dials, &self.metrics, &self.tasks, shutdown)
+    }
+
+    fn metric(&self, series: &str) -> String {
+        let text = classic_text(&registry("0", |own| self.metrics.register(own)));
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| unreachable!("no series {series} in {text}")).to_owned()
+    }
+}
+
+async fn up(target: &Target) {
+    let mut state = target.state();
+    let up = state.wait_for(|state| matches!(state, State::Up(_)));
+    timeout(Duration::from_secs(600), up).await.expect("up in time").expect("still kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_dial_serves_everybody_who_waits() {
+    let device = Device::new(Manner::Answer);
+    let rig = Rig::new(16);
+    let target = rig.target("a", &device);
+    let waiting: Vec<_> = (0..50)
+        .map(|_| {
+            let target = target.clone();
+            tokio::spawn(async move { target.pool().await.map(|_| ()) })
+        })
+        .collect();
+    for scrape in waiting {
+        scrape.await.expect("no panic").expect("a pool");
+    }
+    assert_eq!(device.dials(), 1);
+    assert_eq!(rig.metric("onionscrape_target_connects_total{target=\"a\"}"), "1");
+    assert_eq!(rig.metric("onionscrape_target_connected{target=\"a\"}"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_target_costs_the_others_nothing() {
+    let rig = Rig::new(3);
+    let (failing, mismatched) = (Device::new(Manner::Fail), Device::new(Manner::Answer));
+    let hanging: Vec<_> = (0..2).map(|_| Device::new(Manner::Hang)).collect();
+    for (index, device) in hanging.iter().enumerate() {
+        rig.target(&format!("hanging{index}"), device);
+    }
+    let failing_target = rig.target("failing", &failing);
+    let mismatched_target = rig.target_with_host_key("mismatched", &mismatched, "another_host");
+    let good = Device::new(Manner::Answer);
+    let target = rig.target("good", &good);
+    up(&target).await;
+    // An hour with bad neighbours: the good one keeps its session, and they keep theirs to themselves.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(target.pool().await.is_ok());
+    assert_eq!(good.dials(), 1);
+    assert!(hanging.iter().all(|device| device.dials() == 1));
+    assert!(matches!(failing_target.pool().await, Err(ScrapeFailure::NotConnected(_))));
+    assert!(matches!(mismatched_target.pool().await, Err(ScrapeFailure::Denied(_))));
+    // Each pause is half a minute to a minute by then, so an hour has 60 to 130 dials.
+    for device in [&failing, &mismatched] {
+        assert!((60..=130).contains(&device.dials()), "{} dials", device.dials());
+    }
+    let failures =
+        "onionscrape_target_connect_failures_total{target=\"mismatched\",stage=\"host_key\"}".to_owned();
+    assert_eq!(rig.metric(&failures), mismatched.dials().to_string());
+    // Lost with its device, it is dialled anew and does not stand in line behind the hanging ones.
+    let third = rig.target("third", &Device::new(Manner::Hang));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(matches!(&*third.state().borrow(), State::Dialling(_)));
+    target.redial().await;
+    up(&target).await;
+    assert_eq!(good.dials(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_is_dialled_anew_at_once_only_if_it_was_of_use() {
+    let device = Device::new(Manner::Answer);
+    let rig = Rig::new(16);
+    let target = rig.target("a", &device);
+    up(&target).await;
+    // Of use: half a minute of life.
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    let lost_at = Instant::now();
+    let pool = target.pool().await.map_err(|_| ()).expect("up");
+    pool.session().give_up();
+    pool.session().ended().await;
+    let mut state = target.state();
+    let fresh = |state: &State| matches!(state, State::Up(now) if !Arc::ptr_eq(now, &pool));
+    state.wait_for(fresh).await.expect("kept");
+    assert!(lost_at.elapsed() < FIRST_PAUSE, "no pause: {:?}", lost_at.elapsed());
+    assert_eq!(device.dials(), 2);
+    // Of none: a device that takes everybody in and throws them out again is not hammered.
+    device.stop.cancel();
+    device.set(Manner::Answer);
+    let before = device.dials();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let dials = device.dials() - before;
+    assert!((60..=140).contains(&dials), "{dials} dials in an hour");
+}
+
+#[tokio::test(start_paused = true)]
+async fn redial_cuts_the_pause_short_and_a_scrape_never_dials() {
+    let device = Device::new(Manner::Fail);
+    let rig = Rig::new(16);
+    let target = rig.target("a", &device);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let dials = device.dials();
+    for _ in 0..100 {
+        assert!(target.pool().await.is_err());
+    }
+    assert_eq!(device.dials(), dials, "scrapes do not dial");
+    device.set(Manner::Answer);
+    let asked = Instant::now();
+    target.redial().await;
+    up(&target).await;
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(device.dials(), dials + 1);
+    rig.shutdown.cancel();
+    rig.tasks.close();
+    timeout(Duration::from_secs(5), rig.tasks.wait()).await.expect("the keeper ends with the bridge");
+}
+
+#[test]
+fn pauses_grow_to_a_minute_and_stay_apart() {
+    let pauses: Vec<Vec<_>> = (0..20).map(|_| fresh_pauses().take(12).collect()).collect();
+    for sequence in &pauses {
+        assert!(sequence[0] < 2 * FIRST_PAUSE, "{sequence:?}");
+        assert!(sequence[11] >= LONGEST_PAUSE / 2, "{sequence:?}");
+        assert!(sequence.iter().all(|pause| *pause <= LONGEST_PAUSE), "{sequence:?}");
+    }
+    // Targets that were lost together do not stay in step.
+    assert!(pauses.iter().any(|sequence| sequence[11] != pauses[0][11]));
+    let refused: Vec<_> = (0..20).map(|_| refused_pause()).collect();
+    assert!(refused.iter().all(|pause| (LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(pause)), "{refused:?}");
+}
