@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::Deserialize;
-use tor_hscrypto::pk::{HsId, HsIdParseError};
+use safelog::DisplayRedacted as _;
+use serde::{Deserialize, Serialize};
+use tor_hscrypto::pk::{HsId, HsIdKey, HsIdParseError};
 
 /// Letters of a version 3 onion address before `.onion` (rend-spec-v3, "Encoding onion addresses").
 const ONION_LETTERS: usize = 56;
@@ -25,6 +26,19 @@ impl OnionAddress {
     /// The whole address, `….onion`.
     pub fn unredacted(&self) -> &str {
         &self.0
+    }
+
+    /// The onion service's public key, which the address is made of.
+    pub fn key(&self) -> [u8; 32] {
+        // Every address was checked when it was made.
+        HsId::from_str(&self.0).map_or([0; 32], |id| *id.as_ref())
+    }
+
+    /// The address of the onion service with this public key; `None` if there is no such key.
+    pub fn of_key(key: [u8; 32]) -> Option<Self> {
+        let id = HsId::from(key);
+        HsIdKey::try_from(id).ok()?;
+        Some(Self(id.display_unredacted().to_string()))
     }
 }
 
@@ -87,7 +101,7 @@ impl TryFrom<String> for OnionAddress {
 ///
 /// It appears in metrics labels, file names and URLs, so it has no other letters; no dots,
 /// because `exporter.target` is a way to name both.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct Name(String);
 
@@ -223,6 +237,13 @@ mod tests {
 
     fn onion_error(text: &str) -> String {
         text.parse::<OnionAddress>().expect_err(text)
+    }
+
+    #[test]
+    fn an_address_is_made_of_its_key() {
+        let address: OnionAddress = ONION.parse().expect("right");
+        assert_eq!(OnionAddress::of_key(address.key()), Some(address));
+        assert_eq!(OnionAddress::of_key([2; 32]), None, "not a point of the curve");
     }
 
     #[test]

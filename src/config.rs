@@ -40,6 +40,11 @@ impl fmt::Display for Mistake {
 pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
+    /// Adds the mistakes of another file.
+    pub fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     fn of_file(file: &Path, message: impl Into<String>) -> Self {
         Self(vec![Mistake { file: file.to_owned(), place: None, message: message.into() }])
     }

@@ -75,6 +75,11 @@ impl StateDirectory {
         Ok(Self { path: path.to_owned(), _lock: None })
     }
 
+    /// True if no running program holds the folder at `path`.
+    pub fn is_free(path: &Path) -> bool {
+        File::open(path.join("lock")).map_or(true, |lock| lock.try_lock().is_ok())
+    }
+
     /// Where the folder is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -142,6 +147,67 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     file.as_file().sync_all().map_err(|error| failed(&error))?;
     file.persist_noclobber(path).map_err(|error| failed(&error.error))?;
     sync_directory(folder)
+}
+
+/// Writes a private file in the place of the one that may be there: readers see the old one or the
+/// new one, whole, and it is on disk when this returns.
+///
+/// # Errors
+/// When it cannot be written; the old one is as it was then.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let failed = |error: &io::Error| FileError::io(path, "cannot be written", error);
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
+    file.write_all(bytes).map_err(|error| failed(&error))?;
+    file.as_file().sync_all().map_err(|error| failed(&error))?;
+    file.persist(path).map_err(|error| failed(&error.error))?;
+    sync_directory(folder)
+}
+
+/// Removes a file for good; true if there was one.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<bool, FileError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => sync_directory(path.parent().unwrap_or(Path::new("."))).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(FileError::io(path, "cannot be removed", &error)),
+    }
+}
+
+/// The text of a file that says who may do what; `None` if there is no such file. Others may read
+/// it, but not write it. Letters that are not UTF-8 are replaced.
+///
+/// A symbolic link is followed: systems that own such files put them elsewhere.
+///
+/// # Errors
+/// When it cannot be read, is not a file or too large, or somebody besides us and root could have
+/// written it.
+pub fn read_trusted(path: &Path) -> Result<Option<String>, FileError> {
+    let cannot = |error: &io::Error| FileError::io(path, "cannot be read", error);
+    let meta = match path.metadata() {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(cannot(&error)),
+    };
+    if !meta.is_file() {
+        return Err(FileError::new(path, "is not a file"));
+    }
+    if meta.len() > MAX_FILE {
+        return Err(FileError::new(path, format!("is larger than {MAX_FILE} bytes")));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if meta.uid() != us && meta.uid() != 0 {
+        let what = format!("belongs to another user; run: chown {us} {}", path.display());
+        return Err(FileError::new(path, what));
+    }
+    if meta.permissions().mode() & 0o022 != 0 {
+        let what = format!("can be written by others; run: chmod go-w {}", path.display());
+        return Err(FileError::new(path, what));
+    }
+    let bytes = std::fs::read(path).map_err(|error| cannot(&error))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Syncs a file or a folder's list of files to disk.

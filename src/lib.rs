@@ -6,6 +6,8 @@
 //! - [`files`]: files that hold secrets, and the state directory;
 //! - [`tor`]: arti, one client for a program and a dialler for each onion service;
 //! - [`ssh`]: algorithms, keys, and a channel as a byte stream;
+//! - [`ticket`]: the one line that pairs a device with a bridge;
+//! - [`pairing`]: what the two programs say to each other then, and of their exporters;
 //! - [`http`]: serving, refusing, and passing a message on;
 //! - [`metrics`]: a program's own metrics as text;
 //! - [`logs`]: lines on standard error;
@@ -20,5 +22,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod logs;
 pub mod metrics;
+pub mod pairing;
 pub mod ssh;
+pub mod ticket;
 pub mod tor;

@@ -3,6 +3,7 @@
 mod channel;
 mod cut;
 mod keys;
+mod user_key;
 
 use std::borrow::Cow;
 
@@ -12,6 +13,7 @@ use russh::{Preferred, cipher, compression, kex, mac};
 pub use channel::ChannelStream;
 pub use cut::CutStream;
 pub use keys::{HostKeyPin, KeyFile};
+pub use user_key::UserKey;
 
 /// Bytes in one SSH packet at most. Larger ones would only wait longer for Tor's 498-byte cells.
 pub const MAX_PACKET: u32 = 32_768;

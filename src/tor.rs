@@ -5,6 +5,7 @@
 
 mod bootstrap;
 mod client;
+mod client_auth;
 mod connector;
 mod settings;
 mod stream;
@@ -12,6 +13,7 @@ mod tcp;
 
 pub use bootstrap::Bootstrap;
 pub use client::{Tor, TorClient};
+pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
 pub use connector::{Connector, DialError, DialStage};
 pub use settings::TorSettings;
 pub use stream::TorStream;

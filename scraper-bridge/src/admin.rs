@@ -6,12 +6,14 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use onionscrape::http::{Answer, Body, HostNames, landing, only_reading, page, text};
+use onionscrape::lifecycle::Failure;
 use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
 use onionscrape::tor::Tor;
 use prometheus_client::registry::Registry;
 
+use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::scrape::Scraper;
+use crate::reload::Reloader;
 
 /// Answers on the admin listener and the control socket.
 #[derive(Clone)]
@@ -19,17 +21,18 @@ pub struct Admin(Arc<Inner>);
 
 struct Inner {
     registry: Arc<Registry>,
-    scrapers: Vec<Scraper>,
+    fleet: Arc<Fleet>,
+    reloader: Reloader,
     tor: Tor,
 }
 
 type Answered = BoxFuture<'static, Response<Body>>;
 
 impl Admin {
-    /// Tells of these scrapers and metrics.
-    pub fn new(metrics: &Metrics, scrapers: Vec<Scraper>, tor: Tor) -> Self {
+    /// Tells of these targets and metrics.
+    pub fn new(metrics: &Metrics, fleet: Arc<Fleet>, reloader: Reloader, tor: Tor) -> Self {
         let registry = registry(env!("CARGO_PKG_VERSION"), |own| metrics.register(own));
-        Self(Arc::new(Inner { registry, scrapers, tor }))
+        Self(Arc::new(Inner { registry, fleet, reloader, tor }))
     }
 
     /// The admin listener's handler.
@@ -43,8 +46,9 @@ impl Admin {
         }
     }
 
-    /// The control socket's handler: `GET /t/TARGET/EXPORTER/metrics` is a scrape, and
-    /// `POST /t/TARGET/redial` dials the target anew.
+    /// The control socket's handler: `GET /t/TARGET/EXPORTER/metrics` is a scrape,
+    /// `POST /t/TARGET/redial` dials the target anew, and `POST /-/reload` reads the configuration
+    /// again.
     pub fn control(self) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
         move |request| {
             let inner = self.0.clone();
@@ -78,24 +82,22 @@ impl Inner {
         }
     }
 
-    fn of<'a>(&'a self, target: &'a str) -> impl Iterator<Item = &'a Scraper> {
-        self.scrapers.iter().filter(move |scraper| scraper.target().config.name.as_str() == target)
-    }
-
     async fn control(&self, mut request: Request<Incoming>) -> Response<Body> {
         let parts: Vec<&str> = request.uri().path().split('/').collect();
         match (request.method(), parts.as_slice()) {
-            (&Method::POST, ["", "t", target, "redial"]) => match self.of(target).next() {
-                Some(scraper) => {
-                    scraper.target().redial().await;
+            (&Method::POST, ["", "t", target, "redial"]) => match self.fleet.target(target) {
+                Some(target) => {
+                    target.redial().await;
                     text(StatusCode::ACCEPTED, "dialling anew\n")
                 }
                 None => Answer::new(StatusCode::NOT_FOUND, "no such target").into(),
             },
+            (&Method::POST, ["", "-", "reload"]) => match self.reloader.reload().await {
+                Ok(()) => text(StatusCode::OK, "reloaded\n"),
+                Err(Failure(mistakes)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{mistakes}\n")),
+            },
             (_, ["", "t", target, exporter, "metrics"]) => {
-                let found =
-                    self.of(target).find(|scraper| scraper.exporter().name.as_str() == *exporter).cloned();
-                let Some(scraper) = found else {
+                let Some(scraper) = self.fleet.scraper(target, exporter) else {
                     return Answer::new(StatusCode::NOT_FOUND, "no such target or exporter").into();
                 };
                 *request.uri_mut() = hyper::Uri::from_static("/metrics");

@@ -5,25 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use onionscrape::address::Name;
 use onionscrape::files::StateDirectory;
 use onionscrape::http::{HostNames, Listener, serve};
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::tor::Tor;
-use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::config::BridgeConfig;
-use crate::dial::OnionDial;
+use crate::fleet::{Fleet, Surroundings};
 use crate::metrics::Metrics;
-use crate::scrape::Scraper;
-use crate::target::Target;
+use crate::reload::Reloader;
 
-/// Targets dialled at the same time; each dial builds several circuits.
-const MAX_DIALS: usize = 16;
 /// How long tasks may take to end after a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
 /// The socket over which `probe` talks to a running bridge, in the state directory.
@@ -32,24 +27,13 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 /// A bridge whose listeners are bound and whose targets are being dialled. Dropping it stops it.
 pub struct Bridge {
     admin: SocketAddr,
-    listening: Vec<Listening>,
-    targets: Vec<Arc<Target>>,
+    fleet: Arc<Fleet>,
+    reloader: Reloader,
     tor: Tor,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     _stop: DropGuard,
     _state: StateDirectory,
-}
-
-/// Where Prometheus finds an exporter.
-#[derive(Clone, Debug)]
-pub struct Listening {
-    /// The target's name.
-    pub target: Name,
-    /// The exporter's name.
-    pub exporter: Name,
-    /// The local address; with the port that the kernel chose, if it was to choose.
-    pub address: SocketAddr,
 }
 
 impl Bridge {
@@ -63,73 +47,38 @@ impl Bridge {
         let shutdown = shutdown.child_token();
         let guard = shutdown.clone().drop_guard();
         let state = StateDirectory::hold(&config.state_directory)?;
-        let mut bound = Vec::new();
-        for target in &config.targets {
-            for exporter in &target.exporters {
-                let listener = Listener::tcp(exporter.listen).await.map_err(|error| {
-                    Failure(format!("target {}, exporter {}: {error}", target.name, exporter.name))
-                })?;
-                bound.push(listener);
-            }
-        }
         let admin_listener =
             Listener::tcp(config.admin).await.map_err(|error| Failure(format!("admin: {error}")))?;
         let control = Listener::unix(&control_socket(&config), 0o600).map_err(Failure)?;
-        let keys = config
-            .targets
-            .iter()
-            .map(|target| target.key(&config.state_directory))
-            .collect::<Result<Vec<_>, _>>()?;
 
         let metrics = Metrics::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         metrics.config_loaded(now.as_secs_f64());
         let tor = Tor::start(&config.tor, shutdown.clone()).await?;
-        let tasks = TaskTracker::new();
-        tasks.spawn(follow_tor(tor.clone(), metrics.clone(), shutdown.clone()));
-
-        let dials = Arc::new(Semaphore::new(MAX_DIALS));
-        let mut targets = Vec::new();
-        let mut listening = Vec::new();
-        let mut scrapers = Vec::new();
-        let mut bound = bound.into_iter();
-        for (target, key) in config.targets.into_iter().zip(keys) {
-            let dial = Box::new(OnionDial::new(tor.clone(), target.onion.clone(), target.port));
-            let target = Target::start(target, key, dial, dials.clone(), &metrics, &tasks, shutdown.clone());
-            for (index, exporter) in target.config.exporters.iter().enumerate() {
-                let scraper = Scraper::new(target.clone(), index, config.scrape);
-                scrapers.push(scraper.clone());
-                let Some(listener) = bound.next() else { break };
-                let address = listener.tcp_address().unwrap_or(exporter.listen);
-                let names = HostNames::of(address, &config.host_names);
-                let (target, exporter) = (target.config.name.clone(), exporter.name.clone());
-                info!(%target, %exporter, url = %format_args!("http://{address}/metrics"), "listening");
-                listening.push(Listening { target, exporter, address });
-                tasks.spawn(serve(listener, surface(scraper, names), shutdown.clone()));
-            }
-            targets.push(target);
-        }
-
-        if targets.is_empty() {
-            warn!("no target is configured, so there is nothing to scrape");
+        let fleet = Arc::new(Fleet::new(Surroundings {
+            tor: tor.clone(),
+            metrics: metrics.clone(),
+            limits: config.scrape,
+            host_names: config.host_names.clone(),
+            state_directory: config.state_directory.clone(),
+            shutdown: shutdown.clone(),
+        }));
+        let reloader = Reloader::new(&config, fleet.clone(), metrics.clone());
+        Box::pin(fleet.keep(&config.targets)).await?;
+        if config.targets.is_empty() {
+            warn!("no target is configured, so there is nothing to scrape; run: scraper-bridge add");
         }
         let admin_address = admin_listener.tcp_address().unwrap_or(config.admin);
         info!(url = %format_args!("http://{admin_address}/"), "admin listening");
-        let admin = Admin::new(&metrics, scrapers, tor.clone());
+        let admin = Admin::new(&metrics, fleet.clone(), reloader.clone(), tor.clone());
         let names = HostNames::of(admin_address, &config.host_names);
+        let tasks = TaskTracker::new();
+        tasks.spawn(follow_tor(tor.clone(), metrics, shutdown.clone()));
+        tasks.spawn(reloader.clone().follow(shutdown.clone()));
         tasks.spawn(serve(admin_listener, admin.clone().public(names), shutdown.clone()));
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
         tasks.close();
-        Ok(Self {
-            admin: admin_address,
-            listening,
-            targets,
-            tor,
-            tasks,
-            shutdown,
-            _stop: guard,
-            _state: state,
-        })
+        Ok(Self { admin: admin_address, fleet, reloader, tor, tasks, shutdown, _stop: guard, _state: state })
     }
 
     /// Where `/metrics` is.
@@ -137,14 +86,14 @@ impl Bridge {
         self.admin
     }
 
-    /// Where each exporter is, in the order of the configuration.
-    pub fn listening(&self) -> &[Listening] {
-        &self.listening
+    /// The targets and where their exporters are offered.
+    pub fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
     }
 
-    /// The targets, in the order of the configuration.
-    pub fn targets(&self) -> &[Arc<Target>] {
-        &self.targets
+    /// Reads the configuration again.
+    pub fn reloader(&self) -> &Reloader {
+        &self.reloader
     }
 
     /// The Tor client.
@@ -155,37 +104,14 @@ impl Bridge {
     /// Runs until shutdown; tasks that do not end within 5 s are left behind.
     pub async fn run(self) {
         self.shutdown.cancelled().await;
-        let _ = tokio::time::timeout(GRACE, self.tasks.wait()).await;
+        let ended = async { tokio::join!(self.tasks.wait(), self.fleet.ended()) };
+        let _ = tokio::time::timeout(GRACE, ended).await;
     }
 }
 
 /// The control socket of a bridge with this configuration.
 pub fn control_socket(config: &BridgeConfig) -> PathBuf {
     config.state_directory.join(CONTROL_SOCKET)
-}
-
-/// A port for one exporter.
-fn surface(
-    scraper: Scraper,
-    names: HostNames,
-) -> impl Fn(
-    hyper::Request<hyper::body::Incoming>,
-) -> futures::future::BoxFuture<'static, hyper::Response<onionscrape::http::Body>>
-+ Clone
-+ Send
-+ Sync
-+ 'static {
-    let shared = Arc::new((scraper, names));
-    move |request| {
-        let shared = shared.clone();
-        Box::pin(async move {
-            let (scraper, names) = &*shared;
-            match names.check(&request) {
-                Ok(()) => scraper.answer(request).await,
-                Err(answer) => answer.into(),
-            }
-        })
-    }
 }
 
 async fn follow_tor(tor: Tor, metrics: Metrics, shutdown: CancellationToken) {

@@ -11,7 +11,7 @@ use onionscrape::files::FileError;
 use onionscrape::http::is_path;
 use onionscrape::logs::LogSettings;
 use onionscrape::ssh::{HostKeyPin, KeyFile};
-use onionscrape::tor::TorSettings;
+use onionscrape::tor::{ClientAuthKey, TorSettings};
 
 /// Where the bridge tells of itself unless configured otherwise.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9822);
@@ -31,8 +31,42 @@ pub struct BridgeConfig {
     pub scrape: ScrapeLimits,
     /// What is worth a line.
     pub log: LogSettings,
-    /// The devices, in the order of the file.
+    /// The devices: those of the file in its order, then those of the folder by their files' names.
     pub targets: Vec<TargetConfig>,
+    /// A folder of files with further targets; default `targets.d` in the state directory.
+    pub targets_dir: PathBuf,
+    /// Where all this was read from.
+    pub source: Source,
+}
+
+/// Where a configuration is read from, to read it again.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The command line's state directory, if it names one.
+    pub state_directory: Option<PathBuf>,
+}
+
+impl Source {
+    /// Reads the file and the files in its folder of targets.
+    ///
+    /// # Errors
+    /// Every mistake in all of them.
+    pub fn read(&self) -> Result<BridgeConfig, Mistakes> {
+        BridgeConfig::read(self.file.as_deref(), self.state_directory.clone())
+    }
+}
+
+/// The files in a folder of targets, sorted; none where there is no such folder.
+pub fn target_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    files
 }
 
 /// Bounds on a scrape.
@@ -47,7 +81,7 @@ pub struct ScrapeLimits {
 }
 
 /// One device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetConfig {
     /// Its name in metrics, paths and Prometheus.
     pub name: Name,
@@ -61,12 +95,15 @@ pub struct TargetConfig {
     pub user: String,
     /// The private key to log in with; default `id_ed25519` in the state directory.
     pub key_file: PathBuf,
+    /// The key to read the onion service's descriptor with, where that is closed to strangers: a
+    /// file as C tor has it in `ClientOnionAuthDir`.
+    pub client_auth_file: Option<PathBuf>,
     /// What can be scraped there; never empty.
     pub exporters: Vec<ExporterConfig>,
 }
 
 /// One metrics endpoint of a device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExporterConfig {
     /// Its name; an agent knows it by this name.
     pub name: Name,
@@ -95,16 +132,32 @@ impl BridgeConfig {
     /// # Errors
     /// Every mistake in the file.
     pub fn read(file: Option<&Path>, state_directory: Option<PathBuf>) -> Result<Self, Mistakes> {
-        let build = |top: &mut Section<'_>| Self::build(top, state_directory);
-        match file {
+        let source = Source { file: file.map(Path::to_owned), state_directory };
+        let mut taken = Taken::default();
+        let build = |top: &mut Section<'_>| Self::build(top, source, &mut taken);
+        let mut config = match file {
             Some(file) => config::read(file, build),
             None => config::defaults(build),
+        }?;
+        let mut mistakes: Option<Mistakes> = None;
+        for file in target_files(&config.targets_dir) {
+            let state_directory = &config.state_directory;
+            match config::read(&file, |top| read_targets(top, state_directory, &mut taken)) {
+                Ok(targets) => config.targets.extend(targets),
+                Err(more) => match &mut mistakes {
+                    Some(mistakes) => mistakes.extend(more),
+                    None => mistakes = Some(more),
+                },
+            }
         }
+        mistakes.map_or(Ok(config), Err)
     }
 
-    fn build(top: &mut Section<'_>, state_directory: Option<PathBuf>) -> Option<Self> {
+    fn build(top: &mut Section<'_>, source: Source, taken: &mut Taken) -> Option<Self> {
         let configured = top.path("state_dir");
-        let state_directory = state_directory.or(configured).unwrap_or_else(default_state_directory);
+        let state_directory =
+            source.state_directory.clone().or(configured).unwrap_or_else(default_state_directory);
+        let targets_dir = top.path("targets_dir").unwrap_or_else(|| state_directory.join("targets.d"));
         let tor = TorSettings::read(top.section("tor"), &state_directory);
         let mut admin = top.section("admin");
         let admin_listen = admin.or("listen", ListenAddress(DEFAULT_ADMIN)).0;
@@ -112,13 +165,8 @@ impl BridgeConfig {
         let host_names = top.or("host_names", Vec::new());
         let scrape = ScrapeLimits::read(top.section("scrape"));
         let log = LogSettings::read(top.section("log"));
-        let mut taken = Taken::default();
         taken.listen.insert(admin_listen);
-        let targets: Vec<_> = top
-            .sections("target")
-            .into_iter()
-            .map(|target| TargetConfig::read(target, &state_directory, &mut taken))
-            .collect();
+        let targets = read_targets(top, &state_directory, taken);
         Some(Self {
             state_directory,
             tor: tor?,
@@ -126,9 +174,25 @@ impl BridgeConfig {
             host_names,
             scrape,
             log,
-            targets: targets.into_iter().collect::<Option<_>>()?,
+            targets: targets?,
+            targets_dir,
+            source,
         })
     }
+}
+
+/// The `[[target]]` tables of a file.
+fn read_targets(
+    top: &mut Section<'_>,
+    state_directory: &Path,
+    taken: &mut Taken,
+) -> Option<Vec<TargetConfig>> {
+    let targets: Vec<_> = top
+        .sections("target")
+        .into_iter()
+        .map(|target| TargetConfig::read(target, state_directory, taken))
+        .collect();
+    targets.into_iter().collect()
 }
 
 /// What only one target or exporter may have.
@@ -172,6 +236,14 @@ impl TargetConfig {
         }
     }
 
+    /// The key to read the descriptor with, if the configuration names one.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn client_auth(&self) -> Result<Option<ClientAuthKey>, FileError> {
+        self.client_auth_file.as_ref().map(|file| ClientAuthKey::open(file, &self.onion)).transpose()
+    }
+
     fn read(mut section: Section<'_>, state_directory: &Path, taken: &mut Taken) -> Option<Self> {
         let name = section.required_spanned::<Name>("name");
         if let Some(name) = &name
@@ -190,6 +262,7 @@ impl TargetConfig {
         let host_key = section.required::<HostKeyPin>("host_key");
         let user = section.or("user", "scrape".to_owned());
         let key_file = section.path("key_file").unwrap_or_else(|| default_key_file(state_directory));
+        let client_auth_file = section.path("client_auth_file");
         let mut names = HashSet::new();
         let exporters: Vec<_> = section
             .sections("exporter")
@@ -207,6 +280,7 @@ impl TargetConfig {
             host_key: host_key?,
             user,
             key_file,
+            client_auth_file,
             exporters: exporters.into_iter().collect::<Option<_>>()?,
         })
     }

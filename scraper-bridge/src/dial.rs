@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use onionscrape::address::OnionAddress;
-use onionscrape::tor::{Bootstrap, Connector, DialStage, Tor};
+use onionscrape::tor::{Bootstrap, ClientAuthKey, Connector, DialStage, Tor};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
@@ -55,12 +55,13 @@ pub struct OnionDial {
     tor: Tor,
     onion: OnionAddress,
     port: u16,
+    key: Option<ClientAuthKey>,
 }
 
 impl OnionDial {
-    /// A way to `port` of `onion`.
-    pub fn new(tor: Tor, onion: OnionAddress, port: u16) -> Self {
-        Self { tor, onion, port }
+    /// A way to `port` of `onion`; `key` reads the descriptor where that is closed to strangers.
+    pub fn new(tor: Tor, onion: OnionAddress, port: u16, key: Option<ClientAuthKey>) -> Self {
+        Self { tor, onion, port, key }
     }
 }
 
@@ -88,8 +89,8 @@ impl Dial for OnionDial {
     fn dial(&self) -> Dialled<'_> {
         Box::pin(async move {
             let failed = |stage, what: &dyn fmt::Display| DialFailure { stage, what: what.to_string() };
-            let connector =
-                Connector::new(&self.tor, &self.onion).map_err(|error| failed(Stage::Bootstrap, &error))?;
+            let connector = Connector::new(&self.tor, &self.onion, self.key.as_ref())
+                .map_err(|error| failed(Stage::Bootstrap, &error))?;
             match timeout(ONION_LIMIT, connector.dial(self.port)).await {
                 Ok(Ok(stream)) => Ok(Box::new(stream) as Box<dyn Stream>),
                 Ok(Err(error)) => {

@@ -194,6 +194,29 @@ impl Metrics {
         self.config_loaded_at.set(at);
     }
 
+    /// Notes that the configuration was to be read again and has mistakes.
+    pub fn config_refused(&self) {
+        self.config_loaded.set(0);
+    }
+
+    /// Takes everything about a target out, which is not kept any more.
+    pub fn forget(&self, name: &Name) {
+        let target = name.to_string();
+        let of = TargetLabel { target: target.clone() };
+        for stage in Stage::ALL {
+            self.connect_failures.remove(&StageLabel { target: target.clone(), stage });
+        }
+        for reason in REASONS {
+            self.failures.remove(&ReasonLabel { target: target.clone(), reason });
+        }
+        for counter in [&self.connects, &self.keepalive_failures, &self.requests, &self.response_bytes] {
+            counter.remove(&of);
+        }
+        self.connected.remove(&of);
+        self.last_connected.remove(&of);
+        self.backoff.remove(&of);
+    }
+
     /// Notes how far Tor has come.
     pub fn tor(&self, bootstrap: &Bootstrap) {
         self.tor_bootstrap.set(bootstrap.ratio().into());

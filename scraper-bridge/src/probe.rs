@@ -76,7 +76,7 @@ fn choose(config: &BridgeConfig, target: &str, exporter: Option<&str>) -> Result
 
 /// Waits until the session is up, or it is plain that it will not be soon, and tells of progress.
 async fn connected(bridge: &Bridge, started: Instant) {
-    let Some(target) = bridge.targets().first() else { return };
+    let Some(target) = bridge.fleet().targets().into_iter().next() else { return };
     let mut state = target.state();
     let waiting = async {
         loop {

@@ -34,6 +34,11 @@ impl<'a> Section<'a> {
         Self { document, title, span, table, asked: Vec::new(), finished: false }
     }
 
+    /// True if `key` is there, right or wrong.
+    pub fn has(&self, key: &'static str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// The value of `key`, if it is there and right.
     pub fn optional<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         self.spanned(key).map(Spanned::into_inner)

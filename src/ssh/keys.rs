@@ -59,6 +59,11 @@ impl KeyFile {
         Ok(Some(Self { key: Arc::new(key) }))
     }
 
+    /// A key that is in no file.
+    pub fn of(key: Arc<PrivateKey>) -> Self {
+        Self { key }
+    }
+
     /// The key itself.
     pub fn private(&self) -> &Arc<PrivateKey> {
         &self.key
@@ -88,9 +93,25 @@ impl fmt::Debug for KeyFile {
 pub struct HostKeyPin(Fingerprint);
 
 impl HostKeyPin {
+    /// The pin of the key whose public half has this SHA-256.
+    pub fn of_sha256(hash: [u8; 32]) -> Self {
+        Self(Fingerprint::Sha256(hash))
+    }
+
+    /// The SHA-256 of the pinned key's public half.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.0.sha256().unwrap_or_default()
+    }
+
     /// True if `key` is the pinned one.
     pub fn is(&self, key: &PublicKey) -> bool {
         key.fingerprint(HashAlg::Sha256) == self.0
+    }
+}
+
+impl fmt::Display for HostKeyPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -13,7 +13,7 @@ use tor_proto::client::stream::StreamParameters;
 use tracing::debug;
 
 use super::client::Runtime;
-use super::{Tor, TorError, TorStream, one_line};
+use super::{ClientAuthKey, Tor, TorError, TorStream, one_line};
 use crate::address::OnionAddress;
 
 /// How long the far end of a circuit may take to take a stream.
@@ -51,16 +51,19 @@ pub struct Connector {
     connector: HsClientConnector<Runtime>,
     onion: OnionAddress,
     service: HsId,
+    /// One value for all dials: to arti, the same keys in another value are other keys.
+    keys: HsClientSecretKeys,
     /// Held so that arti's housekeeping for this connector ends with it.
     _housekeeping: mpsc::Sender<()>,
 }
 
 impl Connector {
-    /// A connector that knows nothing of the service yet.
+    /// A connector that knows nothing of the service yet. `key` reads the descriptor of a service
+    /// that is closed to strangers; one that is open can be read with any.
     ///
     /// # Errors
     /// When arti refuses; it does only if it is broken.
-    pub fn new(tor: &Tor, onion: &OnionAddress) -> Result<Self, TorError> {
+    pub fn new(tor: &Tor, onion: &OnionAddress, key: Option<&ClientAuthKey>) -> Result<Self, TorError> {
         let refused = |error: String| TorError(format!("Tor cannot dial: {error}"));
         let service = onion.unredacted().parse().map_err(|_| refused("the onion address is wrong".into()))?;
         let pool = tor.client().hs_circ_pool().map_err(|error| refused(one_line(&error)))?;
@@ -68,7 +71,9 @@ impl Connector {
         let connector =
             HsClientConnector::new(tor.client().runtime().clone(), pool, tor.config(), Box::pin(prompts))
                 .map_err(|error| refused(one_line(&error)))?;
-        Ok(Self { tor: tor.clone(), connector, onion: onion.clone(), service, _housekeeping: housekeeping })
+        let keys = key.map_or_else(HsClientSecretKeys::none, ClientAuthKey::for_arti);
+        let onion = onion.clone();
+        Ok(Self { tor: tor.clone(), connector, onion, service, keys, _housekeeping: housekeeping })
     }
 
     /// Opens a stream to `port` of the service. The caller sets the time it may take in all.
@@ -81,12 +86,7 @@ impl Connector {
         let network: Arc<_> = directory.netdir(Timeliness::Timely).map_err(|_| not_ready())?;
         let tunnel = self
             .connector
-            .get_or_launch_tunnel(
-                &network,
-                self.service,
-                HsClientSecretKeys::none(),
-                StreamIsolation::no_isolation(),
-            )
+            .get_or_launch_tunnel(&network, self.service, self.keys.clone(), StreamIsolation::no_isolation())
             .await
             .map_err(|error| {
                 debug!(error = one_line(&error), "no circuit to the onion service");

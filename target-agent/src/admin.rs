@@ -1,21 +1,19 @@
 //! What the agent tells of itself: to bridges under the name `agent`, and on the admin listener.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyper::{Request, Response, StatusCode};
+use onionscrape::address::Name;
 use onionscrape::http::{Answer, Body, HostNames, landing, only_reading, page, text};
 use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
+use onionscrape::pairing::{INVENTORY_PATH, Inventory, Item, VERSION};
 use prometheus_client::registry::Registry;
-use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::access::Permits;
 use crate::config::ExporterConfig;
 use crate::metrics::Metrics;
 use crate::status::AgentStatus;
-
-/// Version of the inventory's form.
-const INVENTORY_VERSION: u32 = 1;
 
 /// The agent's own pages; clones are the same pages.
 #[derive(Clone)]
@@ -23,21 +21,8 @@ pub struct Pages(Arc<Inner>);
 
 struct Inner {
     registry: Arc<Registry>,
-    inventory: String,
+    inventory: Inventory,
     status: watch::Receiver<AgentStatus>,
-}
-
-#[derive(Serialize)]
-struct Inventory<'a> {
-    version: u32,
-    exporters: Vec<Item<'a>>,
-}
-
-#[derive(Serialize)]
-struct Item<'a> {
-    name: &'a str,
-    path: &'a str,
-    labels: &'a BTreeMap<String, String>,
 }
 
 impl Pages {
@@ -49,24 +34,22 @@ impl Pages {
     ) -> Self {
         let registry = registry(env!("CARGO_PKG_VERSION"), |own| metrics.register(own));
         let items = exporters.iter().map(|exporter| Item {
-            name: exporter.name.as_str(),
-            path: &exporter.path,
-            labels: &exporter.labels,
+            name: exporter.name.clone(),
+            path: exporter.path.clone(),
+            labels: exporter.labels.clone(),
         });
-        let inventory = Inventory { version: INVENTORY_VERSION, exporters: items.collect() };
-        // Strings and numbers can always be written as JSON.
-        let inventory = serde_json::to_string(&inventory).unwrap_or_default();
+        let inventory = Inventory { version: VERSION, device: device_name(), exporters: items.collect() };
         Self(Arc::new(Inner { registry, inventory, status }))
     }
 
-    /// Answers a bridge that asked for the name `agent`.
-    pub fn to_bridge<B>(&self, request: &Request<B>) -> Response<Body> {
+    /// Answers a bridge that asked for the name `agent` and may open these channels.
+    pub fn to_bridge<B>(&self, permits: &Permits, request: &Request<B>) -> Response<Body> {
         if let Err(answer) = only_reading(request) {
             return answer.into();
         }
         match request.uri().path() {
             "/metrics" => self.metrics(),
-            "/inventory" => page("application/json", self.0.inventory.clone()),
+            INVENTORY_PATH => self.inventory(permits),
             _ => Answer::new(StatusCode::NOT_FOUND, "the agent has /metrics and /inventory").into(),
         }
     }
@@ -92,7 +75,22 @@ impl Pages {
         }
     }
 
+    /// What may be scraped by whoever may open these channels.
+    pub fn inventory(&self, permits: &Permits) -> Response<Body> {
+        let mut inventory = self.0.inventory.clone();
+        inventory.exporters.retain(|item| permits.allows_exporter(&item.name));
+        // Strings and numbers can always be written as JSON.
+        page("application/json", serde_json::to_string(&inventory).unwrap_or_default())
+    }
+
     fn metrics(&self) -> Response<Body> {
         page(CLASSIC_TEXT, classic_text(&self.0.registry))
     }
+}
+
+/// The system's host name, as far as it can be a device's name.
+fn device_name() -> Option<Name> {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_str().ok()?.split('.').next()?.to_ascii_lowercase();
+    host.parse().ok()
 }

@@ -2,28 +2,30 @@
 
 use std::future::ready;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use onionscrape::address::OnionAddress;
 use onionscrape::files::StateDirectory;
 use onionscrape::http::{self, HostNames, Listener};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::KeyFile;
-use onionscrape::tor::{Connector, Tor, TorStream};
+use onionscrape::tor::{ClientAuthKey, ClientAuthPublicKey, Connector, Tor, TorStream};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::access::{Access, Guests};
 use crate::admin::Pages;
-use crate::config::{AgentConfig, FrontConfig};
+use crate::config::{AgentConfig, FrontConfig, OnionSettings, Restricted};
 use crate::exporter::Exporter;
 use crate::forward::Forward;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::onion::OnionService;
+use crate::onion::{Discovery, OnionService};
 use crate::ssh::{Server, Services};
 use crate::status::{self, AgentStatus};
 
@@ -33,6 +35,9 @@ const GRACE: Duration = Duration::from_secs(5);
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
 /// Pause before an onion service that arti ended is started again.
 const RELAUNCH_PAUSE: Duration = Duration::from_secs(30);
+/// Least time between two launches: each descriptor needs a higher revision, which arti makes of
+/// the time in seconds, and directories drop the others.
+const RELAUNCH_GAP: Duration = Duration::from_secs(2);
 
 /// A running agent.
 #[derive(Debug)]
@@ -62,24 +67,31 @@ impl Agent {
             Some(address) => serve_admin(address, pages.clone(), &tasks, &shutdown).await?,
             None => None,
         };
+        let access = Access::new(config.sources);
         let tor = Box::pin(Tor::start(&config.tor, shutdown.clone())).await?;
-        let service = OnionService::launch(&tor)?;
+        // The agent's own way to read the descriptor, for its dials from outside.
+        let own_key = ClientAuthKey::generate();
+        let door = Door { settings: config.onion, own_key: own_key.public(), guests: access.guests() };
+        let discovery = door.discovery();
+        let service = OnionService::launch(&tor, &config.onion, &discovery)?;
         let front = match config.front {
             FrontConfig::Forward(to) => Front::Forward(Forward::new(to)),
             FrontConfig::Ssh(settings) => {
                 let exporters = config.exporters.into_iter().map(|one| Exporter::new(one, &metrics));
                 let services = Services { exporters: exporters.collect(), pages };
-                let key = &identity.host_key;
-                Front::Ssh(Server::new(settings, key, services, metrics.clone(), shutdown.clone()))
+                access.warn_if_none();
+                let (key, access) = (&identity.host_key, access.clone());
+                Front::Ssh(Server::new(settings, key, access, services, metrics.clone(), shutdown.clone()))
             }
         };
         let probe = {
             let (tor, onion) = (tor.clone(), identity.onion.clone());
-            move || reachable(tor.clone(), onion.clone())
+            move || reachable(tor.clone(), onion.clone(), own_key.clone())
         };
         let (bootstrap, published) = (tor.bootstrap(), service.published());
         tasks.spawn(status::follow(bootstrap, published, probe, tell, metrics.clone(), shutdown.clone()));
-        tasks.spawn(publish(tor, service, front, metrics, shutdown.clone()));
+        tasks.spawn(access.keep_up(shutdown.clone()));
+        tasks.spawn(publish(tor, service, discovery, door, front, metrics, shutdown.clone()));
         tasks.close();
         Ok(Self { identity, status, admin_address, tasks, shutdown, state })
     }
@@ -145,35 +157,95 @@ async fn serve_admin(
     Ok(bound)
 }
 
-/// Keeps the onion service up until `shutdown`.
+/// Who can find the device, by the configuration and by who may come in.
+struct Door {
+    settings: OnionSettings,
+    own_key: ClientAuthPublicKey,
+    guests: watch::Receiver<Arc<Guests>>,
+}
+
+impl Door {
+    fn discovery(&self) -> Discovery {
+        let guests = self.guests.borrow();
+        let closed = match self.settings.restricted_discovery {
+            Restricted::On => true,
+            Restricted::Off => false,
+            Restricted::Auto => guests.has_clients(),
+        };
+        if !closed {
+            return Discovery::Open;
+        }
+        let readers = guests.readers(SystemTime::now());
+        Discovery::Closed(readers.into_iter().chain([self.own_key.clone()]).collect())
+    }
+
+    /// Waits until it must be another than `now`.
+    async fn changed_from(&mut self, now: &Discovery) {
+        loop {
+            self.guests.mark_unchanged();
+            if self.discovery() != *now {
+                return;
+            }
+            if self.guests.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Keeps the onion service up until `shutdown`, and published for whoever may find it.
 async fn publish(
     tor: Tor,
     mut service: OnionService,
+    mut discovery: Discovery,
+    mut door: Door,
     front: Front,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
     loop {
-        let front = front.clone();
-        service.serve(move |stream| Box::pin(front.clone().answer(stream)), &metrics, &shutdown).await;
-        service = loop {
-            let pause = tokio::time::sleep(RELAUNCH_PAUSE);
-            if shutdown.run_until_cancelled(pause).await.is_none() {
-                return;
+        match &discovery {
+            Discovery::Open => info!("whoever knows the onion address can find this device"),
+            Discovery::Closed(readers) => {
+                info!(bridges = readers.len() - 1, "only invited bridges can find this device");
             }
-            match OnionService::launch(&tor) {
+        }
+        let launched = Instant::now();
+        let answer = {
+            let front = front.clone();
+            move |stream| -> futures::future::BoxFuture<'static, ()> {
+                Box::pin(front.clone().answer(stream))
+            }
+        };
+        let changed = door.changed_from(&discovery);
+        let pause = if service.serve(answer, &metrics, changed, &shutdown).await {
+            // Relaunched rather than reconfigured: arti publishes a change of configuration only
+            // after a minute. Directories want a later second for each descriptor.
+            RELAUNCH_GAP.saturating_sub(launched.elapsed())
+        } else {
+            RELAUNCH_PAUSE
+        };
+        if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
+            return;
+        }
+        service = loop {
+            discovery = door.discovery();
+            match OnionService::launch(&tor, &door.settings, &discovery) {
                 Ok(service) => break service,
                 Err(failure) => error!("{failure}"),
+            }
+            if shutdown.run_until_cancelled(sleep(RELAUNCH_PAUSE)).await.is_none() {
+                return;
             }
         };
     }
 }
 
 /// Dials the onion service as a stranger would, and waits for an SSH server's greeting.
-async fn reachable(tor: Tor, onion: OnionAddress) -> bool {
+async fn reachable(tor: Tor, onion: OnionAddress, key: ClientAuthKey) -> bool {
     let greeted = async {
         // A connector that was used before could hand out a circuit that is dead by now.
-        let connector = Connector::new(&tor, &onion).ok()?;
+        let connector = Connector::new(&tor, &onion, Some(&key)).ok()?;
         let mut stream = connector.dial(22).await.ok()?;
         is_ssh(&mut stream).await.then_some(())
     };

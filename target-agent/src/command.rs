@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 use onionscrape::command::{Options, block_on};
@@ -8,10 +9,13 @@ use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs;
 
+use crate::access::Guests;
 use crate::agent::Agent;
-use crate::config::{AgentConfig, FrontConfig};
+use crate::bridges;
+use crate::config::AgentConfig;
 use crate::identity::Identity;
-use crate::{onion, ssh};
+use crate::invitation::Invitation;
+use crate::onion;
 
 /// One thread is enough for a device. It is also quicker than several: what Tor's parts hand to each
 /// other gathers into one burst, where a second thread would send off the first cell alone.
@@ -37,6 +41,19 @@ enum Act {
         #[arg(long)]
         json: bool,
     },
+    /// Print a ticket: one line that pairs this device with a bridge, once
+    Ticket(Invitation),
+    /// List who may come in
+    Bridges {
+        /// Print the list as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a bridge's way in away; its sessions end within seconds
+    Revoke {
+        /// The bridge's name, as `bridges` shows it
+        name: String,
+    },
     /// Check the configuration and report every mistake in it
     Check,
 }
@@ -56,6 +73,9 @@ impl Command {
                 block_on(THREADS, run(config))
             }
             Act::Hostname { json } => hostname(&config, json),
+            Act::Ticket(invitation) => invitation.run(&config),
+            Act::Bridges { json } => bridges::list(&config, json),
+            Act::Revoke { name } => bridges::revoke(&config, &name),
             Act::Check => check(&config, &options.shown_file()),
         }
     }
@@ -72,11 +92,9 @@ fn hostname(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
 }
 
 fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
-    if let FrontConfig::Ssh(settings) = &config.front {
-        let problems = ssh::problems_in(&settings.authorized_keys);
-        if !problems.is_empty() {
-            return Err(Failure(problems.join("\n")));
-        }
+    let problems = Guests::read(&config.sources, SystemTime::now()).problems;
+    if !problems.is_empty() {
+        return Err(Failure(problems.join("\n")));
     }
     println!("{file}: OK");
     Ok(ExitCode::SUCCESS)

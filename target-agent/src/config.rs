@@ -10,13 +10,18 @@ use onionscrape::config::{self, Mistakes, Period, Section};
 use onionscrape::http::is_path;
 use onionscrape::logs::LogSettings;
 use onionscrape::tor::TorSettings;
+use serde::Deserialize;
 
-use crate::ssh::AuthorizedKey;
+use crate::access::{AuthorizedKey, Sources};
 
 /// Where node_exporter listens.
 const NODE_EXPORTER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9100);
 /// The name under which the agent answers for itself.
 pub const OWN_NAME: &str = "agent";
+/// What an introduction point passes on unless configured otherwise: a few bridges that all dial
+/// anew at once, several times over.
+const INTRODUCTIONS_PER_SECOND: u32 = 10;
+const INTRODUCTIONS_BURST: u32 = 60;
 /// How long a peer may take to log in unless configured otherwise.
 const LOGIN_GRACE: Duration = Duration::from_secs(60);
 
@@ -27,6 +32,10 @@ pub struct AgentConfig {
     pub state_directory: PathBuf,
     /// How Tor is used.
     pub tor: TorSettings,
+    /// Who can find the onion service, and how much they may ask of it.
+    pub onion: OnionSettings,
+    /// Where it is written down who may come in.
+    pub sources: Sources,
     /// What answers on the onion service's port 22.
     pub front: FrontConfig,
     /// What can be scraped, in the order of the file.
@@ -46,13 +55,33 @@ pub enum FrontConfig {
     Forward(ExporterAddress),
 }
 
-/// Who may log in to the agent's own SSH server.
+/// Who can find the onion service, and how much they may ask of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnionSettings {
+    /// Whether only invited clients can read the descriptor.
+    pub restricted_discovery: Restricted,
+    /// Clients that each introduction point passes on in a second, in the long run.
+    pub introductions_per_second: u32,
+    /// Clients that each introduction point passes on at once after a quiet time.
+    pub introductions_burst: u32,
+}
+
+/// Whether only invited clients can read the descriptor (Tor's client authorisation).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Restricted {
+    /// As soon as a bridge is paired by ticket, or there is a client's file.
+    #[default]
+    Auto,
+    /// Always; while nobody is invited, nobody can.
+    On,
+    /// Never: everybody who knows the address can.
+    Off,
+}
+
+/// Bounds on the agent's own SSH server.
 #[derive(Clone, Debug)]
 pub struct SshSettings {
-    /// A file of keys, read again at each login; it may be missing.
-    pub authorized_keys: PathBuf,
-    /// Keys that stand in the configuration itself.
-    pub keys: Vec<AuthorizedKey>,
     /// How long a peer may take to log in.
     pub login_grace: Duration,
 }
@@ -90,7 +119,9 @@ impl AgentConfig {
         let state_directory =
             state_dir.or(configured).unwrap_or_else(|| onionscrape::files::default_state_directory("agent"));
         let tor = TorSettings::read(top.section("tor"), &state_directory);
-        let front = FrontConfig::read(top.section("ssh"), &state_directory);
+        let mut sources = Sources::in_state(&state_directory);
+        let onion = OnionSettings::read(top.section("onion"), &mut sources);
+        let front = FrontConfig::read(top.section("ssh"), &mut sources);
         let admin = read_admin(top.section("admin"));
         let log = LogSettings::read(top.section("log"));
         let mut names = HashSet::new();
@@ -103,12 +134,44 @@ impl AgentConfig {
         if exporters.is_empty() {
             exporters.extend(ExporterConfig::node());
         }
-        Some(Self { state_directory, tor: tor?, front, exporters, admin, log })
+        Some(Self { state_directory, tor: tor?, onion, sources, front, exporters, admin, log })
+    }
+}
+
+impl OnionSettings {
+    fn read(mut section: Section<'_>, sources: &mut Sources) -> Self {
+        if let Some(folder) = section.path("authorized_clients") {
+            sources.authorized_clients = folder;
+        }
+        let rate = section.spanned::<u32>("introductions_per_second");
+        let burst = section.spanned::<u32>("introductions_burst");
+        for limit in [&rate, &burst].into_iter().flatten() {
+            // The bounds of the protocol (proposal 305, EST_INTRO_DOS_EXT).
+            if *limit.get_ref() == 0 || *limit.get_ref() > i32::MAX as u32 {
+                section.mistake(
+                    limit.span(),
+                    "the limit must be 1 to 2147483647; nobody would get in otherwise",
+                );
+            }
+        }
+        let rate = rate.map_or(INTRODUCTIONS_PER_SECOND, |rate| rate.into_inner());
+        let given = burst.as_ref().map(|burst| *burst.get_ref());
+        if let Some(burst) = burst.filter(|burst| *burst.get_ref() < rate) {
+            section.mistake(
+                burst.span(),
+                "introductions_burst: a burst is not smaller than what one second may have",
+            );
+        }
+        Self {
+            restricted_discovery: section.or("restricted_discovery", Restricted::Auto),
+            introductions_per_second: rate,
+            introductions_burst: given.unwrap_or_else(|| INTRODUCTIONS_BURST.max(rate)),
+        }
     }
 }
 
 impl FrontConfig {
-    fn read(mut section: Section<'_>, state_directory: &Path) -> Self {
+    fn read(mut section: Section<'_>, sources: &mut Sources) -> Self {
         let forward = section.spanned::<ExporterAddress>("forward");
         let keys = section.spanned::<Vec<AuthorizedKey>>("keys");
         let file = section.path("authorized_keys");
@@ -117,11 +180,12 @@ impl FrontConfig {
             section.mistake(grace.span(), "login_grace: nobody can log in within no time");
         }
         let Some(forward) = forward else {
-            return Self::Ssh(SshSettings {
-                authorized_keys: file.unwrap_or_else(|| state_directory.join("authorized_keys")),
-                keys: keys.map_or_else(Vec::new, |keys| keys.into_inner()),
-                login_grace: login_grace.map_or(LOGIN_GRACE, |grace| grace.into_inner().0),
-            });
+            sources.inline = keys.map_or_else(Vec::new, |keys| keys.into_inner());
+            if let Some(file) = file {
+                sources.authorized_keys = file;
+            }
+            let login_grace = login_grace.map_or(LOGIN_GRACE, |grace| grace.into_inner().0);
+            return Self::Ssh(SshSettings { login_grace });
         };
         for (key, there) in [
             ("keys", keys.is_some()),

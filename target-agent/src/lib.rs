@@ -5,21 +5,29 @@
 //! - [`config`]: the configuration file, or what holds without one;
 //! - [`identity`]: the onion address and the host key, known without a network;
 //! - [`agent`]: everything tied together;
+//! - [`access`]: who may come in, and where to;
+//! - [`invitation`]: tickets;
+//! - [`bridges`]: the list of who may come in, and taking one from it;
 //! - [`onion`]: the onion service, from a rendezvous to a byte stream;
 //! - [`ssh`]: the SSH server on that stream, and the two kinds of channel it opens;
+//! - [`enrolment`]: a ticket in exchange for a bridge's own keys;
 //! - [`forward`]: the other way to answer, by passing bytes to the device's own `sshd`;
 //! - [`exporter`]: HTTP to exporters;
 //! - [`status`]: whether the device can be reached, decided by dialling it;
 //! - [`admin`]: what the agent tells of itself;
 //! - [`metrics`]: what it counts.
 
+pub mod access;
 pub mod admin;
 pub mod agent;
+pub mod bridges;
 pub mod command;
 pub mod config;
+pub mod enrolment;
 pub mod exporter;
 pub mod forward;
 pub mod identity;
+pub mod invitation;
 pub mod metrics;
 pub mod onion;
 pub mod ssh;

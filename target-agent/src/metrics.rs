@@ -23,6 +23,11 @@ struct RequestLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ExporterLabel {
     exporter: String,
 }
@@ -42,6 +47,8 @@ pub enum Denied {
     X11,
     /// A channel to an address or name that is not listed.
     DirectTcpip,
+    /// A channel to something that is listed, but not for this key.
+    NotPermitted,
     /// A channel as for a connection to a forwarded port.
     ForwardedTcpip,
     /// A listening port on the device.
@@ -57,10 +64,11 @@ pub enum Denied {
 }
 
 impl Denied {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Session,
         Self::X11,
         Self::DirectTcpip,
+        Self::NotPermitted,
         Self::ForwardedTcpip,
         Self::TcpipForward,
         Self::Streamlocal,
@@ -74,6 +82,7 @@ impl Denied {
             Self::Session => "session",
             Self::X11 => "x11",
             Self::DirectTcpip => "direct_tcpip",
+            Self::NotPermitted => "not_permitted",
             Self::ForwardedTcpip => "forwarded_tcpip",
             Self::TcpipForward => "tcpip_forward",
             Self::Streamlocal => "streamlocal",
@@ -82,6 +91,30 @@ impl Denied {
             Self::ChannelsCap => "channels_cap",
         };
         RequestLabel { request }
+    }
+}
+
+/// What became of a ticket that somebody showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketOutcome {
+    /// A bridge was paired by it.
+    Taken,
+    /// It was used before.
+    Used,
+    /// Its time was over.
+    Expired,
+}
+
+impl TicketOutcome {
+    const ALL: [Self; 3] = [Self::Taken, Self::Used, Self::Expired];
+
+    fn label(self) -> OutcomeLabel {
+        let outcome = match self {
+            Self::Taken => "taken",
+            Self::Used => "used_before",
+            Self::Expired => "expired",
+        };
+        OutcomeLabel { outcome }
     }
 }
 
@@ -97,6 +130,7 @@ pub struct Metrics {
     /// Logins that were refused.
     pub ssh_auth_failures: Counter,
     ssh_denied: Family<RequestLabel, Counter>,
+    tickets: Family<OutcomeLabel, Counter>,
     /// Channels that were asked for and are listed.
     pub ssh_channel_opens: Counter,
     exporter_requests: Family<ExporterLabel, Counter>,
@@ -109,6 +143,9 @@ impl Metrics {
         let metrics = Self::default();
         for denied in Denied::ALL {
             let _ = metrics.ssh_denied.get_or_create(&denied.label());
+        }
+        for outcome in TicketOutcome::ALL {
+            let _ = metrics.tickets.get_or_create(&outcome.label());
         }
         metrics.status(&AgentStatus::Bootstrapping);
         metrics
@@ -124,6 +161,7 @@ impl Metrics {
         to.register("ssh_channels", "SSH channels that are open", m.ssh_channels);
         to.register("ssh_auth_failures", "SSH logins that were refused", m.ssh_auth_failures);
         to.register("ssh_denied", "SSH requests that were refused, by kind", m.ssh_denied);
+        to.register("tickets", "Tickets that were shown, by what became of them", m.tickets);
         to.register(
             "ssh_channel_opens",
             "SSH channels to exporters that were asked for",
@@ -148,6 +186,11 @@ impl Metrics {
     /// Counts a refused request.
     pub fn denied(&self, what: Denied) {
         self.ssh_denied.get_or_create(&what.label()).inc();
+    }
+
+    /// Counts a ticket that was shown.
+    pub fn ticket(&self, outcome: TicketOutcome) {
+        self.tickets.get_or_create(&outcome.label()).inc();
     }
 
     /// Counts a session as open until the guard is dropped.

@@ -14,16 +14,18 @@ use futures::{Stream, StreamExt as _};
 use onionscrape::address::OnionAddress;
 use onionscrape::files::{FileError, sync_directory};
 use onionscrape::lifecycle::Failure;
-use onionscrape::tor::{Tor, TorClient, TorError, TorSettings, TorStream, one_line};
+use onionscrape::tor::{ClientAuthPublicKey, Tor, TorClient, TorError, TorSettings, TorStream, one_line};
 use safelog::DisplayRedacted as _;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tor_hsservice::config::OnionServiceConfigBuilder;
+use tor_hsservice::config::restricted_discovery::HsClientNickname;
+use tor_hsservice::config::{OnionServiceConfigBuilder, TokenBucketConfig};
 use tor_hsservice::status::State;
 use tor_hsservice::{HsNickname, OnionServiceConfig, RendRequest, RunningOnionService};
 use tracing::{debug, warn};
 
+use crate::config::OnionSettings;
 use crate::metrics::Metrics;
 
 /// What arti calls the service, in its files most of all.
@@ -32,6 +34,9 @@ const NICKNAME: &str = "agent";
 const MAX_CIRCUITS: usize = 32;
 /// Streams at once on one circuit; a client that opens more loses the circuit.
 const MAX_STREAMS: u32 = 8;
+/// Tor's own advice on how many clients a restricted service may have; with more, its descriptor
+/// may become too large to be published (tor-spec, `HSV3MaxDescriptorSize`).
+const MAX_READERS: usize = 160;
 /// How long arti is waited for to say that publication began.
 const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
 
@@ -44,7 +49,7 @@ const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
 /// When there is a key that cannot be used; it is not replaced.
 pub fn address(settings: &TorSettings) -> Result<OnionAddress, Failure> {
     let config = settings.arti()?;
-    let service = TorClient::create_onion_service(&config, service_config()?).map_err(|error| {
+    let service = TorClient::create_onion_service(&config, plain_config()?).map_err(|error| {
         Failure(format!("{}: Tor's state cannot be used: {}", settings.state.display(), one_line(&error)))
     })?;
     let made = service.generate_identity_key(KeystoreSelector::Primary);
@@ -83,14 +88,54 @@ fn sync_key(settings: &TorSettings) -> Result<(), FileError> {
     upwards.chain(settings.state.parent()).try_for_each(sync_directory)
 }
 
-fn service_config() -> Result<OnionServiceConfig, Failure> {
-    let refused = |error: String| Failure(format!("the onion service's configuration is refused: {error}"));
-    let nickname = HsNickname::new(NICKNAME.to_owned()).map_err(|error| refused(error.to_string()))?;
-    OnionServiceConfigBuilder::default()
-        .nickname(nickname)
-        .max_concurrent_streams_per_circuit(MAX_STREAMS)
-        .build()
-        .map_err(|error| refused(error.to_string()))
+/// Who can read the onion service's descriptor, and so find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// Everybody who knows the address.
+    Open,
+    /// Only clients with these keys (rend-spec-v3, "Client authorization").
+    Closed(Vec<ClientAuthPublicKey>),
+}
+
+fn refused(error: impl std::fmt::Display) -> Failure {
+    Failure(format!("the onion service's configuration is refused: {error}"))
+}
+
+/// Enough to know the service's address.
+fn plain_config() -> Result<OnionServiceConfig, Failure> {
+    builder()?.build().map_err(refused)
+}
+
+fn builder() -> Result<OnionServiceConfigBuilder, Failure> {
+    let mut builder = OnionServiceConfigBuilder::default();
+    builder.nickname(HsNickname::new(NICKNAME.to_owned()).map_err(refused)?);
+    Ok(builder)
+}
+
+fn service_config(settings: &OnionSettings, discovery: &Discovery) -> Result<OnionServiceConfig, Failure> {
+    let mut builder = builder()?;
+    let limit = TokenBucketConfig::new(settings.introductions_per_second, settings.introductions_burst);
+    builder.max_concurrent_streams_per_circuit(MAX_STREAMS).rate_limit_at_intro(Some(limit));
+    if let Discovery::Closed(readers) = discovery {
+        if readers.len() > MAX_READERS {
+            warn!(readers = readers.len(), "more clients than Tor advises; the descriptor may be too large");
+        }
+        let restricted = builder.restricted_discovery();
+        restricted.enabled(true);
+        for (index, key) in readers.iter().enumerate() {
+            // The names are for arti's own log only.
+            let name: HsClientNickname = format!("c{index}").parse().map_err(refused)?;
+            restricted.static_keys().access().push((name, key.for_arti()));
+        }
+    }
+    let config = builder.build().map_err(refused)?;
+    // Arti takes a configuration without this part for an open service, without a word.
+    let closed = config.restricted_discovery().enabled();
+    if *closed == matches!(discovery, Discovery::Closed(_)) {
+        Ok(config)
+    } else {
+        Err(refused("arti would open it to everybody"))
+    }
 }
 
 /// The onion service while it runs; it ends when this is dropped.
@@ -104,11 +149,13 @@ impl OnionService {
     ///
     /// # Errors
     /// When arti refuses, most likely because its state cannot be used.
-    pub fn launch(tor: &Tor) -> Result<Self, Failure> {
+    pub fn launch(tor: &Tor, settings: &OnionSettings, discovery: &Discovery) -> Result<Self, Failure> {
         let failed =
             |what: String| Failure::from(TorError(format!("the onion service cannot start: {what}")));
-        let launched =
-            tor.client().launch_onion_service(service_config()?).map_err(|error| failed(one_line(&error)))?;
+        let launched = tor
+            .client()
+            .launch_onion_service(service_config(settings, discovery)?)
+            .map_err(|error| failed(one_line(&error)))?;
         let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
         Ok(Self { running, requests: Box::pin(requests) })
     }
@@ -133,27 +180,36 @@ impl OnionService {
         }
     }
 
-    /// Takes in clients and gives each of their byte streams to `answer`, until `shutdown` or until
-    /// arti gives up. A shutdown ends all circuits; otherwise those that are open live on.
-    pub async fn serve<A, F>(mut self, answer: A, metrics: &Metrics, shutdown: &CancellationToken)
+    /// Takes in clients and gives each of their byte streams to `answer`, until `shutdown`, until
+    /// `over`, or until arti gives up. A shutdown ends all circuits; otherwise those that are open
+    /// live on. True if it was `over`.
+    pub async fn serve<A, F>(
+        mut self,
+        answer: A,
+        metrics: &Metrics,
+        over: impl Future<Output = ()>,
+        shutdown: &CancellationToken,
+    ) -> bool
     where
         A: Fn(TorStream) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let room = Arc::new(Semaphore::new(MAX_CIRCUITS));
         let circuits = TaskTracker::new();
-        loop {
+        let mut over = std::pin::pin!(over);
+        let was_over = loop {
             let next = async {
                 let place = room.clone().acquire_owned().await.ok()?;
                 Some((self.requests.next().await?, place))
             };
             let next = tokio::select! {
-                () = shutdown.cancelled() => break,
+                () = shutdown.cancelled() => break false,
+                () = &mut over => break true,
                 next = next => next,
             };
             let Some((request, place)) = next else {
                 warn!("arti ended the onion service");
-                break;
+                break false;
             };
             metrics.rend_requests.inc();
             let (answer, shutdown) = (answer.clone(), shutdown.clone());
@@ -161,13 +217,14 @@ impl OnionService {
                 circuit::serve(request, answer, shutdown).await;
                 drop(place);
             });
-        }
+        };
         circuits.close();
         // Dropped first, so that no new client is led to a service that ends.
         drop(self);
         if shutdown.is_cancelled() {
             circuits.wait().await;
         }
+        was_over
     }
 }
 

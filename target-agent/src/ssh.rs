@@ -3,12 +3,12 @@
 //! Names of russh's types go no further than this module. It needs a byte stream and knows nothing
 //! of Tor.
 
-mod auth;
+mod audit;
 mod channel;
 mod handler;
+mod identity;
 mod server;
 
-pub use auth::{AuthorizedKey, problems_in};
 pub use channel::Services;
 pub use server::Server;
 

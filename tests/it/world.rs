@@ -227,16 +227,16 @@ pub struct Monitor {
 impl Monitor {
     /// Where an exporter is offered.
     pub fn address(&self, target: &str, exporter: &str) -> String {
-        let found =
-            self.bridge.listening().iter().find(|listening| {
-                listening.target.as_str() == target && listening.exporter.as_str() == exporter
-            });
+        let listening = self.bridge.fleet().listening();
+        let found = listening
+            .iter()
+            .find(|listening| listening.target.as_str() == target && listening.exporter.as_str() == exporter);
         found.expect("the exporter is configured").address.to_string()
     }
 
     /// Waits until the target's session does this.
     pub async fn state(&self, target: &str, what: &str, wanted: impl FnMut(&State) -> bool) {
-        let target = self.bridge.targets().iter().find(|of| of.config.name.as_str() == target).unwrap();
+        let target = self.bridge.fleet().target(target).unwrap();
         let mut state = target.state();
         let waited = tokio::time::timeout(PATIENCE, state.wait_for(wanted)).await;
         waited.unwrap_or_else(|_| panic!("the session is not {what} in time")).unwrap();

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use onionscrape::metrics::{classic_text, registry};
+use target_agent::access::{Access, Sources};
 use target_agent::admin::Pages;
 use target_agent::config::SshSettings;
 use target_agent::ssh::{Server, Services};
@@ -70,12 +71,11 @@ impl Device {
         let (_, status) = watch::channel(AgentStatus::Bootstrapping);
         let services = Services { exporters: Vec::new(), pages: Pages::new(&metrics, &[], status) };
         let authorized_keys = folder.path().join("authorized_keys");
-        let login_grace = Duration::from_secs(60);
-        let settings =
-            SshSettings { authorized_keys: authorized_keys.clone(), keys: Vec::new(), login_grace };
+        let access = Access::new(Sources::in_state(folder.path()));
+        let settings = SshSettings { login_grace: Duration::from_secs(60) };
         let host_key = KeyFile::open_or_make(&folder.path().join("host"), "").expect("host key");
         let stop = CancellationToken::new();
-        let server = Server::new(settings, &host_key, services, metrics, stop.clone());
+        let server = Server::new(settings, &host_key, access, services, metrics, stop.clone());
         let device = Self { folder, server, stop, manner: Mutex::new(manner), dials: AtomicUsize::new(0) };
         std::fs::write(authorized_keys, device.key().public_line()).expect("write");
         Arc::new(device)
@@ -129,6 +129,7 @@ impl Rig {
             host_key: host_key.fingerprint().parse().expect("pin"),
             user: "scrape".into(),
             key_file: device.path("key"),
+            client_auth_file: None,
             exporters: vec![ExporterConfig {
                 name: "agent".parse().expect("name"),
                 listen: "127.0.0.1:0".parse().expect("address"),

@@ -20,8 +20,8 @@ fn no_file_is_enough() {
     assert_eq!(config.exporters, Vec::from_iter(ExporterConfig::node()));
     assert_eq!(config.exporters[0].address.to_string(), "127.0.0.1:9100");
     assert_eq!(config.admin, None);
-    let FrontConfig::Ssh(ssh) = config.front else { unreachable!("forward is off by default") };
-    assert_eq!(ssh.authorized_keys, Path::new("/state/authorized_keys"));
+    let FrontConfig::Ssh(ssh) = &config.front else { unreachable!("forward is off by default") };
+    assert_eq!(config.sources.authorized_keys, Path::new("/state/authorized_keys"));
     assert_eq!(ssh.login_grace, Duration::from_secs(60));
     assert!(AgentConfig::read(None, None).is_ok());
 }
@@ -53,9 +53,9 @@ fn a_full_file_is_read() {
     assert!(config.state_directory.ends_with("state"), "the command line has the last word");
     assert_eq!(config.exporters.len(), 2);
     assert_eq!(config.exporters[1].labels["team"], "blue");
-    let FrontConfig::Ssh(ssh) = config.front else { unreachable!("there is no forward") };
-    assert!(ssh.authorized_keys.is_absolute() && ssh.authorized_keys.ends_with("keys"));
-    assert_eq!((ssh.keys.len(), ssh.login_grace), (1, Duration::from_secs(30)));
+    let FrontConfig::Ssh(ssh) = &config.front else { unreachable!("there is no forward") };
+    assert!(config.sources.authorized_keys.is_absolute() && config.sources.authorized_keys.ends_with("keys"));
+    assert_eq!((config.sources.inline.len(), ssh.login_grace), (1, Duration::from_secs(30)));
 }
 
 #[test]

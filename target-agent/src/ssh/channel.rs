@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use onionscrape::address::ExporterAddress;
+use onionscrape::address::{ExporterAddress, Name};
 use onionscrape::http::{Body, HalfClose, serve_connection};
-use onionscrape::ssh::ChannelStream;
+use onionscrape::ssh::{ChannelStream, UserKey};
 use russh::server::{ChannelOpenHandle, Msg};
 use russh::{Channel, ChannelOpenFailure};
 use tokio::io::copy_bidirectional;
@@ -17,12 +17,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::audit::{Counted, Traffic};
+use crate::access::{NAME_PORT, Permits};
 use crate::admin::Pages;
 use crate::config::OWN_NAME;
+use crate::enrolment::Desk;
 use crate::exporter::Exporter;
 
-/// The port under which names are asked for.
-const NAME_PORT: u32 = 80;
 /// How long a listed address may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -37,9 +38,14 @@ pub struct Services {
 
 /// What one channel leads to.
 pub(super) enum Destination {
-    Bytes(SocketAddr),
+    /// A listed address, and the exporter that is listed with it.
+    Bytes(SocketAddr, Name),
+    /// An exporter that was asked for by name.
     Exporter(Exporter),
-    Own(Pages),
+    /// The agent's own pages, for somebody who may open these channels.
+    Own(Pages, Permits),
+    /// The place where this ticket is taken.
+    Enrolment(Desk, UserKey),
 }
 
 impl Services {
@@ -47,84 +53,108 @@ impl Services {
     ///
     /// Both are compared as they are. Nothing is looked up, and no two spellings are the same but
     /// those of one literal IP address.
-    pub(super) fn find(&self, host: &str, port: u32) -> Option<Destination> {
+    pub(super) fn find(&self, host: &str, port: u32, permits: &Permits) -> Option<Destination> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             let wanted = SocketAddr::new(ip, u16::try_from(port).ok()?);
-            let listed = |exporter: &Exporter| exporter.config().address == ExporterAddress::Tcp(wanted);
-            return self.exporters.iter().any(listed).then_some(Destination::Bytes(wanted));
+            let listed = |exporter: &&Exporter| exporter.config().address == ExporterAddress::Tcp(wanted);
+            let exporter = self.exporters.iter().find(listed)?;
+            return Some(Destination::Bytes(wanted, exporter.config().name.clone()));
         }
-        if port != NAME_PORT {
+        if port != u32::from(NAME_PORT) {
             return None;
         }
         if host == OWN_NAME {
-            return Some(Destination::Own(self.pages.clone()));
+            return Some(Destination::Own(self.pages.clone(), permits.clone()));
         }
         let named = self.exporters.iter().find(|exporter| exporter.config().name.as_str() == host);
         named.cloned().map(Destination::Exporter)
     }
 }
 
+/// The exporter's name; never an address.
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(address) => address.fmt(f),
+            Self::Bytes(_, exporter) => exporter.fmt(f),
             Self::Exporter(exporter) => exporter.config().name.fmt(f),
-            Self::Own(_) => f.write_str(OWN_NAME),
+            Self::Own(..) | Self::Enrolment(..) => f.write_str(OWN_NAME),
         }
     }
 }
 
 impl Destination {
-    /// Answers the request for a channel and serves the channel until it ends.
+    /// Answers the request for a channel and serves the channel until it ends; says why it did.
     pub(super) async fn serve(
         self,
         channel: Channel<Msg>,
         reply: ChannelOpenHandle,
+        traffic: Traffic,
         shutdown: CancellationToken,
-    ) {
+    ) -> &'static str {
         match self {
-            Self::Bytes(address) => pass(address, channel, reply).await,
+            Self::Bytes(address, _) => return pass(address, channel, reply, traffic).await,
             Self::Exporter(exporter) => {
                 reply.accept().await;
                 let handler = move |request| {
                     let exporter = exporter.clone();
                     async move { exporter.answer(request).await }
                 };
-                serve(channel, handler, shutdown).await;
+                serve(channel, traffic, handler, shutdown).await;
             }
-            Self::Own(pages) => {
+            Self::Own(pages, permits) => {
                 reply.accept().await;
-                let handler = move |request| std::future::ready(pages.to_bridge(&request));
-                serve(channel, handler, shutdown).await;
+                let handler = move |request| std::future::ready(pages.to_bridge(&permits, &request));
+                serve(channel, traffic, handler, shutdown).await;
+            }
+            Self::Enrolment(desk, ticket) => {
+                reply.accept().await;
+                let handler = move |request| {
+                    let (desk, ticket) = (desk.clone(), ticket.clone());
+                    async move { desk.answer(&ticket, request).await }
+                };
+                serve(channel, traffic, handler, shutdown).await;
             }
         }
+        "closed"
     }
 }
 
 /// Speaks HTTP on the channel until it is closed; what is still being asked for then is dropped.
-async fn serve<H, F>(channel: Channel<Msg>, handler: H, shutdown: CancellationToken)
+async fn serve<H, F>(channel: Channel<Msg>, traffic: Traffic, handler: H, shutdown: CancellationToken)
 where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let stream = ChannelStream::new(channel);
     let closed = stream.closed();
+    let stream = Counted::new(stream, traffic);
     closed.run_until_cancelled(serve_connection(stream, HalfClose::Waits, handler, shutdown)).await;
 }
 
-async fn pass(address: SocketAddr, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+async fn pass(
+    address: SocketAddr,
+    channel: Channel<Msg>,
+    reply: ChannelOpenHandle,
+    traffic: Traffic,
+) -> &'static str {
     let mut exporter = match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
         Ok(Ok(exporter)) => exporter,
         failed => {
             debug!(%address, ?failed, "a listed address cannot be reached");
-            return reply.reject(ChannelOpenFailure::ConnectFailed).await;
+            reply.reject(ChannelOpenFailure::ConnectFailed).await;
+            return "the exporter cannot be reached";
         }
     };
     let _ = exporter.set_nodelay(true);
     reply.accept().await;
+    let mut channel = Counted::new(ChannelStream::new(channel), traffic);
     // An error on either side drops both without an orderly end, so that nobody takes a part for
     // the whole.
-    if let Err(error) = copy_bidirectional(&mut ChannelStream::new(channel), &mut exporter).await {
-        debug!(%error, "a channel ended early");
+    match copy_bidirectional(&mut channel, &mut exporter).await {
+        Ok(_) => "closed",
+        Err(error) => {
+            debug!(%error, "a channel ended early");
+            "broken off"
+        }
     }
 }

@@ -3,24 +3,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
-use russh::keys::{Certificate, PublicKey};
+use onionscrape::ssh::UserKey;
+use russh::keys::Certificate;
 use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Error, Pty, Sig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info, warn};
 
+use super::audit::Record;
+use super::channel::Destination;
+use super::identity::Shown;
 use super::server::Shared;
-use crate::metrics::Denied;
+use crate::access::{Admitted, NAME_PORT};
+use crate::config::OWN_NAME;
+use crate::enrolment::Desk;
+use crate::metrics::{Denied, TicketOutcome};
 
 /// Channels that one session may have open at once.
 const MAX_CHANNELS: usize = 16;
 
 /// A successful login.
 pub(super) struct Login {
-    /// The name of the key, as the operator wrote it.
-    pub(super) key: String,
+    /// What was shown.
+    pub(super) shown: Shown,
+    /// What people call it.
+    pub(super) name: String,
     /// Channels asked for since then.
     pub(super) channels: Arc<AtomicU64>,
     /// Held for as long as the session lives.
@@ -31,7 +41,8 @@ pub(super) struct Login {
 pub(super) struct Handler {
     server: Arc<Shared>,
     login: Option<oneshot::Sender<Login>>,
-    key: String,
+    /// What was shown last, and accepted.
+    shown: Option<Shown>,
     room: Arc<Semaphore>,
     channels: Arc<AtomicU64>,
     /// Cancelled when the session is over.
@@ -43,7 +54,7 @@ impl Handler {
         Self {
             server,
             login: Some(login),
-            key: String::new(),
+            shown: None,
             room: Arc::new(Semaphore::new(MAX_CHANNELS)),
             channels: Arc::default(),
             over,
@@ -55,18 +66,52 @@ impl Handler {
         self.server.metrics.denied(what);
     }
 
-    fn reject(&self) -> Auth {
+    fn reject(&mut self) -> Auth {
+        self.shown = None;
         self.server.metrics.ssh_auth_failures.inc();
         Auth::reject()
     }
 
-    fn known(&mut self, key: &PublicKey) -> Auth {
-        match self.server.keys.name_of(key) {
-            Some(name) => {
-                self.key = name;
-                Auth::Accept
+    /// Lets in what may come in at this moment.
+    fn judge(&mut self, shown: Shown) -> Auth {
+        match shown.admitted(&self.server.access.now(), SystemTime::now()) {
+            Admitted::As(..) | Admitted::Invited(_) => {
+                self.shown = Some(shown);
+                return Auth::Accept;
             }
-            None => self.reject(),
+            Admitted::TicketUsed(bridge) => {
+                warn!(%bridge, "a ticket that was used already was shown again; if that was not you, somebody saw it");
+                self.server.metrics.ticket(TicketOutcome::Used);
+            }
+            Admitted::TicketExpired(bridge) => {
+                info!(%bridge, "a ticket was shown whose time is over");
+                self.server.metrics.ticket(TicketOutcome::Expired);
+            }
+            Admitted::No => {}
+        }
+        self.reject()
+    }
+
+    /// What a channel to `host` and `port` leads to, for whoever this session belongs to and at
+    /// this moment; else what to count.
+    fn destination(&self, host: &str, port: u32) -> Result<(String, Destination), Denied> {
+        let server = &self.server;
+        let shown = self.shown.as_ref().ok_or(Denied::DirectTcpip)?;
+        let admitted = shown.admitted(&server.access.now(), SystemTime::now());
+        match (admitted, shown.key()) {
+            (Admitted::As(name, permits), _) => {
+                let found = server.services.find(host, port, &permits).ok_or(Denied::DirectTcpip)?;
+                if permits.allows(host, port) { Ok((name, found)) } else { Err(Denied::NotPermitted) }
+            }
+            (Admitted::Invited(name), Some(key)) if host == OWN_NAME && port == u32::from(NAME_PORT) => {
+                let desk = Desk {
+                    access: server.access.clone(),
+                    pages: server.services.pages.clone(),
+                    metrics: server.metrics.clone(),
+                };
+                Ok((name, Destination::Enrolment(desk, key.clone())))
+            }
+            _ => Err(Denied::NotPermitted),
         }
     }
 
@@ -93,21 +138,32 @@ impl russh::server::Handler for Handler {
     }
 
     async fn auth_publickey_offered(&mut self, _: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
-        Ok(self.known(offer.public_key))
+        Ok(self.judge(Shown::Key(UserKey::of(offer.public_key))))
     }
 
     async fn auth_publickey(&mut self, _: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
-        Ok(self.known(key.public_key))
+        Ok(self.judge(Shown::Key(UserKey::of(key.public_key))))
     }
 
-    async fn auth_openssh_certificate(&mut self, _: &str, _: &Certificate) -> Result<Auth, Error> {
-        Ok(self.reject())
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, Error> {
+        let certificate = Box::new(certificate.clone());
+        Ok(self.judge(Shown::Certificate { user: user.to_owned(), certificate }))
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
         match self.server.sessions.clone().try_acquire_owned() {
             Ok(place) => {
-                let login = Login { key: self.key.clone(), channels: self.channels.clone(), _place: place };
+                let Some(shown) = self.shown.clone() else { return Err(Error::NotAuthenticated) };
+                let name = match shown.admitted(&self.server.access.now(), SystemTime::now()) {
+                    Admitted::As(name, _) | Admitted::Invited(name) => name,
+                    // It was withdrawn in this moment; the session ends as soon as it has begun.
+                    _ => String::new(),
+                };
+                let login = Login { shown, name, channels: self.channels.clone(), _place: place };
                 // Nobody receives it only if the session is being ended already.
                 let _ = self.login.take().map(|sender| sender.send(login));
                 Ok(())
@@ -129,10 +185,13 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        let Some(destination) = self.server.services.find(host, port) else {
-            self.denied(Denied::DirectTcpip);
-            reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-            return Ok(());
+        let (key, destination) = match self.destination(host, port) {
+            Ok(found) => found,
+            Err(why) => {
+                self.denied(why);
+                reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+                return Ok(());
+            }
         };
         let Ok(place) = self.room.clone().try_acquire_owned() else {
             self.denied(Denied::ChannelsCap);
@@ -142,11 +201,13 @@ impl russh::server::Handler for Handler {
         let metrics = &self.server.metrics;
         metrics.ssh_channel_opens.inc();
         self.channels.fetch_add(1, Ordering::Relaxed);
-        debug!(key = %self.key, to = %destination, "a channel was asked for");
+        let record = Record::channel(key, destination.to_string());
         let (counted, over, shutdown) = (metrics.channel(), self.over.clone(), self.server.shutdown.clone());
         tokio::spawn(async move {
             let _held = (counted, place);
-            over.run_until_cancelled(destination.serve(channel, reply, shutdown)).await;
+            let serving = destination.serve(channel, reply, record.traffic(), shutdown);
+            let why = over.run_until_cancelled(serving).await.unwrap_or("its session ended");
+            record.end(why, None);
         });
         Ok(())
     }

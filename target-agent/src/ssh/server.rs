@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use onionscrape::ssh::{AGENT_HOST_KEYS, CutStream, KeyFile, MAX_PACKET, WINDOW, algorithms};
 use russh::server::{Config, RunningSession, run_stream};
@@ -11,11 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::auth::AuthorizedKeys;
+use super::audit::Record;
 use super::channel::Services;
 use super::handler::{Handler, Login};
+use super::identity::Shown;
+use crate::access::{Access, Admitted, Guests};
 use crate::config::SshSettings;
 use crate::metrics::{Denied, Metrics};
 
@@ -35,6 +37,8 @@ const KEEPALIVE_MAX: usize = 3;
 const INACTIVITY: Duration = Duration::from_secs(120);
 /// How long a peer may take to notice that the agent stops.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a session with a ticket may go on after the ticket was taken.
+const ENROLLED: Duration = Duration::from_secs(2);
 
 /// The SSH server; clones share its limits.
 #[derive(Clone)]
@@ -44,7 +48,7 @@ pub struct Server(Arc<Shared>);
 pub(super) struct Shared {
     config: Arc<Config>,
     login_grace: Duration,
-    pub(super) keys: AuthorizedKeys,
+    pub(super) access: Access,
     pub(super) services: Services,
     pub(super) metrics: Metrics,
     strangers: Semaphore,
@@ -53,10 +57,12 @@ pub(super) struct Shared {
 }
 
 impl Server {
-    /// A server that shows `host_key`, leads to `services` and says goodbye on `shutdown`.
+    /// A server that shows `host_key`, lets in whom `access` lets in, leads to `services` and says
+    /// goodbye on `shutdown`.
     pub fn new(
         settings: SshSettings,
         host_key: &KeyFile,
+        access: Access,
         services: Services,
         metrics: Metrics,
         shutdown: CancellationToken,
@@ -76,12 +82,10 @@ impl Server {
             keepalive_max: KEEPALIVE_MAX,
             ..Config::default()
         };
-        let keys = AuthorizedKeys::new(settings.keys, settings.authorized_keys);
-        keys.warn_if_none();
         Self(Arc::new(Shared {
             config: Arc::new(config),
             login_grace: settings.login_grace,
-            keys,
+            access,
             services,
             metrics,
             strangers: Semaphore::new(MAX_STRANGERS),
@@ -121,35 +125,61 @@ impl Server {
             Ok(login) = logged_in => login,
             ended = &mut session => return debug!(?ended, "a session ended before a login"),
             () = sleep_until(deadline) => return debug!("a stranger did not log in within the login grace"),
-            () = shared.shutdown.cancelled() => return goodbye(session).await,
+            () = shared.shutdown.cancelled() => return goodbye(session, "the agent stops").await,
         };
         drop(stranger);
         self.logged_in(session, login).await;
     }
 
     async fn logged_in(&self, mut session: RunningSession<Handler>, login: Login) {
-        let _counted = self.0.metrics.session();
-        let since = Instant::now();
-        tokio::select! {
-            ended = &mut session => if let Err(error) = ended {
-                debug!(%error, "a session ended early");
-            },
-            () = self.0.shutdown.cancelled() => goodbye(session).await,
-        }
-        info!(
-            key = %login.key,
-            seconds = since.elapsed().as_secs(),
-            channels = login.channels.load(Ordering::Relaxed),
-            "a session ended"
-        );
+        let shared = &self.0;
+        let _counted = shared.metrics.session();
+        let record = Record::session(login.name.clone());
+        shared.access.seen(&login.name);
+        let mut guests = shared.access.guests();
+        let why = loop {
+            let ended = withdrawn(&login.shown, &guests.borrow_and_update());
+            if let Some((why, grace)) = ended {
+                // What is on its way to the peer, an answer to an enrolment above all, gets there.
+                let _ = timeout(grace, &mut session).await;
+                goodbye(session, "access ended").await;
+                break why;
+            }
+            tokio::select! {
+                ended = &mut session => match ended {
+                    Ok(()) => break "closed",
+                    Err(error) => {
+                        debug!(%error, "a session ended early");
+                        break "lost";
+                    }
+                },
+                () = shared.shutdown.cancelled() => {
+                    goodbye(session, "the agent stops").await;
+                    break "the agent stops";
+                }
+                Ok(()) = guests.changed() => {}
+            }
+        };
+        shared.access.seen(&login.name);
+        record.end(why, Some(login.channels.load(Ordering::Relaxed)));
     }
 }
 
-/// Lets the peer know that the agent stops, and gives it a moment to close.
-async fn goodbye(session: RunningSession<Handler>) {
+/// Why what was shown is not good for a session any more, if so, and how long that may go on.
+fn withdrawn(shown: &Shown, guests: &Guests) -> Option<(&'static str, Duration)> {
+    match shown.admitted(guests, SystemTime::now()) {
+        Admitted::As(..) | Admitted::Invited(_) => None,
+        Admitted::TicketUsed(_) => Some(("enrolled", ENROLLED)),
+        Admitted::TicketExpired(_) => Some(("the ticket expired", Duration::ZERO)),
+        Admitted::No => Some(("its key was withdrawn", Duration::ZERO)),
+    }
+}
+
+/// Lets the peer know why the session ends, and gives it a moment to close.
+async fn goodbye(session: RunningSession<Handler>, why: &str) {
     let handle = session.handle();
     let said = async {
-        let _ = handle.disconnect(Disconnect::ByApplication, "the agent stops".into(), "en".into()).await;
+        let _ = handle.disconnect(Disconnect::ByApplication, why.into(), "en".into()).await;
         let _ = session.await;
     };
     let _ = timeout(GOODBYE, said).await;

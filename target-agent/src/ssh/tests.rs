@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Server, Services};
+use crate::access::{Access, Sources};
 use crate::admin::Pages;
 use crate::config::{ExporterConfig, SshSettings};
 use crate::exporter::Exporter;
@@ -28,6 +29,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nup 1\n";
 /// A server, exporters to reach through it, and a key that may log in.
 struct Rig {
     server: Server,
+    access: Access,
     metrics: Metrics,
     key: Arc<PrivateKey>,
     authorized_keys: PathBuf,
@@ -98,13 +100,16 @@ impl Rig {
         let authorized_keys = folder.path().join("authorized_keys");
         let key = new_key();
         std::fs::write(&authorized_keys, key.public_key().to_openssh().expect("line")).expect("write");
-        let settings =
-            SshSettings { authorized_keys: authorized_keys.clone(), keys: Vec::new(), login_grace };
+        let sources = Sources::in_state(folder.path());
+        let access = Access::new(sources);
+        tokio::spawn(access.clone().keep_up(CancellationToken::new()));
         let host_key = KeyFile::open_or_make(&folder.path().join("host"), "").expect("host key");
         let services = Services { exporters, pages };
         let shutdown = CancellationToken::new();
-        let server = Server::new(settings, &host_key, services, metrics.clone(), shutdown.clone());
-        Self { server, metrics, key, authorized_keys, quick, closed, shutdown, _folder: folder }
+        let settings = SshSettings { login_grace };
+        let server =
+            Server::new(settings, &host_key, access.clone(), services, metrics.clone(), shutdown.clone());
+        Self { server, access, metrics, key, authorized_keys, quick, closed, shutdown, _folder: folder }
     }
 
     async fn connect(&self) -> Handle<Trusting> {
@@ -179,7 +184,7 @@ async fn both_kinds_of_channel_lead_to_the_exporter() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nup 1\n"), "{answer}");
     let mut own = open(&session, "agent", 80).await.expect("own");
     let answer = get(&mut own, "/inventory").await.expect("whole");
-    assert!(answer.contains(r#"{"version":1,"exporters":[{"name":"quick","path":"/metrics","labels":{}}"#));
+    assert!(answer.contains(r#""exporters":[{"name":"quick","path":"/metrics","labels":{}}"#));
     let mut own = open(&session, "agent", 80).await.expect("own");
     let answer = get(&mut own, "/metrics").await.expect("whole");
     assert!(answer.contains("\nonionscrape_ssh_sessions 1\n"), "{answer}");
@@ -204,13 +209,11 @@ async fn a_large_answer_arrives_whole_after_the_asker_said_all_it_has_to_say() {
     let (_, status) = watch::channel(AgentStatus::Bootstrapping);
     let pages = Pages::new(&rig.metrics, &[], status);
     let services = Services { exporters: vec![Exporter::new(config, &rig.metrics)], pages };
-    let settings = SshSettings {
-        authorized_keys: rig.authorized_keys.clone(),
-        keys: Vec::new(),
-        login_grace: Duration::from_secs(60),
-    };
+    let settings = SshSettings { login_grace: Duration::from_secs(60) };
+    let access = rig.access.clone();
     let host_key = KeyFile::open_or_make(&rig.authorized_keys.with_file_name("host"), "").expect("host key");
-    rig.server = Server::new(settings, &host_key, services, rig.metrics.clone(), rig.shutdown.clone());
+    rig.server =
+        Server::new(settings, &host_key, access, services, rig.metrics.clone(), rig.shutdown.clone());
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("accept");
         stream.read_to_end(&mut Vec::new()).await.expect("the asker's end");

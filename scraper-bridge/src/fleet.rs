@@ -1,0 +1,254 @@
+//! The targets that are kept at this moment, each with its listeners; what the configuration says
+//! now is compared with them target by target.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use onionscrape::address::Name;
+use onionscrape::http::{Body, HostNames, Listener, serve};
+use onionscrape::lifecycle::Failure;
+use onionscrape::ssh::KeyFile;
+use onionscrape::tor::{ClientAuthKey, Tor};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::config::{ScrapeLimits, TargetConfig};
+use crate::dial::OnionDial;
+use crate::metrics::Metrics;
+use crate::scrape::Scraper;
+use crate::target::Target;
+
+/// Targets dialled at the same time; each dial builds several circuits.
+const MAX_DIALS: usize = 16;
+/// How long a target's scrapes may take to finish when it is taken out of the configuration.
+const GRACE: Duration = Duration::from_secs(6);
+
+/// Where Prometheus finds an exporter.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// The target's name.
+    pub target: Name,
+    /// The exporter's name.
+    pub exporter: Name,
+    /// The local address; with the port that the kernel chose, if it was to choose.
+    pub address: SocketAddr,
+}
+
+/// What all targets of a bridge share.
+pub struct Surroundings {
+    /// The Tor client.
+    pub tor: Tor,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Bounds on every scrape.
+    pub limits: ScrapeLimits,
+    /// Names, besides the usual local ones, that requests may use as Host.
+    pub host_names: Vec<String>,
+    /// Where keys are.
+    pub state_directory: PathBuf,
+    /// Ends everything.
+    pub shutdown: CancellationToken,
+}
+
+/// All targets that are kept.
+pub struct Fleet {
+    around: Surroundings,
+    dials: Arc<Semaphore>,
+    kept: Mutex<Vec<Kept>>,
+    /// Held while targets come and go.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// One target with its listeners.
+struct Kept {
+    target: Arc<Target>,
+    scrapers: Vec<Scraper>,
+    listening: Vec<Listening>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What is needed to start a target, gathered before anything is changed.
+struct Prepared {
+    config: TargetConfig,
+    key: KeyFile,
+    client_auth: Option<ClientAuthKey>,
+    /// In the order of the exporters; `None` where an old target still has the address.
+    listeners: Vec<Option<Listener>>,
+}
+
+impl Fleet {
+    /// No targets yet.
+    pub fn new(around: Surroundings) -> Self {
+        let dials = Arc::new(Semaphore::new(MAX_DIALS));
+        Self { around, dials, kept: Mutex::default(), changing: tokio::sync::Mutex::default() }
+    }
+
+    /// Keeps these targets and no others. One whose configuration is what it was keeps its session
+    /// and its listeners; one that is gone may finish its scrapes.
+    ///
+    /// # Errors
+    /// When a key cannot be used or an address is taken; everything is as it was then. Only an
+    /// address that an old target had is bound after that target has gone.
+    pub async fn keep(&self, targets: &[TargetConfig]) -> Result<(), Failure> {
+        let _one_at_a_time = self.changing.lock().await;
+        let (gone, fresh) = self.compare(targets);
+        let held: HashSet<SocketAddr> = self
+            .locked()
+            .iter()
+            .filter(|kept| gone.contains(&kept.target.config.name))
+            .flat_map(|kept| kept.listening.iter().map(|listening| listening.address))
+            .collect();
+        let mut prepared = Vec::new();
+        for config in fresh {
+            prepared.push(self.prepare(config, &held).await?);
+        }
+        self.stop(&gone).await;
+        let mut failed = Vec::new();
+        for one in prepared {
+            if let Err(Failure(why)) = self.start(one).await {
+                failed.push(why);
+            }
+        }
+        let order = |kept: &Kept| targets.iter().position(|config| config.name == kept.target.config.name);
+        self.locked().sort_by_key(order);
+        if failed.is_empty() { Ok(()) } else { Err(Failure(failed.join("\n"))) }
+    }
+
+    /// Where each exporter is, in the order of the configuration.
+    pub fn listening(&self) -> Vec<Listening> {
+        self.locked().iter().flat_map(|kept| kept.listening.clone()).collect()
+    }
+
+    /// The targets, in the order of the configuration.
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        self.locked().iter().map(|kept| kept.target.clone()).collect()
+    }
+
+    /// The target of this name.
+    pub fn target(&self, name: &str) -> Option<Arc<Target>> {
+        self.targets().into_iter().find(|target| target.config.name.as_str() == name)
+    }
+
+    /// An exporter of a target.
+    pub fn scraper(&self, target: &str, exporter: &str) -> Option<Scraper> {
+        let kept = self.locked();
+        let of = kept.iter().find(|kept| kept.target.config.name.as_str() == target)?;
+        of.scrapers.iter().find(|scraper| scraper.exporter().name.as_str() == exporter).cloned()
+    }
+
+    /// Waits until everything has ended; the shutdown began before.
+    pub async fn ended(&self) {
+        let tasks: Vec<_> = self.locked().iter().map(|kept| kept.tasks.clone()).collect();
+        for tasks in tasks {
+            tasks.wait().await;
+        }
+    }
+
+    /// The names of targets that are not wanted as they are, and the configurations to start.
+    fn compare(&self, targets: &[TargetConfig]) -> (Vec<Name>, Vec<TargetConfig>) {
+        let kept = self.locked();
+        let is_kept = |config: &TargetConfig| kept.iter().any(|kept| kept.target.config == *config);
+        let is_wanted = |kept: &&Kept| !targets.contains(&kept.target.config);
+        let gone = kept.iter().filter(is_wanted).map(|kept| kept.target.config.name.clone()).collect();
+        (gone, targets.iter().filter(|config| !is_kept(config)).cloned().collect())
+    }
+
+    async fn prepare(&self, config: TargetConfig, held: &HashSet<SocketAddr>) -> Result<Prepared, Failure> {
+        let key = config.key(&self.around.state_directory)?;
+        let client_auth = config.client_auth()?;
+        let mut listeners = Vec::new();
+        for exporter in &config.exporters {
+            let free = !held.contains(&exporter.listen);
+            listeners.push(if free {
+                Some(bind(&config, exporter.listen, &exporter.name).await?)
+            } else {
+                None
+            });
+        }
+        Ok(Prepared { config, key, client_auth, listeners })
+    }
+
+    async fn stop(&self, names: &[Name]) {
+        let gone: Vec<Kept> =
+            self.locked().extract_if(.., |kept| names.contains(&kept.target.config.name)).collect();
+        for kept in &gone {
+            kept.stop.cancel();
+        }
+        for kept in gone {
+            let name = &kept.target.config.name;
+            if timeout(GRACE, kept.tasks.wait()).await.is_err() {
+                warn!(target = %name, "some scrapes of a target that is gone did not end in time");
+            }
+            self.around.metrics.forget(name);
+            info!(target = %name, "not kept any more");
+        }
+    }
+
+    async fn start(&self, prepared: Prepared) -> Result<(), Failure> {
+        let Prepared { config, key, client_auth, listeners } = prepared;
+        let mut bound = Vec::new();
+        for (listener, exporter) in listeners.into_iter().zip(&config.exporters) {
+            bound.push(match listener {
+                Some(listener) => listener,
+                None => bind(&config, exporter.listen, &exporter.name).await?,
+            });
+        }
+        let around = &self.around;
+        let (tasks, stop) = (TaskTracker::new(), around.shutdown.child_token());
+        let dial =
+            Box::new(OnionDial::new(around.tor.clone(), config.onion.clone(), config.port, client_auth));
+        let target =
+            Target::start(config, key, dial, self.dials.clone(), &around.metrics, &tasks, stop.clone());
+        let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
+        for (index, (listener, exporter)) in bound.into_iter().zip(&target.config.exporters).enumerate() {
+            let scraper = Scraper::new(target.clone(), index, around.limits);
+            scrapers.push(scraper.clone());
+            let address = listener.tcp_address().unwrap_or(exporter.listen);
+            let names = HostNames::of(address, &around.host_names);
+            let (of, exporter) = (target.config.name.clone(), exporter.name.clone());
+            info!(target = %of, %exporter, url = %format_args!("http://{address}/metrics"), "listening");
+            listening.push(Listening { target: of, exporter, address });
+            tasks.spawn(serve(listener, surface(scraper, names), stop.clone()));
+        }
+        tasks.close();
+        self.locked().push(Kept { target, scrapers, listening, tasks, stop });
+        Ok(())
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn bind(target: &TargetConfig, address: SocketAddr, exporter: &Name) -> Result<Listener, Failure> {
+    let bound = Listener::tcp(address).await;
+    bound.map_err(|error| Failure(format!("target {}, exporter {exporter}: {error}", target.name)))
+}
+
+/// A port for one exporter.
+fn surface(
+    scraper: Scraper,
+    names: HostNames,
+) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Clone + Send + Sync + 'static {
+    let shared = Arc::new((scraper, names));
+    move |request| {
+        let shared = shared.clone();
+        Box::pin(async move {
+            let (scraper, names) = &*shared;
+            match names.check(&request) {
+                Ok(()) => scraper.answer(request).await,
+                Err(answer) => answer.into(),
+            }
+        })
+    }
+}

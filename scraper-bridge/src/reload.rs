@@ -1,0 +1,108 @@
+//! Reading the configuration again while the bridge runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use onionscrape::lifecycle::Failure;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::{BridgeConfig, Source, target_files};
+use crate::fleet::Fleet;
+use crate::metrics::Metrics;
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Reads the configuration again; clones do so one after the other.
+#[derive(Clone)]
+pub struct Reloader(Arc<Inner>);
+
+struct Inner {
+    source: Source,
+    targets_dir: PathBuf,
+    fleet: Arc<Fleet>,
+    metrics: Metrics,
+    /// What the files looked like when they were last read, and what only a restart can change.
+    known: Mutex<(Vec<Stamp>, String)>,
+}
+
+/// Enough of a file's metadata to see that it changed.
+type Stamp = (PathBuf, u64, Option<SystemTime>, u64);
+
+impl Reloader {
+    /// Reloads what `config` was read from into `fleet`.
+    pub fn new(config: &BridgeConfig, fleet: Arc<Fleet>, metrics: Metrics) -> Self {
+        let known = Mutex::new((stamps(&config.source, &config.targets_dir), fixed(config)));
+        let (source, targets_dir) = (config.source.clone(), config.targets_dir.clone());
+        Self(Arc::new(Inner { source, targets_dir, fleet, metrics, known }))
+    }
+
+    /// Looks at the files every second until `shutdown`, and reloads when one has changed.
+    pub async fn follow(self, shutdown: CancellationToken) {
+        while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            let changed = self.0.known.lock().await.0 != stamps(&self.0.source, &self.0.targets_dir);
+            if changed {
+                // It is told of where it happens.
+                let _ = self.reload().await;
+            }
+        }
+    }
+
+    /// Reads the configuration and keeps the targets that it has now. A mistake in it leaves
+    /// everything as it was.
+    ///
+    /// # Errors
+    /// Every mistake, one line each.
+    pub async fn reload(&self) -> Result<(), Failure> {
+        let mut known = self.0.known.lock().await;
+        let outcome = self.try_reload(&mut known).await;
+        match &outcome {
+            Ok(()) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                self.0.metrics.config_loaded(now.as_secs_f64());
+                info!("the configuration was read again");
+            }
+            Err(Failure(mistakes)) => {
+                self.0.metrics.config_refused();
+                for mistake in mistakes.lines() {
+                    warn!("not reloaded: {mistake}");
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn try_reload(&self, known: &mut (Vec<Stamp>, String)) -> Result<(), Failure> {
+        // Looked at before they are read, so that a change in between is seen the next time.
+        known.0 = stamps(&self.0.source, &self.0.targets_dir);
+        let config = self.0.source.read()?;
+        let now = fixed(&config);
+        if now != known.1 {
+            known.1 = now;
+            warn!(
+                "something besides the targets has changed in the configuration; it counts after a restart"
+            );
+        }
+        self.0.fleet.keep(&config.targets).await
+    }
+}
+
+/// What only a restart can change, in a form that can be compared.
+fn fixed(config: &BridgeConfig) -> String {
+    let BridgeConfig { state_directory, tor, admin, host_names, scrape, log, targets_dir, .. } = config;
+    format!("{state_directory:?} {tor:?} {admin:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?}")
+}
+
+/// What all files of a configuration look like at this moment.
+fn stamps(source: &Source, targets_dir: &std::path::Path) -> Vec<Stamp> {
+    use std::os::unix::fs::MetadataExt as _;
+    let files = source.file.iter().cloned().chain(target_files(targets_dir));
+    let stamp = |path: PathBuf| {
+        let meta = path.metadata().ok()?;
+        Some((path, meta.len(), meta.modified().ok(), meta.ino()))
+    };
+    files.filter_map(stamp).collect()
+}

@@ -1,0 +1,235 @@
+//! Who may come in, and where to: keys from the configuration and from `authorized_keys`, bridges
+//! that came by a ticket, and clients that may read the descriptor.
+//!
+//! In reading order:
+//! - [`permits`]: which channels a key may open;
+//! - [`line`]: one line of `authorized_keys`;
+//! - [`file`]: one bridge's file;
+//! - [`guests`]: all of them, as they stand at one moment.
+
+pub mod file;
+pub mod guests;
+pub mod line;
+pub mod permits;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use onionscrape::address::Name;
+use onionscrape::files::{self, FileError};
+use onionscrape::ssh::UserKey;
+use onionscrape::tor::ClientAuthPublicKey;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+pub use file::{BridgeFile, OpenTicket, Standing};
+pub use guests::{Admitted, Entry, Guests};
+pub use line::{Authority, AuthorizedKey};
+pub use permits::{NAME_PORT, Permits};
+
+/// How often files are looked at. Together with the time to end a session it stays below 5 s.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Where it is written down who may come in.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Keys that stand in the configuration itself.
+    pub inline: Vec<AuthorizedKey>,
+    /// A file of keys; it may be missing.
+    pub authorized_keys: PathBuf,
+    /// A folder with a file for each bridge, `NAME.toml`; it may be missing.
+    pub bridges: PathBuf,
+    /// A folder with a file for each client that may read the descriptor, `NAME.auth`, as C tor has
+    /// it; it may be missing.
+    pub authorized_clients: PathBuf,
+    /// A folder with an empty file for each that logged in; the file's time is when it was last seen.
+    pub seen: PathBuf,
+}
+
+impl Sources {
+    /// Where they are in a state directory unless configured otherwise.
+    pub fn in_state(state_directory: &Path) -> Self {
+        Self {
+            inline: Vec::new(),
+            authorized_keys: state_directory.join("authorized_keys"),
+            bridges: state_directory.join("bridges"),
+            authorized_clients: state_directory.join("authorized_clients"),
+            seen: state_directory.join("seen"),
+        }
+    }
+
+    /// The file whose time is when `name` was last seen.
+    pub fn seen_file(&self, name: &str) -> PathBuf {
+        let letter = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+        self.seen.join(name.chars().map(letter).collect::<String>())
+    }
+}
+
+/// Who may come in, kept up with the files; clones are the same.
+#[derive(Clone)]
+pub struct Access(Arc<Inner>);
+
+struct Inner {
+    sources: Sources,
+    guests: watch::Sender<Arc<Guests>>,
+    /// What the files looked like when they were read, and the next moment at which somebody's time
+    /// is over.
+    read: Mutex<(Vec<Stamp>, Option<SystemTime>)>,
+    /// Held while a ticket is taken, so that it is taken once.
+    taking: Mutex<()>,
+}
+
+/// Enough of a file's metadata to see that it changed.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    path: PathBuf,
+    length: u64,
+    changed: Option<SystemTime>,
+    number: u64,
+}
+
+/// Why a ticket was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It was used, has expired, or was withdrawn.
+    NotValid,
+    /// The key handed over may come in already, as this one.
+    KeyInUse(String),
+    /// The bridge's file cannot be written.
+    Disk(String),
+}
+
+impl Access {
+    /// Reads everything once. Mistakes are warned of and let nobody in.
+    pub fn new(sources: Sources) -> Self {
+        let stamps = stamps(&sources);
+        let now = SystemTime::now();
+        let guests = Guests::read(&sources, now);
+        guests.warn_of_new_problems(&[]);
+        let next = guests.next_expiry(now);
+        let (guests, _) = watch::channel(Arc::new(guests));
+        Self(Arc::new(Inner { sources, guests, read: Mutex::new((stamps, next)), taking: Mutex::default() }))
+    }
+
+    /// Who may come in, and every change of it.
+    pub fn guests(&self) -> watch::Receiver<Arc<Guests>> {
+        self.0.guests.subscribe()
+    }
+
+    /// Who may come in now, after a look at the files.
+    pub fn now(&self) -> Arc<Guests> {
+        self.look();
+        self.0.guests.borrow().clone()
+    }
+
+    /// Looks at the files every second until `shutdown`, so that a change counts at once.
+    pub async fn keep_up(self, shutdown: CancellationToken) {
+        while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            self.look();
+        }
+    }
+
+    /// Says so if nobody can come in, which is most likely a step that was forgotten.
+    pub fn warn_if_none(&self) {
+        if self.0.guests.borrow().entries.is_empty() {
+            warn!(
+                "nobody can log in yet: run target-agent ticket, or put a bridge's key into {}",
+                self.0.sources.authorized_keys.display()
+            );
+        }
+    }
+
+    /// Takes the ticket with this enrolment key and lets its bridge in with keys of its own.
+    ///
+    /// # Errors
+    /// Says why not; nothing has changed then.
+    pub fn take_ticket(
+        &self,
+        ticket: &UserKey,
+        key: UserKey,
+        client_auth: ClientAuthPublicKey,
+    ) -> Result<Name, Refused> {
+        let _one_at_a_time = self.0.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let guests = self.now();
+        let file = guests.invited(ticket, SystemTime::now()).ok_or(Refused::NotValid)?.clone();
+        if let Some(entry) = guests.entries.iter().find(|entry| entry.key == key) {
+            return Err(Refused::KeyInUse(entry.name.clone()));
+        }
+        let standing =
+            Standing::Paired { key, client_auth: Some(client_auth), ticket_used: Some(ticket.clone()) };
+        let paired = BridgeFile { standing, ..file };
+        paired.write(&self.0.sources.bridges).map_err(|error: FileError| Refused::Disk(error.to_string()))?;
+        self.look();
+        Ok(paired.name)
+    }
+
+    /// Notes that `name` is here at this moment. It is for people to look at, so a disk that cannot
+    /// be written changes nothing else.
+    pub fn seen(&self, name: &str) {
+        let path = self.0.sources.seen_file(name);
+        let noted = files::private_directory(&self.0.sources.seen)
+            .map_err(|error| error.to_string())
+            .and_then(|()| {
+                let file = std::fs::File::create(&path).map_err(|error| error.to_string())?;
+                file.set_modified(SystemTime::now()).map_err(|error| error.to_string())
+            });
+        if let Err(error) = noted {
+            debug!(%error, "when a bridge was last seen could not be noted");
+        }
+    }
+
+    /// Reads the files again if one changed, or somebody's time is over.
+    fn look(&self) {
+        let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stamps, now) = (stamps(&self.0.sources), SystemTime::now());
+        let (known, next) = &*read;
+        let over = next.is_some_and(|next| now >= next);
+        if *known == stamps && !over {
+            return;
+        }
+        let guests = Guests::read(&self.0.sources, now);
+        *read = (stamps, guests.next_expiry(now));
+        self.0.guests.send_if_modified(|before| {
+            guests.warn_of_new_problems(&before.problems);
+            let changed = **before != guests;
+            *before = Arc::new(guests);
+            changed || over
+        });
+    }
+}
+
+/// What all files look like at this moment.
+fn stamps(sources: &Sources) -> Vec<Stamp> {
+    let mut paths = vec![sources.authorized_keys.clone()];
+    paths.extend(files_in(&sources.bridges, "toml"));
+    paths.extend(files_in(&sources.authorized_clients, "auth"));
+    paths.into_iter().filter_map(Stamp::of).collect()
+}
+
+/// The files with this extension, sorted; none where there is no such folder.
+fn files_in(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|of| of == extension))
+        .take(MAX_GUESTS)
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Most files of one kind that are looked at. Tor allows for 160 clients of a restricted service.
+const MAX_GUESTS: usize = 1000;
+
+impl Stamp {
+    fn of(path: PathBuf) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = path.metadata().ok()?;
+        Some(Self { length: meta.len(), changed: meta.modified().ok(), number: meta.ino(), path })
+    }
+}
+
+#[cfg(test)]
+mod tests;

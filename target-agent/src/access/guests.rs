@@ -1,0 +1,210 @@
+//! All who may come in, as they stand at one moment.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use onionscrape::files;
+use onionscrape::ssh::UserKey;
+use onionscrape::tor::ClientAuthPublicKey;
+use tracing::warn;
+
+use super::file::{BridgeFile, OpenTicket, Standing};
+use super::line::{Authority, AuthorizedKey};
+use super::permits::Permits;
+use super::{Sources, files_in};
+
+/// All who may come in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guests {
+    /// Keys that may log in.
+    pub entries: Vec<Entry>,
+    /// Bridges that have a file, paired or invited.
+    pub files: Vec<BridgeFile>,
+    /// Keys that may read the descriptor, besides those in [`files`](Self::files), by name.
+    pub clients: Vec<(String, ClientAuthPublicKey)>,
+    /// What is wrong in the files, a line each; what it is about lets nobody in.
+    pub problems: Vec<String>,
+}
+
+/// A key that may log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What people call it: its comment, its place in a file, or the bridge's name.
+    pub name: String,
+    /// The key, or the certificate authority's.
+    pub key: UserKey,
+    /// Which channels it may open.
+    pub permits: Permits,
+    /// The end of its life.
+    pub expires: Option<SystemTime>,
+    /// Set for a key that signs certificates and does not log in itself.
+    pub authority: Option<Authority>,
+}
+
+/// What a key that was shown is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// It may open these channels, under this name.
+    As(String, Permits),
+    /// It belongs to the ticket of this name, and may enrol.
+    Invited(String),
+    /// It belongs to a ticket that was used by the bridge of this name.
+    TicketUsed(String),
+    /// It belongs to a ticket of this name whose time is over.
+    TicketExpired(String),
+    /// Nothing.
+    No,
+}
+
+impl Guests {
+    /// Reads all files as they are at `now`.
+    pub fn read(sources: &Sources, now: SystemTime) -> Self {
+        let mut guests = Self::default();
+        for (index, key) in sources.inline.iter().enumerate() {
+            guests.add(key.clone(), || format!("key {} of the configuration", index + 1), now);
+        }
+        guests.read_authorized_keys(&sources.authorized_keys, now);
+        for path in files_in(&sources.bridges, "toml") {
+            match BridgeFile::read(&path) {
+                Ok(Some(file)) => guests.add_file(file),
+                Ok(None) => {}
+                Err(problems) => guests.problems.extend(problems.lines().map(str::to_owned)),
+            }
+        }
+        for path in files_in(&sources.authorized_clients, "auth") {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let read = files::read_trusted(&path).map_err(|error| error.to_string());
+            let key = read.and_then(|text| {
+                let wrong = |error| format!("{}: {error}", path.display());
+                text.map(|text| text.parse().map_err(wrong)).transpose()
+            });
+            match key {
+                Ok(Some(key)) => guests.clients.push((name, key)),
+                Ok(None) => {}
+                Err(problem) => guests.problems.push(problem),
+            }
+        }
+        guests
+    }
+
+    fn read_authorized_keys(&mut self, path: &Path, now: SystemTime) {
+        let text = match files::read_trusted(path) {
+            Ok(text) => text.unwrap_or_default(),
+            Err(error) => return self.problems.push(error.to_string()),
+        };
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            match AuthorizedKey::parse(line) {
+                Ok(key) => self.add(key, || format!("line {} of {file_name}", number + 1), now),
+                Err(problem) => {
+                    self.problems.push(format!("{}:{}: {problem}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, line: AuthorizedKey, place: impl Fn() -> String, now: SystemTime) {
+        let AuthorizedKey { key, comment, permits, expires, authority } = line;
+        if expires.is_none_or(|expires| now < expires) {
+            self.entries.push(Entry {
+                name: comment.unwrap_or_else(place),
+                key,
+                permits,
+                expires,
+                authority,
+            });
+        }
+    }
+
+    fn add_file(&mut self, file: BridgeFile) {
+        if let Standing::Paired { key, .. } = &file.standing {
+            let (name, key, permits) = (file.name.to_string(), key.clone(), file.permits());
+            self.entries.push(Entry { name, key, permits, expires: None, authority: None });
+        }
+        self.files.push(file);
+    }
+
+    /// What `key` is good for at `now`. The first entry with it counts, as in OpenSSH.
+    pub fn admits(&self, key: &UserKey, now: SystemTime) -> Admitted {
+        let valid = |entry: &&Entry| {
+            entry.key == *key
+                && entry.authority.is_none()
+                && entry.expires.is_none_or(|expires| now < expires)
+        };
+        if let Some(entry) = self.entries.iter().find(valid) {
+            return Admitted::As(entry.name.clone(), entry.permits.clone());
+        }
+        for file in &self.files {
+            let name = file.name.to_string();
+            match &file.standing {
+                Standing::Invited(ticket) if ticket.key == *key => {
+                    return if now < ticket.expires {
+                        Admitted::Invited(name)
+                    } else {
+                        Admitted::TicketExpired(name)
+                    };
+                }
+                Standing::Paired { ticket_used: Some(used), .. } if used == key => {
+                    return Admitted::TicketUsed(name);
+                }
+                _ => {}
+            }
+        }
+        Admitted::No
+    }
+
+    /// Certificate authorities whose time is not over at `now`.
+    pub fn authorities(&self, now: SystemTime) -> impl Iterator<Item = (&Entry, &Authority)> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.expires.is_none_or(|expires| now < expires))
+            .filter_map(|entry| Some((entry, entry.authority.as_ref()?)))
+    }
+
+    /// The file of the bridge that was handed the ticket with this enrolment key, if that is valid.
+    pub(super) fn invited(&self, ticket: &UserKey, now: SystemTime) -> Option<&BridgeFile> {
+        self.files.iter().find(|file| {
+            matches!(&file.standing, Standing::Invited(open) if open.key == *ticket && now < open.expires)
+        })
+    }
+
+    /// True if somebody was invited to read the descriptor and has a key to do so: a bridge that is
+    /// paired, or a client with a file of C tor's kind.
+    pub fn has_clients(&self) -> bool {
+        let paired =
+            |file: &BridgeFile| matches!(file.standing, Standing::Paired { client_auth: Some(_), .. });
+        !self.clients.is_empty() || self.files.iter().any(paired)
+    }
+
+    /// Everybody who may read a descriptor that is closed to others, at `now`.
+    pub fn readers(&self, now: SystemTime) -> Vec<ClientAuthPublicKey> {
+        let of_file = |file: &BridgeFile| match &file.standing {
+            Standing::Invited(OpenTicket { client_auth, expires, .. }) => {
+                (now < *expires).then(|| client_auth.clone())
+            }
+            Standing::Paired { client_auth, .. } => client_auth.clone(),
+        };
+        let others = self.clients.iter().map(|(_, key)| key.clone());
+        self.files.iter().filter_map(of_file).chain(others).collect()
+    }
+
+    /// The next moment after `now` at which somebody's time is over.
+    pub(super) fn next_expiry(&self, now: SystemTime) -> Option<SystemTime> {
+        let tickets = self.files.iter().filter_map(|file| match &file.standing {
+            Standing::Invited(ticket) => Some(ticket.expires),
+            Standing::Paired { .. } => None,
+        });
+        let keys = self.entries.iter().filter_map(|entry| entry.expires);
+        keys.chain(tickets).filter(|expires| now < *expires).min()
+    }
+
+    pub(super) fn warn_of_new_problems(&self, known: &[String]) {
+        for problem in self.problems.iter().filter(|problem| !known.contains(problem)) {
+            warn!("{problem}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `ticket`: one line that pairs this device with a bridge.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use onionscrape::address::Name;
+use onionscrape::files::StateDirectory;
+use onionscrape::lifecycle::Failure;
+use onionscrape::ssh::UserKey;
+use onionscrape::ticket::Ticket;
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+use zeroize::Zeroizing;
+
+use crate::access::{BridgeFile, Guests, OpenTicket, Standing};
+use crate::config::{AgentConfig, FrontConfig};
+use crate::identity::Identity;
+
+/// The longest life of a ticket: it is a key to the device for as long as it lives.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What `ticket` is told.
+#[derive(Debug, Args)]
+pub struct Invitation {
+    /// What this device calls the bridge [default: bridge, bridge-2, …]
+    #[arg(long)]
+    name: Option<Name>,
+    /// How long the ticket can be used
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    expires: Duration,
+    /// Exporters that the bridge may scrape [default: all]
+    #[arg(long, value_delimiter = ',')]
+    exporters: Vec<Name>,
+    /// Show the ticket as a QR code, too
+    #[arg(long)]
+    qr: bool,
+}
+
+impl Invitation {
+    /// Makes a ticket, and prints it when the agent knows of it.
+    ///
+    /// # Errors
+    /// When the name is taken, an exporter is not there, or nothing can be written; there is no
+    /// ticket then.
+    pub fn run(self, config: &AgentConfig) -> Result<ExitCode, Failure> {
+        let state = StateDirectory::share(&config.state_directory)?;
+        if let FrontConfig::Forward(_) = config.front {
+            return Err(Failure(
+                "the device's own sshd decides who may log in ([ssh] forward), so there are no tickets"
+                    .into(),
+            ));
+        }
+        if self.expires.is_zero() || self.expires > LONGEST {
+            let longest = humantime::format_duration(LONGEST);
+            return Err(Failure(format!(
+                "--expires: a ticket lives for more than no time and at most {longest}"
+            )));
+        }
+        for exporter in &self.exporters {
+            if !config.exporters.iter().any(|known| known.name == *exporter) {
+                let known: Vec<_> = config.exporters.iter().map(|known| known.name.as_str()).collect();
+                return Err(Failure(format!(
+                    "no exporter is named {exporter}; configured are: {}",
+                    known.join(", ")
+                )));
+            }
+        }
+        let guests = Guests::read(&config.sources, SystemTime::now());
+        let name = match self.name {
+            Some(name) => free(&guests, name)?,
+            None => unused(&guests)?,
+        };
+        let identity = Identity::open_or_make(config)?;
+        let host_key = identity.host_key.fingerprint().parse().map_err(Failure)?;
+        let ticket = Ticket::new(identity.onion, host_key, SystemTime::now() + self.expires);
+        let open = OpenTicket {
+            key: UserKey::of(ticket.enrolment_key().public_key()),
+            client_auth: ticket.client_auth.public(),
+            expires: ticket.expires,
+        };
+        let exporters = Some(self.exporters).filter(|exporters| !exporters.is_empty());
+        BridgeFile { name: name.clone(), exporters, standing: Standing::Invited(open) }
+            .write(&config.sources.bridges)?;
+        let text = ticket.unredacted();
+        if self.qr {
+            println!("{}", *picture(&text)?);
+        }
+        println!("{}", *text);
+        let until = humantime::format_rfc3339_seconds(ticket.expires);
+        eprintln!(
+            "good for one bridge, here named {name}, until {until}; on the monitor: scraper-bridge add TICKET"
+        );
+        if StateDirectory::is_free(state.path()) {
+            eprintln!("the agent is not running: start it with target-agent run before the ticket is used");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The name, if no bridge has it that was paired. A ticket that was not used gives way to a new one.
+fn free(guests: &Guests, name: Name) -> Result<Name, Failure> {
+    let paired =
+        guests.files.iter().any(|file| file.name == name && matches!(file.standing, Standing::Paired { .. }));
+    if paired {
+        return Err(Failure(format!(
+            "a bridge named {name} is paired already; choose another --name, or first run: target-agent revoke {name}"
+        )));
+    }
+    Ok(name)
+}
+
+/// The first of `bridge`, `bridge-2` and so on that nobody has.
+fn unused(guests: &Guests) -> Result<Name, Failure> {
+    let numbered = (2..).map(|number| format!("bridge-{number}"));
+    let taken = |name: &String| {
+        guests.files.iter().any(|file| file.name.as_str() == name)
+            || guests.entries.iter().any(|entry| entry.name == *name)
+    };
+    let name = std::iter::once("bridge".to_owned()).chain(numbered).find(|name| !taken(name));
+    name.unwrap_or_default().parse().map_err(Failure)
+}
+
+/// The ticket as a QR code of half blocks, in the letters for which the code is smallest.
+fn picture(ticket: &str) -> Result<Zeroizing<String>, Failure> {
+    let code = QrCode::new(ticket.to_ascii_uppercase())
+        .map_err(|error| Failure(format!("no QR code can be made of the ticket: {error}")))?;
+    // Terminals are dark more often than light; most readers take either.
+    Ok(Zeroizing::new(
+        code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build(),
+    ))
+}
