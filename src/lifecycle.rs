@@ -37,6 +37,20 @@ impl From<crate::tor::TorError> for Failure {
     }
 }
 
+/// Keeps secrets in the process: no core dumps, no tracing by other programs of the same user, and
+/// a panic tells where it was but not what it was about, since that may be a key.
+pub fn guard_secrets(program: &'static str) {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // A system that refuses either is no worse off than without.
+    let _ = setrlimit(Resource::Core, none);
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
+        eprintln!("{program}: an error of the program itself{place}; please report it");
+    }));
+}
+
 /// The exit code for a program's end, after its failure was printed to standard error.
 pub fn exit_code(program: &str, ended: Result<ExitCode, Failure>) -> ExitCode {
     match ended {

@@ -8,10 +8,13 @@ use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Level, LogSettings};
 use onionscrape::ssh::KeyFile;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::Bridge;
 use crate::config::{self, BridgeConfig};
+use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
+use crate::reload::Reloader;
 
 /// Two threads, so that a busy session does not hold up the others.
 const THREADS: usize = 2;
@@ -44,6 +47,13 @@ enum Act {
         /// The target's name
         target: String,
     },
+    /// Pair with a device, by the ticket that target-agent ticket printed there
+    Add(Addition),
+    /// Forget a device that was added
+    Remove {
+        /// The target's name
+        target: String,
+    },
     /// Check the configuration and report every mistake in it
     Check,
 }
@@ -51,6 +61,7 @@ enum Act {
 impl Command {
     /// Runs the command; mistakes and failures are on standard error when it returns.
     pub fn run(self) -> ExitCode {
+        lifecycle::guard_secrets("scraper-bridge");
         lifecycle::exit_code("scraper-bridge", self.try_run())
     }
 
@@ -74,6 +85,11 @@ impl Command {
                 block_on(THREADS, probe(config, &target, exporter.as_deref()))
             }
             Act::Redial { target } => block_on(THREADS, redial(config, &target)),
+            Act::Add(addition) => {
+                logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
+                block_on(THREADS, addition.run(config))
+            }
+            Act::Remove { target } => block_on(THREADS, remove(config, &target)),
             Act::Check => {
                 println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
                 Ok(ExitCode::SUCCESS)
@@ -86,6 +102,19 @@ async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {
     let shutdown = lifecycle::shutdown_on_signals()?;
     let bridge = Bridge::start(config, shutdown).await?;
     lifecycle::notify_ready();
+    reload_on_hangup(bridge.reloader().clone())?;
     bridge.run().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has SIGHUP read the configuration again, as Prometheus does.
+fn reload_on_hangup(reloader: Reloader) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::of)?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            // It is told of where it happens.
+            let _ = reloader.reload().await;
+        }
+    });
+    Ok(())
 }

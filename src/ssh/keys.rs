@@ -29,12 +29,22 @@ impl KeyFile {
         let unusable = |error| FileError::new(path, format!("a new key could not be made: {error}"));
         let mut key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).map_err(unusable)?;
         key.set_comment(comment);
-        let text = key.to_openssh(LineEnding::LF).map_err(unusable)?;
-        match files::create_private(path, text.as_bytes()) {
-            Ok(()) => Ok(Self { key: Arc::new(key) }),
+        let made = Self { key: Arc::new(key) };
+        match made.write(path) {
+            Ok(()) => Ok(made),
             // Another process was quicker; its key is the one.
             Err(error) => Self::open_if_there(path)?.ok_or(error),
         }
+    }
+
+    /// Writes the key to a private file that must not be there yet.
+    ///
+    /// # Errors
+    /// When it is there, or cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), FileError> {
+        let unusable = |error| FileError::new(path, format!("the key cannot be written down: {error}"));
+        let text = self.key.to_openssh(LineEnding::LF).map_err(unusable)?;
+        files::create_private(path, text.as_bytes())
     }
 
     /// Reads the private key at `path`.

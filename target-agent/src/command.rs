@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -15,7 +16,7 @@ use crate::bridges;
 use crate::config::AgentConfig;
 use crate::identity::Identity;
 use crate::invitation::Invitation;
-use crate::onion;
+use crate::{onion, transfer};
 
 /// One thread is enough for a device. It is also quicker than several: what Tor's parts hand to each
 /// other gathers into one burst, where a second thread would send off the first cell alone.
@@ -54,6 +55,20 @@ enum Act {
         /// The bridge's name, as `bridges` shows it
         name: String,
     },
+    /// Take over the onion address of C tor's HiddenServiceDir, or what `export` wrote
+    #[command(visible_alias = "restore")]
+    Import {
+        /// The folder to read
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
+    /// Write this device's identity into a new folder, to keep or to move it
+    #[command(visible_alias = "backup")]
+    Export {
+        /// The folder to make
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
     /// Check the configuration and report every mistake in it
     Check,
 }
@@ -61,6 +76,7 @@ enum Act {
 impl Command {
     /// Runs the command; mistakes and failures are on standard error when it returns.
     pub fn run(self) -> ExitCode {
+        lifecycle::guard_secrets("target-agent");
         lifecycle::exit_code("target-agent", self.try_run())
     }
 
@@ -76,6 +92,8 @@ impl Command {
             Act::Ticket(invitation) => invitation.run(&config),
             Act::Bridges { json } => bridges::list(&config, json),
             Act::Revoke { name } => bridges::revoke(&config, &name),
+            Act::Import { from } => transfer::import(&config, &from),
+            Act::Export { to } => transfer::export(&config, &to),
             Act::Check => check(&config, &options.shown_file()),
         }
     }

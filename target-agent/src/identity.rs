@@ -1,6 +1,6 @@
 //! Who the agent is: its onion address and its host key, known without a network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use onionscrape::address::OnionAddress;
 use onionscrape::files::FileError;
@@ -53,8 +53,16 @@ impl Identity {
     }
 }
 
+/// The name of the host key's file, as OpenSSH has it.
+pub const HOST_KEY: &str = "ssh_host_ed25519_key";
+
+/// Where the host key is.
+pub fn host_key_path(state_directory: &Path) -> PathBuf {
+    state_directory.join(HOST_KEY)
+}
+
 fn host_key(state_directory: &Path) -> Result<KeyFile, FileError> {
-    KeyFile::open_or_make(&state_directory.join("ssh_host_ed25519_key"), "target-agent")
+    KeyFile::open_or_make(&host_key_path(state_directory), "target-agent")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! - [`identity`]: the onion address and the host key, known without a network;
 //! - [`agent`]: everything tied together;
 //! - [`access`]: who may come in, and where to;
+//! - [`transfer`]: taking an identity over, and keeping a copy of it;
 //! - [`invitation`]: tickets;
 //! - [`bridges`]: the list of who may come in, and taking one from it;
 //! - [`onion`]: the onion service, from a rendezvous to a byte stream;
@@ -32,3 +33,4 @@ pub mod metrics;
 pub mod onion;
 pub mod ssh;
 pub mod status;
+pub mod transfer;

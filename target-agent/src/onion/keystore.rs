@@ -1,0 +1,57 @@
+//! The onion service's key itself, for taking it over from C tor and for keeping a copy.
+
+use onionscrape::lifecycle::Failure;
+use onionscrape::tor::TorSettings;
+use tor_hscrypto::pk::HsIdKeypair;
+use tor_hsservice::{HsIdKeypairSpecifier, HsNickname};
+use tor_keymgr::{ArtiNativeKeystore, KeyMgr, KeyMgrBuilder, KeystoreSelector};
+use tor_llcrypto::pk::ed25519::ExpandedKeypair;
+use zeroize::Zeroizing;
+
+use super::{NICKNAME, key_path, refused, sync_key, unusable_key};
+
+/// An onion service's secret key in its expanded form: a scalar and a hash prefix, 32 bytes each
+/// (rend-spec-v3, appendix "Tor ed25519 key format").
+pub type SecretKey = Zeroizing<[u8; 64]>;
+
+/// The key that is in the agent's state, if there is one.
+///
+/// # Errors
+/// When there is one that cannot be used.
+pub fn read(settings: &TorSettings) -> Result<Option<SecretKey>, Failure> {
+    if key_path(settings).symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    let unusable = |error: tor_keymgr::Error| unusable_key(settings, &error.to_string());
+    let key = keys(settings)?.get::<HsIdKeypair>(&specifier()?).map_err(unusable)?;
+    let bytes = |key: HsIdKeypair| Zeroizing::new(ExpandedKeypair::from(key).to_secret_key_bytes());
+    Ok(key.map(bytes))
+}
+
+/// Puts a key into the agent's state, where there is none yet. It is on disk when this returns.
+///
+/// # Errors
+/// When there is one, or it cannot be written.
+pub fn insert(settings: &TorSettings, key: &SecretKey) -> Result<(), Failure> {
+    let key = ExpandedKeypair::from_secret_key_bytes(**key)
+        .ok_or_else(|| Failure("the key is not one of an onion service".into()))?;
+    let inserted =
+        keys(settings)?.insert(HsIdKeypair::from(key), &specifier()?, KeystoreSelector::Primary, false);
+    inserted.map_err(|error| unusable_key(settings, &error.to_string()))?;
+    Ok(sync_key(settings)?)
+}
+
+/// Where arti keeps keys, as arti itself opens it.
+fn keys(settings: &TorSettings) -> Result<KeyMgr, Failure> {
+    let folder = settings.state.join("keystore");
+    let config = settings.arti()?;
+    let cannot = |error: String| Failure(format!("{}: cannot be used: {error}", folder.display()));
+    let store = ArtiNativeKeystore::from_path_and_mistrust(&folder, config.fs_mistrust())
+        .map_err(|error| cannot(error.to_string()))?;
+    KeyMgrBuilder::default().primary_store(Box::new(store)).build().map_err(|error| cannot(error.to_string()))
+}
+
+fn specifier() -> Result<HsIdKeypairSpecifier, Failure> {
+    let nickname = HsNickname::new(NICKNAME.to_owned()).map_err(refused)?;
+    Ok(HsIdKeypairSpecifier::new(nickname))
+}

@@ -1,0 +1,108 @@
+//! `import` and `export`: the device's identity from and to a folder as C tor has it.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use onionscrape::files::StateDirectory;
+use onionscrape::lifecycle::Failure;
+use onionscrape::ssh::KeyFile;
+use zeroize::Zeroizing;
+
+use crate::config::AgentConfig;
+use crate::identity::{self, Identity};
+use crate::onion::{self, keystore};
+
+/// The files of C tor's `HiddenServiceDir` (tor(1), "FILES"), and the host key beside them.
+const SECRET_KEY: &str = "hs_ed25519_secret_key";
+const PUBLIC_KEY: &str = "hs_ed25519_public_key";
+const HOSTNAME: &str = "hostname";
+const HOST_KEY: &str = identity::HOST_KEY;
+/// What C tor's key files begin with, filled up with zeros to 32 bytes.
+const SECRET_HEAD: &[u8; 32] = b"== ed25519v1-secret: type0 ==\0\0\0";
+const PUBLIC_HEAD: &[u8; 32] = b"== ed25519v1-public: type0 ==\0\0\0";
+/// What must be said whenever there is a second copy of a key.
+const WARNING: &str = "two services with one key take each other's place: run only one of them at a time";
+
+/// Takes over the onion address of a C tor `HiddenServiceDir`, or all of what `export` wrote.
+///
+/// # Errors
+/// When the folder has no such key, or the agent has an address or host key already; nothing has
+/// changed then.
+pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
+    let _state = StateDirectory::hold(&config.state_directory)?;
+    let key = read_secret(&from.join(SECRET_KEY))?;
+    let host_key_from = from.join(HOST_KEY);
+    let host_key = host_key_from.exists().then(|| KeyFile::open(&host_key_from)).transpose()?;
+    let host_key_path = identity::host_key_path(&config.state_directory);
+    if let Some(known) = keystore::read(&config.tor)?
+        && known != key
+    {
+        return Err(Failure(format!(
+            "{}: this device has another onion address already; move that key away if the address may be lost",
+            onion::key_path(&config.tor).display()
+        )));
+    }
+    if let (Some(key), true) = (&host_key, host_key_path.exists())
+        && KeyFile::open(&host_key_path)?.fingerprint() != key.fingerprint()
+    {
+        return Err(Failure(format!(
+            "{}: this device has another host key already; move it away if it may be lost",
+            host_key_path.display()
+        )));
+    }
+    if keystore::read(&config.tor)?.is_none() {
+        keystore::insert(&config.tor, &key)?;
+    }
+    if let Some(key) = host_key.filter(|_| !host_key_path.exists()) {
+        key.write(&host_key_path)?;
+    }
+    println!("{}", onion::address(&config.tor)?.unredacted());
+    eprintln!("{WARNING}; stop the one that served {} before the agent starts", from.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the device's identity into a new folder: the onion key as C tor has it, and the host key.
+///
+/// # Errors
+/// When the folder is there already, or cannot be written.
+pub fn export(config: &AgentConfig, to: &Path) -> Result<ExitCode, Failure> {
+    let _state = StateDirectory::share(&config.state_directory)?;
+    let Identity { onion, host_key } = Identity::open_or_make(config)?;
+    let Some(key) = keystore::read(&config.tor)? else {
+        return Err(Failure("the device has no onion address yet; run: target-agent hostname".into()));
+    };
+    let cannot = |path: &Path, error: std::io::Error| {
+        Failure(format!("{}: cannot be written: {error}", path.display()))
+    };
+    fs::DirBuilder::new().mode(0o700).create(to).map_err(|error| cannot(to, error))?;
+    let secret = Zeroizing::new([&SECRET_HEAD[..], &key[..]].concat());
+    let public = [&PUBLIC_HEAD[..], &onion.key()].concat();
+    let name = format!("{}\n", onion.unredacted());
+    let files: [(&str, &[u8]); 3] =
+        [(SECRET_KEY, &secret), (PUBLIC_KEY, &public), (HOSTNAME, name.as_bytes())];
+    for (name, bytes) in files {
+        let path = to.join(name);
+        let file = fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .map_err(|error| cannot(&path, error))?;
+    }
+    host_key.write(&to.join(HOST_KEY))?;
+    println!("{}", to.display());
+    eprintln!("whoever has these files is the device; {WARNING}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The key in a file of C tor's. Its owner may be C tor's user, so nothing is asked of that.
+fn read_secret(path: &PathBuf) -> Result<keystore::SecretKey, Failure> {
+    let wrong = |what: &str| Failure(format!("{}: {what}", path.display()));
+    let size = fs::metadata(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?.len();
+    if size != 96 {
+        return Err(wrong("is not C tor's key of an onion service of version 3, which has 96 bytes"));
+    }
+    let bytes = Zeroizing::new(fs::read(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?);
+    let key = bytes.strip_prefix(SECRET_HEAD).and_then(|key| <[u8; 64]>::try_from(key).ok());
+    key.map(Zeroizing::new).ok_or_else(|| wrong("is not C tor's key of an onion service of version 3"))
+}
