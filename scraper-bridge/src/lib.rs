@@ -14,6 +14,7 @@
 //! - [`failure`]: why a scrape failed, and what Prometheus is told;
 //! - [`admin`]: what the bridge tells of itself;
 //! - [`metrics`]: what it counts;
+//! - [`pairing`]: a ticket becomes a target;
 //! - [`probe`]: one scrape by hand.
 
 pub mod admin;
@@ -24,6 +25,7 @@ pub mod dial;
 pub mod failure;
 pub mod fleet;
 pub mod metrics;
+pub mod pairing;
 pub mod pool;
 pub mod probe;
 pub mod reload;

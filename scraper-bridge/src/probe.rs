@@ -125,7 +125,12 @@ async fn scrape(stream: UnixStream, target: &str, exporter: &str) -> Result<Resp
     ask(stream, Method::GET, format!("/t/{target}/{exporter}/metrics")).await
 }
 
-async fn ask(stream: UnixStream, method: Method, path: String) -> Result<Response<Incoming>, Failure> {
+/// Asks a running bridge over its control socket.
+pub(crate) async fn ask(
+    stream: UnixStream,
+    method: Method,
+    path: String,
+) -> Result<Response<Incoming>, Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::of)?;
     tokio::spawn(connection);
     let request = Request::builder()

@@ -18,6 +18,7 @@ mod exporters;
 mod http;
 mod identity;
 mod load;
+mod pairing;
 mod refused;
 mod stock;
 mod world;
@@ -65,6 +66,10 @@ fn main() -> ExitCode {
         stock::bridge_scrapes_through_sshd,
         stock::ssh_reaches_both_kinds_of_channel,
         stock::agent_forwards_to_sshd,
+        pairing::one_copied_line_pairs,
+        pairing::a_ticket_works_once_and_until_it_expires,
+        pairing::a_pairing_that_broke_off_goes_on,
+        pairing::a_stock_tor_client_is_invited_with_c_tors_files,
         refused::unlisted_addresses_and_names,
         refused::a_wrong_key,
         refused::a_wrong_host_key,

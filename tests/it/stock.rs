@@ -39,7 +39,7 @@ pub async fn bridge_scrapes_through_sshd(world: &World) {
 }
 
 /// `ssh -L` through C tor and socat: the monitor's side of the well-known recipe.
-fn forward(world: &World, onion: &str, socks: SocketAddr, to: &str) -> (SocketAddr, Process) {
+pub fn forward(world: &World, onion: &str, socks: SocketAddr, to: &str) -> (SocketAddr, Process) {
     let local = tornet::ports::reserve().unwrap().addr();
     let proxy = format!("ProxyCommand=socat STDIO SOCKS4A:{}:%h:%p,socksport={}", socks.ip(), socks.port());
     let mut command = Command::new(process::find("ssh").unwrap());
@@ -53,7 +53,7 @@ fn forward(world: &World, onion: &str, socks: SocketAddr, to: &str) -> (SocketAd
     (local, process::spawn(&command, &world.folder().join("ssh.log")).unwrap())
 }
 
-async fn scrape_when_up(local: SocketAddr, ssh: &Process, path: &str) -> Scraped {
+pub async fn scrape_when_up(local: SocketAddr, ssh: &Process, path: &str) -> Scraped {
     let started = Instant::now();
     while tokio::net::TcpStream::connect(local).await.is_err() {
         assert!(ssh.is_running() && started.elapsed() < Duration::from_secs(60), "{}", ssh.log_text());

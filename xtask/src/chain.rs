@@ -1,9 +1,10 @@
 //! Exporter, agent and bridge as processes, from the exporter's metrics to a local URL.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tornet::process::{self, Process};
@@ -62,23 +63,15 @@ impl Chain {
     ) -> Result<Self, Failure> {
         let tor =
             fragment.map(|path| format!("[tor]\ninclude = {:?}\n\n", path.display())).unwrap_or_default();
-        let bridge_file = folder.join("bridge.toml");
-        let bridge_state = folder.join("bridge");
-        fs::write(&bridge_file, format!("state_dir = {:?}\n", bridge_state))?;
-        let key = output(&programs.bridge, &["key"], &bridge_file)?;
-
         let agent_admin = free_address()?;
         let agent_file = folder.join("agent.toml");
         let agent_text = format!(
-            "state_dir = {:?}\n\n{tor}[ssh]\nkeys = [{key:?}]\n\n[admin]\nlisten = \"{agent_admin}\"\n\n\
+            "state_dir = {:?}\n\n{tor}[admin]\nlisten = \"{agent_admin}\"\n\n\
              [[exporter]]\nname = \"node\"\naddress = \"{exporter}\"\n",
             folder.join("agent"),
         );
         fs::write(&agent_file, agent_text)?;
-        let identity: serde_json::Value =
-            serde_json::from_str(&output(&programs.agent, &["hostname", "--json"], &agent_file)?)?;
-        let text = |key: &str| identity[key].as_str().unwrap_or_default().to_owned();
-        let (onion, host_key) = (text("hostname"), text("host_key_fingerprint"));
+        let onion = output(&programs.agent, &["hostname"], &agent_file, "")?;
 
         let stage = Stage::begin("target-agent: reachable over Tor");
         let agent = start(&programs.agent, &agent_file, &folder.join("agent.log"))?;
@@ -90,15 +83,27 @@ impl Chain {
         stage.done();
 
         let (listen, bridge_admin) = (free_address()?, free_address()?);
-        let bridge_text = format!(
-            "state_dir = {bridge_state:?}\n\n{tor}[admin]\nlisten = \"{bridge_admin}\"\n\n[[target]]\n\
-             name = \"backpack\"\naddress = \"{onion}\"\nhost_key = \"{host_key}\"\n\n\
-             [[target.exporter]]\nname = \"node\"\nlisten = \"{listen}\"\n",
-        );
+        let bridge_file = folder.join("bridge.toml");
+        let bridge_state = folder.join("bridge");
+        let bridge_text =
+            format!("state_dir = {bridge_state:?}\n\n{tor}[admin]\nlisten = \"{bridge_admin}\"\n");
         fs::write(&bridge_file, bridge_text)?;
+        let stage = Stage::begin("scraper-bridge: ready");
+        let bridge = start(&programs.bridge, &bridge_file, &folder.join("bridge.log"))?;
+        wait_for(REACHABLE_LIMIT, &bridge, || {
+            let (code, words) = get(&format!("http://{bridge_admin}/-/ready"))?;
+            stage.say(words.trim());
+            Ok(code == 200)
+        })?;
+        stage.done();
+
+        let stage = Stage::begin("paired: target-agent ticket, scraper-bridge add");
+        let ticket = output(&programs.agent, &["ticket"], &agent_file, "")?;
+        let add = ["add", "--name", "backpack", "--listen", &listen.to_string()];
+        output(&programs.bridge, &add, &bridge_file, &ticket)?;
+        stage.done();
         let url = format!("http://{listen}/metrics");
         let stage = Stage::begin("scraper-bridge: first scrape");
-        let bridge = start(&programs.bridge, &bridge_file, &folder.join("bridge.log"))?;
         wait_for(SCRAPE_LIMIT, &bridge, || {
             let (code, words) = get(&url)?;
             stage.say(if code == 200 { "scraped" } else { words.trim() });
@@ -119,9 +124,14 @@ pub fn start(program: &Path, file: &Path, log: &Path) -> Result<Process, Failure
     Ok(process::spawn(&command, log)?)
 }
 
-/// What a subcommand prints.
-fn output(program: &Path, arguments: &[&str], file: &Path) -> Result<String, Failure> {
-    let output = Command::new(program).args(arguments).arg("--config.file").arg(file).output()?;
+/// What a subcommand prints when it is given `input`.
+fn output(program: &Path, arguments: &[&str], file: &Path, input: &str) -> Result<String, Failure> {
+    let mut command = Command::new(program);
+    command.args(arguments).arg("--config.file").arg(file);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    child.stdin.take().ok_or("no standard input")?.write_all(input.as_bytes())?;
+    let output = child.wait_with_output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into());
     }

@@ -1,3 +1,6 @@
+mod hostile;
+mod trust;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,0 +1,259 @@
+//! `add` and `remove`: a ticket becomes a target, and a target is forgotten.
+
+mod device;
+mod pending;
+mod target_file;
+
+use std::io::Read as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use hyper::{Method, StatusCode};
+use onionscrape::address::Name;
+use onionscrape::files::StateDirectory;
+use onionscrape::lifecycle::Failure;
+use onionscrape::pairing::Inventory;
+use onionscrape::ticket::Ticket;
+use onionscrape::tor::{Bootstrap, Tor};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::bridge::control_socket;
+use crate::config::BridgeConfig;
+use crate::probe::ask;
+use device::Device;
+use pending::Pending;
+use target_file::{Offer, TargetFile};
+
+/// Where ports are looked for unless `--listen` says otherwise: behind the admin listener's.
+const FIRST_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9823);
+/// How long Tor may take to be ready.
+const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(300);
+/// Longest ticket that is read, in bytes.
+const MAX_TICKET: u64 = 4096;
+
+/// What `add` is told.
+#[derive(Debug, Args)]
+pub struct Addition {
+    /// The ticket; read from standard input where it is left out or -, so that it need not stand in
+    /// the shell's history
+    ticket: Option<String>,
+    /// What to call the device [default: its own host name]
+    #[arg(long)]
+    name: Option<Name>,
+    /// Where to offer its first exporter; others follow on the next ports [default: the first free
+    /// port from 127.0.0.1:9823 on]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+impl Addition {
+    /// Pairs with the device that the ticket is of, and writes a target for it.
+    ///
+    /// Run again after it broke off, it goes on where it was: what was begun is kept until the
+    /// target is written.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the ticket, or what failed on the way to the device.
+    pub async fn run(self, config: BridgeConfig) -> Result<ExitCode, Failure> {
+        let _state = StateDirectory::share(&config.state_directory)?;
+        let text = self.ticket_text()?;
+        let ticket: Ticket = text.parse().map_err(Failure)?;
+        if let Some(target) = config.targets.iter().find(|target| target.onion == ticket.onion) {
+            return Err(Failure(format!(
+                "the device is here already, as {0}; to pair anew, first run: scraper-bridge remove {0}",
+                target.name
+            )));
+        }
+        if let Some(name) = self.name.as_ref().filter(|name| is_taken(&config, name)) {
+            return Err(Failure(format!("a target named {name} is here already; choose another --name")));
+        }
+        if let Some(listen) = self.listen {
+            free_port(&taken_addresses(&config), listen, true)?;
+        }
+        let pending = Pending::open(&config.state_directory, &ticket)?;
+        if ticket.has_expired(SystemTime::now()) && !pending.was_begun() {
+            let since = humantime::format_rfc3339_seconds(ticket.expires);
+            pending.discard()?;
+            return Err(Failure(format!(
+                "the ticket expired at {since}; make a new one on the device: target-agent ticket"
+            )));
+        }
+        let shutdown = CancellationToken::new();
+        let _stop = shutdown.clone().drop_guard();
+        let tor = Box::pin(ready_tor(&config, shutdown)).await?;
+        let inventory = Box::pin(Device { tor: &tor, ticket: &ticket, pending: &pending }.pair()).await?;
+        let target = self.target(&config, ticket, inventory)?;
+        target.write(&config.targets_dir, pending)?;
+        let taken_up = reload(&config).await;
+        target.show();
+        match taken_up {
+            Some(Ok(())) => eprintln!("the running bridge has taken it up"),
+            Some(Err(why)) => {
+                return Err(Failure(format!(
+                    "the target is written, but the running bridge does not take it up:\n{why}"
+                )));
+            }
+            None => eprintln!(
+                "no bridge is running on {}; start it with scraper-bridge run",
+                config.state_directory.display()
+            ),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn ticket_text(&self) -> Result<Zeroizing<String>, Failure> {
+        match self.ticket.as_deref() {
+            Some(ticket) if ticket != "-" => Ok(Zeroizing::new(ticket.to_owned())),
+            _ => {
+                let mut text = Zeroizing::new(String::new());
+                let mut input = std::io::stdin().take(MAX_TICKET);
+                input
+                    .read_to_string(&mut text)
+                    .map_err(|error| Failure(format!("standard input: {error}")))?;
+                Ok(text)
+            }
+        }
+    }
+
+    /// The target as it is to be written: a name and ports that nobody has yet.
+    fn target(
+        &self,
+        config: &BridgeConfig,
+        ticket: Ticket,
+        inventory: Inventory,
+    ) -> Result<TargetFile, Failure> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => unused(config, inventory.device.as_ref()).map_err(Failure)?,
+        };
+        let taken = taken_addresses(config);
+        let mut offers = Vec::new();
+        let mut next = self.listen.unwrap_or(FIRST_PORT);
+        for exporter in inventory.exporters {
+            // What a person asked for is taken or refused; what nobody asked for is looked for.
+            let chosen = offers.is_empty() && self.listen.is_some();
+            let listen = free_port(&taken, next, chosen)?;
+            offers.push(Offer { exporter: exporter.name, listen });
+            next.set_port(listen.port().saturating_add(1));
+        }
+        Ok(TargetFile { name, onion: ticket.onion, host_key: ticket.host_key, offers })
+    }
+}
+
+/// Forgets a target that `add` wrote: its file, its keys, and in a running bridge its session.
+///
+/// # Errors
+/// When there is no such target, it stands in the main configuration file, or its files cannot be
+/// removed.
+pub async fn remove(config: BridgeConfig, name: &str) -> Result<ExitCode, Failure> {
+    let _state = StateDirectory::share(&config.state_directory)?;
+    let known = config.targets.iter().find(|target| target.name.as_str() == name);
+    let removed = match name.parse() {
+        Ok(parsed) => TargetFile::remove(&config.targets_dir, &parsed)?,
+        Err(_) => false,
+    };
+    if !removed {
+        return Err(Failure(match known {
+            Some(_) => format!(
+                "{name} is in no file of its own in {}; remove it where it stands",
+                config.targets_dir.display()
+            ),
+            None => format!("no target is named {name:?}"),
+        }));
+    }
+    match reload(&config).await {
+        Some(Err(why)) => Err(Failure(format!("{name} is removed, but the running bridge keeps it:\n{why}"))),
+        _ => {
+            println!("{name} is removed; on the device it can still come in until: target-agent revoke");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Has a running bridge read its configuration again; `None` if there is none.
+async fn reload(config: &BridgeConfig) -> Option<Result<(), String>> {
+    use http_body_util::BodyExt as _;
+    let stream = tokio::net::UnixStream::connect(control_socket(config)).await.ok()?;
+    let response = match ask(stream, Method::POST, "/-/reload".into()).await {
+        Ok(response) => response,
+        Err(Failure(why)) => return Some(Err(why)),
+    };
+    if response.status() == StatusCode::OK {
+        return Some(Ok(()));
+    }
+    let body = response.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    Some(Err(String::from_utf8_lossy(&body).trim().to_owned()))
+}
+
+/// A Tor client that is ready. Beside a running bridge it shares what that knows of the network.
+async fn ready_tor(config: &BridgeConfig, shutdown: CancellationToken) -> Result<Tor, Failure> {
+    let tor = Tor::start(&config.tor, shutdown).await?;
+    let mut bootstrap = tor.bootstrap();
+    let waiting = async {
+        loop {
+            let now = bootstrap.borrow_and_update().clone();
+            if now == Bootstrap::Done {
+                return true;
+            }
+            eprintln!("{now}");
+            if bootstrap.changed().await.is_err() {
+                return false;
+            }
+        }
+    };
+    match timeout(BOOTSTRAP_LIMIT, waiting).await {
+        Ok(true) => Ok(tor),
+        _ => {
+            let now = tor.bootstrap().borrow().to_string();
+            Err(Failure(format!("Tor is not ready: {now}; nothing was changed, run the same again later")))
+        }
+    }
+}
+
+fn is_taken(config: &BridgeConfig, name: &Name) -> bool {
+    config.targets.iter().any(|target| target.name == *name)
+}
+
+/// Every address that the configuration gives out.
+fn taken_addresses(config: &BridgeConfig) -> Vec<SocketAddr> {
+    let exporters = config.targets.iter().flat_map(|target| &target.exporters);
+    exporters.map(|exporter| exporter.listen).chain([config.admin]).collect()
+}
+
+/// The device's own name, with a number if a target has it already.
+fn unused(config: &BridgeConfig, device: Option<&Name>) -> Result<Name, String> {
+    // With a number a name must still be one.
+    let base: String = device.map_or("device", Name::as_str).chars().take(50).collect();
+    let mut number = 1;
+    loop {
+        let name: Name = if number == 1 { base.parse()? } else { format!("{base}-{number}").parse()? };
+        if !is_taken(config, &name) {
+            return Ok(name);
+        }
+        number += 1;
+    }
+}
+
+/// The first address from `first` on that no target has and nobody listens on; only `first` itself
+/// where it was `chosen`.
+fn free_port(taken: &[SocketAddr], first: SocketAddr, chosen: bool) -> Result<SocketAddr, Failure> {
+    if first.port() == 0 {
+        return Ok(first);
+    }
+    for port in first.port()..=u16::MAX {
+        let address = SocketAddr::new(first.ip(), port);
+        let bound = std::net::TcpListener::bind(address);
+        if !taken.contains(&address) && bound.is_ok() {
+            return Ok(address);
+        }
+        if chosen {
+            let why = bound.err().map_or("a target has it".to_owned(), |error| error.to_string());
+            return Err(Failure(format!("--listen {address}: {why}; choose another")));
+        }
+    }
+    Err(Failure(format!("no port from {first} on is free")))
+}

@@ -1,0 +1,178 @@
+//! Talking to the device while pairing with it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
+use onionscrape::lifecycle::Failure;
+use onionscrape::pairing::{ENROL_PATH, Enrolment, INVENTORY_PATH, Inventory, MAX_BODY, VERSION};
+use onionscrape::ssh::{KeyFile, UserKey};
+use onionscrape::ticket::Ticket;
+use onionscrape::tor::{ClientAuthKey, Tor};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::pending::Pending;
+use crate::dial::{Dial as _, OnionDial};
+use crate::session::{LoginFailure, Session};
+
+/// How long the device may take to be found at all.
+const REACH_LIMIT: Duration = Duration::from_secs(180);
+/// How long the device may take, once it has enrolled the bridge, to be found with the bridge's own
+/// key: it publishes a new descriptor for that.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(180);
+/// Pause between two dials.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long an answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// The SSH user; an agent takes any.
+const USER: &str = "scrape";
+/// Most exporters that are taken from a device.
+const MAX_EXPORTERS: usize = 64;
+
+/// The device that a ticket is of.
+pub(super) struct Device<'a> {
+    pub(super) tor: &'a Tor,
+    pub(super) ticket: &'a Ticket,
+    pub(super) pending: &'a Pending,
+}
+
+/// Why there is no session.
+enum Closed {
+    /// It may be better in a moment.
+    Unreachable(String),
+    /// It will not.
+    For(String),
+}
+
+impl Device<'_> {
+    /// Enrols, unless an earlier run did, and proves that the bridge's own keys are good.
+    pub(super) async fn pair(&self) -> Result<Inventory, Failure> {
+        let own = (&self.pending.client_auth, &self.pending.key);
+        if self.pending.was_begun() {
+            eprintln!("this ticket was tried before; looking whether the device knows this bridge already");
+            if let Ok(session) = self.session(own).await {
+                return self.inventory(&session).await;
+            }
+        }
+        eprintln!("dialling the device");
+        let enrolment_key = KeyFile::of(self.ticket.enrolment_key());
+        let session = self.reach((&self.ticket.client_auth, &enrolment_key), REACH_LIMIT).await?;
+        eprintln!("the device is the one of the ticket; enrolling");
+        self.enrol(&session).await?;
+        session.close().await;
+        eprintln!("enrolled; dialling again with this bridge's own keys");
+        let session = self.reach(own, CONFIRM_LIMIT).await?;
+        self.inventory(&session).await
+    }
+
+    /// A session, dialled until there is one or it is plain that there will be none.
+    async fn reach(&self, keys: (&ClientAuthKey, &KeyFile), limit: Duration) -> Result<Session, Failure> {
+        let until = Instant::now() + limit;
+        let mut said = String::new();
+        loop {
+            match self.session(keys).await {
+                Ok(session) => return Ok(session),
+                Err(Closed::For(why)) => return Err(Failure(why)),
+                Err(Closed::Unreachable(why)) if Instant::now() + PAUSE > until => {
+                    return Err(Failure(format!(
+                        "{why}; run the same again when the device is on and its agent runs"
+                    )));
+                }
+                Err(Closed::Unreachable(why)) => {
+                    if said != why {
+                        eprintln!("not yet: {why}");
+                        said = why;
+                    }
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn session(&self, (client_auth, key): (&ClientAuthKey, &KeyFile)) -> Result<Session, Closed> {
+        let onion = self.ticket.onion.clone();
+        let dial = OnionDial::new(self.tor.clone(), onion, 22, Some(client_auth.clone()));
+        let stream = dial.dial().await.map_err(|failure| Closed::Unreachable(failure.to_string()))?;
+        let login = Session::login(stream, &self.ticket.host_key, USER, key).await;
+        login.map(|(session, _)| session).map_err(|failure| match failure {
+            LoginFailure::HostKey => Closed::For("another device answers: its host key is not the ticket's; make a new ticket on the device".into()),
+            LoginFailure::Denied => Closed::For("the ticket was used already, has expired or was withdrawn; make a new one on the device: target-agent ticket".into()),
+            LoginFailure::KeyExchange | LoginFailure::Authentication => {
+                Closed::Unreachable("the session broke off".into())
+            }
+        })
+    }
+
+    async fn enrol(&self, session: &Session) -> Result<(), Failure> {
+        let enrolment = Enrolment {
+            version: VERSION,
+            key: UserKey::of(self.pending.key.private().public_key()),
+            client_auth: self.pending.client_auth.public().to_string(),
+        };
+        // Strings and numbers can always be written as JSON.
+        let body = serde_json::to_vec(&enrolment).unwrap_or_default();
+        let (status, answer) = self.ask(session, Method::POST, ENROL_PATH, body).await?;
+        if status != StatusCode::OK {
+            return Err(Failure(format!("the device does not take the ticket: {}", one_line(&answer))));
+        }
+        Ok(())
+    }
+
+    async fn inventory(&self, session: &Session) -> Result<Inventory, Failure> {
+        let (status, answer) = self.ask(session, Method::GET, INVENTORY_PATH, Vec::new()).await?;
+        if status != StatusCode::OK {
+            return Err(Failure(format!("the device does not say what it has: {}", one_line(&answer))));
+        }
+        let odd = |why: &str| Failure(format!("the device's inventory cannot be used: {why}"));
+        let inventory: Inventory =
+            serde_json::from_slice(&answer).map_err(|_| odd("it is not of the expected form"))?;
+        if inventory.version != VERSION {
+            return Err(odd("it is of another version; use releases that fit each other"));
+        }
+        if inventory.exporters.is_empty() {
+            return Err(odd("it has no exporter for this bridge"));
+        }
+        if inventory.exporters.len() > MAX_EXPORTERS {
+            return Err(odd("it has too many exporters"));
+        }
+        Ok(inventory)
+    }
+
+    /// Asks the agent itself, over a channel of its own.
+    async fn ask(
+        &self,
+        session: &Session,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let broken = || Failure("the session broke off; run the same again, it goes on where it was".into());
+        let asked = async {
+            let (channel, ()) = session.channel("agent".into(), 80, ()).await.ok()?;
+            let (mut sender, connection) = http1::Builder::new()
+                .max_headers(MAX_FIELDS)
+                .max_buf_size(MAX_HEAD)
+                .handshake(TokioIo::new(channel))
+                .await
+                .ok()?;
+            tokio::spawn(connection);
+            let request = Request::builder().method(method).uri(path).header(HOST, "agent");
+            let response =
+                sender.send_request(request.body(Full::new(Bytes::from(body))).ok()?).await.ok()?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_BODY).collect().await.ok()?;
+            Some((status, body.to_bytes()))
+        };
+        timeout(ANSWER_LIMIT, asked).await.ok().flatten().ok_or_else(broken)
+    }
+}
+
+/// What a device said, as far as it can be shown.
+fn one_line(answer: &[u8]) -> String {
+    String::from_utf8_lossy(answer).chars().take(120).filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
+}

@@ -1,0 +1,93 @@
+//! The file that `add` writes: a target as it could stand in `bridge.toml`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use onionscrape::address::{Name, OnionAddress};
+use onionscrape::files::{self, FileError};
+use onionscrape::ssh::HostKeyPin;
+
+use super::pending::{self, Pending};
+
+/// What stands at its head.
+const HEAD: &str = "# Written by `scraper-bridge add`, and yours to change; `scraper-bridge remove` removes it with its keys.\n";
+
+/// A target and where its exporters are to be offered.
+pub(super) struct TargetFile {
+    pub(super) name: Name,
+    pub(super) onion: OnionAddress,
+    pub(super) host_key: HostKeyPin,
+    pub(super) offers: Vec<Offer>,
+}
+
+/// One exporter and where it is to be offered.
+pub(super) struct Offer {
+    pub(super) exporter: Name,
+    pub(super) listen: SocketAddr,
+}
+
+impl TargetFile {
+    /// Writes the keys and then the file, and forgets the pairing: in this order, so that wherever
+    /// it breaks off, there is either the whole target or a pairing to go on with.
+    pub(super) fn write(&self, folder: &Path, pending: Pending) -> Result<(), FileError> {
+        if !folder.is_dir() {
+            files::private_directory(folder)?;
+        }
+        let kept = pending.folder();
+        pending.finish(&folder.join(self.key()), &folder.join(self.client_auth()))?;
+        files::replace_private(&folder.join(format!("{}.toml", self.name)), self.text().as_bytes())?;
+        pending::discard(&kept)
+    }
+
+    /// Removes the files of the target of this name; true if there was one. The target goes first,
+    /// so that none is left without its keys.
+    pub(super) fn remove(folder: &Path, name: &Name) -> Result<bool, FileError> {
+        let was_there = files::remove(&folder.join(format!("{name}.toml")))?;
+        if was_there {
+            for key in [format!("{name}.key"), format!("{name}.auth_private")] {
+                files::remove(&folder.join(key))?;
+            }
+        }
+        Ok(was_there)
+    }
+
+    /// Prints what Prometheus will see, and how to tell it so.
+    pub(super) fn show(&self) {
+        println!("{} is paired; Prometheus finds it at:", self.name);
+        for Offer { exporter, listen } in &self.offers {
+            println!("  {exporter:<16} http://{listen}/metrics");
+        }
+        let targets: Vec<_> = self.offers.iter().map(|offer| format!("'{}'", offer.listen)).collect();
+        println!("\nfor prometheus.yml:\n");
+        println!("  - job_name: {}\n    scrape_timeout: 10s\n    static_configs:", self.name);
+        println!(
+            "      - targets: [{}]\n        labels:\n          instance: {}",
+            targets.join(", "),
+            self.name
+        );
+    }
+
+    fn key(&self) -> String {
+        format!("{}.key", self.name)
+    }
+
+    fn client_auth(&self) -> String {
+        format!("{}.auth_private", self.name)
+    }
+
+    /// The file's text. All values are of alphabets without quotation marks.
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{HEAD}[[target]]\nname = \"{}\"\naddress = \"{}\"\nhost_key = \"{}\"\nkey_file = \"{}\"\nclient_auth_file = \"{}\"\n",
+            self.name,
+            self.onion.unredacted(),
+            self.host_key,
+            self.key(),
+            self.client_auth(),
+        );
+        for Offer { exporter, listen } in &self.offers {
+            text += &format!("\n[[target.exporter]]\nname = \"{exporter}\"\nlisten = \"{listen}\"\n");
+        }
+        text
+    }
+}

@@ -1,0 +1,339 @@
+//! From nothing to a scrape with one copied line, and who is kept out.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use onionscrape::ssh::KeyFile;
+use onionscrape::ticket::Ticket;
+use onionscrape::tor::ClientAuthKey;
+use scraper_bridge::bridge::Bridge;
+use scraper_bridge::config::BridgeConfig;
+use scraper_bridge::target::State;
+use tokio::task::block_in_place;
+use tokio_util::sync::CancellationToken;
+use tornet::process::{self, Process};
+use tornet::{ClientOptions, socks};
+
+use crate::exporters::{Exporter, Manner};
+use crate::http::{Scraper, scrape};
+use crate::world::{World, program, run};
+
+/// A device of its own process, which nobody may scrape yet.
+struct Device {
+    folder: PathBuf,
+    file: PathBuf,
+    process: Process,
+    admin: String,
+}
+
+impl Device {
+    async fn start(world: &World, exporters: &[(&str, std::net::SocketAddr)]) -> Self {
+        let folder = world.folder();
+        let admin = tornet::ports::reserve().unwrap().addr().to_string();
+        let file = world.agent_file(&folder, &format!("[admin]\nlisten = \"{admin}\"\n"), exporters);
+        let process = Self::run(&folder, &file);
+        Self { folder, file, process, admin }
+    }
+
+    fn run(folder: &Path, file: &Path) -> Process {
+        let mut command = Command::new(program("target-agent"));
+        command.arg("run").arg("--config.file").arg(file);
+        process::spawn(&command, &folder.join("agent.log")).unwrap()
+    }
+
+    fn agent(&self, arguments: &[&str]) -> Output {
+        let file = ["--config.file", self.file.to_str().unwrap()];
+        run("target-agent", &[arguments, &file].concat())
+    }
+
+    fn ticket(&self, arguments: &[&str]) -> String {
+        let printed = self.agent(&[&["ticket"], arguments].concat());
+        assert!(printed.status.success(), "{}", text(&printed.stderr));
+        let line = text(&printed.stdout);
+        assert_eq!(line.lines().count(), 1, "the ticket and nothing else: {line}");
+        line.trim().to_owned()
+    }
+
+    fn onion(&self) -> String {
+        text(&self.agent(&["hostname"]).stdout).trim().to_owned()
+    }
+
+    async fn metric(&self, series: &str) -> f64 {
+        let metrics = scrape(&self.admin).await.text().to_owned();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in:\n{metrics}")).parse().unwrap()
+    }
+
+    async fn reachable(&self, world: &World) {
+        let log = self.folder.join("agent.log");
+        world
+            .until("the device is reachable", || fs::read_to_string(&log).unwrap().contains("reachable"))
+            .await;
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs `scraper-bridge add` with the ticket on standard input.
+fn add(file: &Path, ticket: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program("scraper-bridge"));
+    command.arg("add").args(arguments).arg("--config.file").arg(file);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    block_in_place(|| {
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(ticket.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    })
+}
+
+struct Running {
+    bridge: Bridge,
+    stop: CancellationToken,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn bridge(file: &Path) -> Running {
+    let stop = CancellationToken::new();
+    let bridge = Bridge::start(BridgeConfig::read(Some(file), None).unwrap(), stop.clone()).await.unwrap();
+    Running { bridge, stop }
+}
+
+pub async fn one_copied_line_pairs(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let other = Exporter::start(Manner::Good("b 1\n".into())).await;
+    let device = Device::start(world, &[("app", exporter.address), ("other", other.address)]).await;
+    device.reachable(world).await;
+    let folder = world.folder();
+    let file = world.bridge_file(&folder, "", "");
+    let running = bridge(&file).await;
+    let ticket = device.ticket(&["--name", "home", "--exporters", "app"]);
+
+    // A running bridge takes the target up without a restart, and its first scrape works.
+    let added = add(&file, &format!("{ticket}\n"), &["--name", "backpack"]);
+    let (out, said) = (text(&added.stdout), text(&added.stderr));
+    assert!(added.status.success(), "{said}");
+    assert!(said.contains("the running bridge has taken it up"), "{said}");
+    let url =
+        out.split_whitespace().find(|word| word.starts_with("http://")).expect("where Prometheus finds it");
+    let address = url.trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
+    let mut state = running.bridge.fleet().target("backpack").expect("taken up").state();
+    let up = state.wait_for(|state| matches!(state, State::Up(_)));
+    tokio::time::timeout(Duration::from_secs(90), up).await.expect("connected").unwrap();
+    assert_eq!(scrape(&address).await.text(), "a 1\n");
+    assert!(!out.contains("other"), "only what the ticket was for: {out}");
+    let target = fs::read_to_string(folder.join("bridge/targets.d/backpack.toml")).unwrap();
+    assert!(target.contains(&device.onion()) && !target.contains("other"), "{target}");
+    assert_eq!(
+        fs::read_dir(folder.join("bridge/pending")).unwrap().count(),
+        0,
+        "nothing is left of the pairing"
+    );
+
+    // The ticket is worth nothing now: not to enrol, and not to find the device.
+    let parsed: Ticket = ticket.parse().unwrap();
+    for (key, why) in [
+        (Some(&parsed.client_auth), "onion closed: this bridge's key for it is not accepted"),
+        (None, "onion closed to strangers: this bridge has no key for it"),
+    ] {
+        assert_eq!(find(&device, world, key).await, Err(why.to_owned()));
+    }
+    let again = add(&file, &ticket, &[]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(
+        text(&again.stderr).contains("the device is here already, as backpack"),
+        "{}",
+        text(&again.stderr)
+    );
+
+    // The device knows the bridge by name, and when it was here.
+    let listed = text(&device.agent(&["bridges"]).stdout);
+    let line = listed.lines().find(|line| line.starts_with("home")).expect("listed");
+    assert!(
+        line.contains("paired") && line.contains("SHA256:") && line.contains("app") && line.contains("20"),
+        "{listed}"
+    );
+    assert!(!line.contains("never"), "{listed}");
+
+    // Revoked, its session ends within 5 s and no new one comes about.
+    let before = device.metric("onionscrape_ssh_sessions").await;
+    assert!(before >= 1.0);
+    let revoked = device.agent(&["revoke", "home"]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    let since = Instant::now();
+    while device.metric("onionscrape_ssh_sessions").await > 0.0 {
+        assert!(since.elapsed() < Duration::from_secs(5), "the session goes on");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let refused = state.wait_for(|state| matches!(state, State::Waiting(_) | State::Refused(_)));
+    tokio::time::timeout(Duration::from_secs(90), refused).await.expect("kept out").unwrap();
+    assert_eq!(scrape(&address).await.status, 503);
+    let unknown = device.agent(&["revoke", "home"]);
+    assert!(text(&unknown.stderr).contains("nobody named \"home\" may come in"), "{}", text(&unknown.stderr));
+
+    // Forgotten, nothing of it is left on the monitor.
+    let removed = run("scraper-bridge", &["remove", "backpack", "--config.file", file.to_str().unwrap()]);
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    assert_eq!(fs::read_dir(folder.join("bridge/targets.d")).unwrap().count(), 0);
+    assert!(running.bridge.fleet().target("backpack").is_none());
+    assert!(tokio::net::TcpStream::connect(&address).await.is_err(), "its port is free again");
+    let metrics = scrape(&running.bridge.admin().to_string()).await.text().to_owned();
+    assert!(!metrics.contains("backpack"), "{metrics}");
+}
+
+/// Dials the device over Tor with this key to its descriptor; the reason if it cannot be found.
+async fn find(device: &Device, world: &World, key: Option<&ClientAuthKey>) -> Result<(), String> {
+    use onionscrape::tor::{Bootstrap, Connector, Tor, TorSettings};
+    let folder = world.folder();
+    let file = folder.join("tor.toml");
+    fs::write(&file, world.tor_section()).unwrap();
+    let settings: TorSettings =
+        onionscrape::config::read(&file, |top| TorSettings::read(top.section("tor"), &folder)).unwrap();
+    let onion = device.onion().parse().unwrap();
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let tor = Tor::start(&settings, stop).await.unwrap();
+    tor.bootstrap().wait_for(Bootstrap::is_done).await.unwrap();
+    let connector = Connector::new(&tor, &onion, key).unwrap();
+    let dialled = tokio::time::timeout(Duration::from_secs(60), Box::pin(connector.dial(22))).await.unwrap();
+    dialled.map(drop).map_err(|error| error.to_string())
+}
+
+pub async fn a_ticket_works_once_and_until_it_expires(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let device = Device::start(world, &[("app", exporter.address)]).await;
+    // A ticket made before the agent is reachable, even before it runs, is as good.
+    let (first, short) = (device.ticket(&[]), device.ticket(&["--expires", "1s", "--name", "late"]));
+    device.reachable(world).await;
+    let file = |_: &str| world.bridge_file(&world.folder(), "", "");
+
+    let added = add(&file("one"), &first, &[]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    assert!(text(&added.stderr).contains("no bridge is running"), "{}", text(&added.stderr));
+
+    // Used a second time, by somebody else: refused, and counted.
+    let second = add(&file("two"), &first, &[]);
+    let said = text(&second.stderr);
+    assert_eq!((second.status.code(), second.stdout.len()), (Some(1), 0), "{said}");
+
+    // Its time is over: said by the monitor, without a dial.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let late = add(&file("three"), &short, &[]);
+    assert_eq!(late.status.code(), Some(1));
+    assert!(text(&late.stderr).contains("the ticket expired at 20"), "{}", text(&late.stderr));
+
+    // Cut short, mistyped, of another version, or no ticket: one exact line each.
+    let end = first.len() - 1;
+    let swapped = if first.ends_with('a') { "b" } else { "a" };
+    for (wrong, line) in [
+        (first[..end].to_owned(), "the ticket is cut short: it has 223 letters after onionscrape1-, not 224"),
+        (format!("{}{swapped}", &first[..end]), "the ticket is mistyped: its checksum does not fit"),
+        (
+            first.replacen("onionscrape1", "onionscrape9", 1),
+            "the ticket is of version 9, this program knows version 1 only; use a release that fits the other end's",
+        ),
+        ("hello".into(), "this is not a ticket: a ticket begins with onionscrape1-"),
+    ] {
+        let refused = add(&file("wrong"), &wrong, &[]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert_eq!(text(&refused.stderr), format!("scraper-bridge: {line}\n"));
+    }
+    let taken = device.metric("onionscrape_tickets_total{outcome=\"taken\"}").await;
+    assert_eq!(taken, 1.0);
+    let qr = device.agent(&["ticket", "--qr"]);
+    assert!(text(&qr.stdout).lines().count() > 25, "a picture and the line:\n{}", text(&qr.stdout));
+}
+
+pub async fn a_pairing_that_broke_off_goes_on(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let mut device = Device::start(world, &[("app", exporter.address)]).await;
+    device.reachable(world).await;
+    let ticket = device.ticket(&["--name", "home"]);
+    let folder = world.folder();
+    let file = world.bridge_file(&folder, "", "");
+    let pending = folder.join("bridge/pending");
+
+    // Broken off before the device heard of it: the device is off, and somebody has no patience.
+    device.process.kill();
+    let mut command = Command::new(program("scraper-bridge"));
+    command.args(["add", &ticket, "--config.file"]).arg(&file);
+    let adding = process::spawn(&command, &folder.join("add.log")).unwrap();
+    let begun = || fs::read_dir(&pending).is_ok_and(|entries| entries.count() == 1);
+    world.until("the pairing was begun", begun).await;
+    world.until("the device was dialled", || adding.log_text().contains("dialling the device")).await;
+    adding.kill();
+    assert!(!folder.join("bridge/targets.d").exists());
+
+    // Broken off after the device wrote it down: as if its answer was lost.
+    device.process = Device::run(&device.folder, &device.file);
+    let kept = fs::read_dir(&pending).unwrap().next().unwrap().unwrap().path();
+    let parsed: Ticket = ticket.parse().unwrap();
+    let own = KeyFile::open(&kept.join("id_ed25519")).unwrap();
+    let client_auth = ClientAuthKey::open(&kept.join("client.auth_private"), &parsed.onion).unwrap();
+    let bridges = device.folder.join("agent/bridges/home.toml");
+    let invited = fs::read_to_string(&bridges).unwrap();
+    assert!(invited.contains("[ticket]"));
+    let line = own.public_line();
+    let key = line.rsplit_once(' ').unwrap().0;
+    fs::write(&bridges, format!("key = {key:?}\nclient_auth = \"{}\"\n", client_auth.public())).unwrap();
+
+    let added = add(&file, &ticket, &["--name", "backpack"]);
+    let said = text(&added.stderr);
+    assert!(added.status.success(), "{said}");
+    assert!(said.contains("was tried before"), "{said}");
+    assert!(folder.join("bridge/targets.d/backpack.toml").exists());
+    assert!(!kept.exists());
+}
+
+pub async fn a_stock_tor_client_is_invited_with_c_tors_files(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let folder = world.folder();
+    let clients = folder.join("agent/authorized_clients");
+    fs::create_dir_all(&clients).unwrap();
+    fs::set_permissions(folder.join("agent"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let key = ClientAuthKey::generate();
+    fs::write(clients.join("alice.auth"), format!("{}\n", key.public())).unwrap();
+    let ssh = format!("[ssh]\nkeys = [{:?}]\n", world.key().public_line());
+    let device = world.device_in(folder, &ssh, &[("app", exporter.address)]).await;
+    let auth = world.folder();
+    let private = auth.join("device.auth_private");
+    fs::write(&private, key.private_line(&device.onion.parse().unwrap()).as_bytes()).unwrap();
+    fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::set_permissions(&auth, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+
+    let network = world.network();
+    let (invited, stranger) = block_in_place(|| {
+        let invited = ClientOptions { onion_auth_dir: Some(auth.clone()), ..Default::default() };
+        (network.c_tor_client(&invited).unwrap(), network.c_tor_client(&ClientOptions::default()).unwrap())
+    });
+    // The stock way in, whole: ssh through C tor.
+    let (local, ssh) =
+        block_in_place(|| crate::stock::forward(world, &device.onion, invited.socks, "app:80"));
+    assert_eq!(crate::stock::scrape_when_up(local, &ssh, "/metrics").await.text(), "a 1\n");
+    let patience = Duration::from_secs(20);
+    let refused = block_in_place(|| socks::connect(stranger.socks, &device.onion, 22, None, patience));
+    assert!(refused.is_err(), "a stranger found the device");
+
+    // A bridge whose target names such a file finds it, too; one without does not, and says why.
+    let with = world.target("with", &device, &format!("client_auth_file = {private:?}"), &["app"]);
+    let without = world.target("without", &device, "", &["app"]);
+    let monitor = world.monitor_of("", &format!("{with}{without}")).await;
+    monitor.connected("with").await;
+    assert_eq!(scrape(&monitor.address("with", "app")).await.text(), "a 1\n");
+    let refused = |state: &State| matches!(state, State::Waiting(why) if why.contains("closed to strangers"));
+    monitor.state("without", "refused", refused).await;
+    let answer = Scraper::connect(&monitor.address("without", "app")).await.get("/metrics", &[]).await;
+    assert_eq!(
+        (answer.status, answer.reason.as_str()),
+        (503, "onion closed to strangers: this bridge has no key for it")
+    );
+}
