@@ -34,6 +34,11 @@ impl<'a> Section<'a> {
         Self { document, title, span, table, asked: Vec::new(), finished: false }
     }
 
+    /// True if `key` stands there and was not asked for yet, right or wrong.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// The value of `key`, if it is there and right.
     pub fn optional<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         self.spanned(key).map(Spanned::into_inner)
