@@ -76,6 +76,13 @@ impl Command {
             Act::Redial { target } => block_on(THREADS, redial(config, &target)),
             Act::Check => {
                 println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
+                for target in config.targets.iter().filter(|target| target.host_key.is_on_first_use()) {
+                    println!(
+                        "{}: warning: target {} has trust_on_first_use: whoever answers first is believed",
+                        options.shown_file(),
+                        target.name
+                    );
+                }
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -15,6 +15,7 @@ mod chain;
 mod config;
 mod exporter;
 mod exporters;
+mod host_keys;
 mod http;
 mod identity;
 mod load;
@@ -65,6 +66,10 @@ fn main() -> ExitCode {
         stock::bridge_scrapes_through_sshd,
         stock::ssh_reaches_both_kinds_of_channel,
         stock::agent_forwards_to_sshd,
+        host_keys::known_hosts,
+        host_keys::host_and_user_certificates,
+        host_keys::trust_on_first_use,
+        host_keys::locked_keys_and_ssh_agents,
         refused::unlisted_addresses_and_names,
         refused::a_wrong_key,
         refused::a_wrong_host_key,
