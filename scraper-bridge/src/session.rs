@@ -26,6 +26,7 @@ pub use host_key::HostKeys;
 const KEX_LIMIT: Duration = Duration::from_secs(30);
 /// How long a live session may take to answer when it is asked because a scrape timed out.
 const PING_LIMIT: Duration = Duration::from_secs(5);
+
 /// Why no session came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginFailure {

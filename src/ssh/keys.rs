@@ -194,4 +194,32 @@ mod tests {
             assert!(bad.parse::<HostKeyPin>().is_err(), "{bad:?} was accepted");
         }
     }
+
+    /// A security key's signature is over more than the message (OpenSSH's PROTOCOL.u2f); this one is
+    /// made without the device.
+    #[test]
+    fn security_keys_are_read_and_their_signatures_checked() {
+        use russh::keys::signature::{Signer as _, Verifier as _};
+        use russh::keys::ssh_key::public::{KeyData, SkEd25519};
+        use russh::keys::ssh_key::sha2::{Digest as _, Sha256};
+        use russh::keys::ssh_key::{Signature, public::Ed25519PublicKey};
+
+        let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).expect("key");
+        let public: Ed25519PublicKey = *key.public_key().key_data().ed25519().expect("ed25519");
+        let security_key = PublicKey::from(KeyData::SkEd25519(SkEd25519::new(public, "ssh:")));
+        let line = security_key.to_openssh().expect("line");
+        assert!(line.starts_with("sk-ssh-ed25519@openssh.com AAAA"), "{line}");
+        let read = PublicKey::from_openssh(line.trim()).expect("read");
+        assert_eq!(read.key_data(), security_key.key_data());
+        assert!(line.parse::<HostKeyPin>().expect("pin").is(&read));
+
+        // Touched, the seventh signature.
+        let flags_and_counter = [1, 0, 0, 0, 7];
+        let signed = [&Sha256::digest("ssh:")[..], &flags_and_counter, &Sha256::digest("message")].concat();
+        let signature: Signature = key.try_sign(&signed).expect("signed");
+        let bytes = [signature.as_bytes(), &flags_and_counter].concat();
+        let signature = Signature::new(Algorithm::SkEd25519, bytes).expect("signature");
+        assert!(read.key_data().verify(b"message", &signature).is_ok());
+        assert!(read.key_data().verify(b"another", &signature).is_err());
+    }
 }
