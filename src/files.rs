@@ -135,6 +135,22 @@ pub fn read_private(path: &Path) -> Result<Option<zeroize::Zeroizing<String>>, F
     Ok(Some(zeroize::Zeroizing::new(text)))
 }
 
+/// The text of a file that others may read too, such as a list of public keys.
+///
+/// # Errors
+/// When it is not there or cannot be read, or is not a file of text of at most 1 MiB.
+pub fn read_public(path: &Path) -> Result<String, FileError> {
+    let failed = |error: io::Error| FileError::io(path, "cannot be read", &error);
+    let meta = path.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(FileError::new(path, "is not a file"));
+    }
+    if meta.len() > MAX_FILE {
+        return Err(FileError::new(path, format!("is larger than {MAX_FILE} bytes")));
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
 /// Writes a private file that must not be there yet, whole or not at all, and syncs it to disk.
 ///
 /// # Errors

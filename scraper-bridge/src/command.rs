@@ -92,6 +92,13 @@ impl Command {
             Act::Remove { target } => block_on(THREADS, remove(config, &target)),
             Act::Check => {
                 println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
+                for target in config.targets.iter().filter(|target| target.host_key.is_on_first_use()) {
+                    println!(
+                        "{}: warning: target {} has trust_on_first_use: whoever answers first is believed",
+                        options.shown_file(),
+                        target.name
+                    );
+                }
                 Ok(ExitCode::SUCCESS)
             }
         }

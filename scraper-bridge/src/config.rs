@@ -1,5 +1,8 @@
 //! The bridge's configuration file.
 
+mod host_trust;
+mod login;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,8 +13,11 @@ use onionscrape::config::{self, Mistakes, Period, Section, Size};
 use onionscrape::files::FileError;
 use onionscrape::http::is_path;
 use onionscrape::logs::LogSettings;
-use onionscrape::ssh::{HostKeyPin, KeyFile};
+use onionscrape::ssh::LoginKey;
 use onionscrape::tor::{ClientAuthKey, TorSettings};
+
+pub use host_trust::HostTrust;
+pub use login::LoginSettings;
 
 /// Where the bridge tells of itself unless configured otherwise.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9822);
@@ -89,15 +95,15 @@ pub struct TargetConfig {
     pub onion: OnionAddress,
     /// The onion service's port; default 22.
     pub port: u16,
-    /// The only host key it may show.
-    pub host_key: HostKeyPin,
+    /// How its host key is known.
+    pub host_key: HostTrust,
     /// The SSH user; an agent takes any, a device's own `sshd` does not. Default `scrape`.
     pub user: String,
-    /// The private key to log in with; default `id_ed25519` in the state directory.
-    pub key_file: PathBuf,
     /// The key to read the onion service's descriptor with, where that is closed to strangers: a
     /// file as C tor has it in `ClientOnionAuthDir`.
     pub client_auth_file: Option<PathBuf>,
+    /// The key to log in with; default `id_ed25519` in the state directory.
+    pub login: LoginSettings,
     /// What can be scraped there; never empty.
     pub exporters: Vec<ExporterConfig>,
 }
@@ -228,12 +234,8 @@ impl TargetConfig {
     ///
     /// # Errors
     /// When it cannot be used, or a named file is not there.
-    pub fn key(&self, state_directory: &Path) -> Result<KeyFile, FileError> {
-        if self.key_file == default_key_file(state_directory) {
-            KeyFile::open_or_make(&self.key_file, "scraper-bridge")
-        } else {
-            KeyFile::open(&self.key_file)
-        }
+    pub fn key(&self, state_directory: &Path) -> Result<LoginKey, FileError> {
+        self.login.key(state_directory)
     }
 
     /// The key to read the descriptor with, if the configuration names one.
@@ -259,10 +261,11 @@ impl TargetConfig {
         if let Some(port) = port.as_ref().filter(|port| *port.get_ref() == 0) {
             section.mistake(port.span(), "port 0 cannot be dialled");
         }
-        let host_key = section.required::<HostKeyPin>("host_key");
+        let host_key =
+            HostTrust::read(&mut section, name.as_ref().map(toml::Spanned::get_ref), state_directory);
         let user = section.or("user", "scrape".to_owned());
-        let key_file = section.path("key_file").unwrap_or_else(|| default_key_file(state_directory));
         let client_auth_file = section.path("client_auth_file");
+        let login = LoginSettings::read(&mut section);
         let mut names = HashSet::new();
         let exporters: Vec<_> = section
             .sections("exporter")
@@ -279,8 +282,8 @@ impl TargetConfig {
             port: port.map_or(22, toml::Spanned::into_inner),
             host_key: host_key?,
             user,
-            key_file,
             client_auth_file,
+            login,
             exporters: exporters.into_iter().collect::<Option<_>>()?,
         })
     }

@@ -13,7 +13,7 @@ use hyper::{Request, Response};
 use onionscrape::address::Name;
 use onionscrape::http::{Body, HostNames, Listener, serve};
 use onionscrape::lifecycle::Failure;
-use onionscrape::ssh::KeyFile;
+use onionscrape::ssh::LoginKey;
 use onionscrape::tor::{ClientAuthKey, Tor};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -80,7 +80,7 @@ struct Kept {
 /// What is needed to start a target, gathered before anything is changed.
 struct Prepared {
     config: TargetConfig,
-    key: KeyFile,
+    key: LoginKey,
     client_auth: Option<ClientAuthKey>,
     /// In the order of the exporters; `None` where an old target still has the address.
     listeners: Vec<Option<Listener>>,

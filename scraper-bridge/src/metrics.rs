@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::failure::{REASONS, ScrapeFailure};
+use crate::session::LoginFailure;
 use crate::target::DialTimes;
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -57,7 +58,7 @@ pub enum Stage {
     Stream,
     /// SSH's key exchange.
     SshKex,
-    /// The host key was not the pinned one.
+    /// The host key was not one that the target may show.
     HostKey,
     /// SSH's authentication.
     Auth,
@@ -102,6 +103,7 @@ pub struct Metrics {
     connected: Family<TargetLabel, Gauge>,
     connects: Family<TargetLabel, Counter>,
     connect_failures: Family<StageLabel, Counter>,
+    host_key_mismatch: Family<TargetLabel, Gauge>,
     connect_duration: Histograms,
     dial_duration: Hops,
     last_connected: Family<TargetLabel, Seconds>,
@@ -144,6 +146,11 @@ impl Metrics {
             "target_connect_failures",
             "Failed attempts to connect, by the step that failed",
             m.connect_failures,
+        );
+        to.register(
+            "target_host_key_mismatch",
+            "1 while the last host key that the target showed was refused",
+            m.host_key_mismatch,
         );
         to.register(
             "target_connect_duration_seconds",
@@ -239,6 +246,7 @@ impl Metrics {
         TargetMetrics {
             connected: self.connected.get_or_create_owned(&of),
             connects: self.connects.get_or_create_owned(&of),
+            host_key_mismatch: self.host_key_mismatch.get_or_create_owned(&of),
             connect_duration: self.connect_duration.0.clone(),
             last_connected: self.last_connected.get_or_create_owned(&of),
             backoff_seconds: self.backoff.get_or_create_owned(&of),
@@ -256,6 +264,7 @@ pub struct TargetMetrics {
     name: String,
     all: Metrics,
     connected: Gauge,
+    host_key_mismatch: Gauge,
     /// Attempts to connect.
     pub connects: Counter,
     /// Time from nothing to a session.
@@ -276,6 +285,19 @@ impl TargetMetrics {
     /// Counts a failed attempt to connect.
     pub fn connect_failure(&self, stage: Stage) {
         self.all.connect_failures.get_or_create(&StageLabel { target: self.name.clone(), stage }).inc();
+    }
+
+    /// Notes what a login said of the host key. A login that did not come as far says nothing.
+    pub fn host_key_shown(&self, failure: Option<LoginFailure>) {
+        match failure {
+            Some(LoginFailure::KeyExchange) => {}
+            Some(LoginFailure::HostKey(fault)) => {
+                self.host_key_mismatch.set(fault.is_the_hosts().into());
+            }
+            _ => {
+                self.host_key_mismatch.set(0);
+            }
+        }
     }
 
     /// Counts a failed scrape.

@@ -2,45 +2,46 @@
 //!
 //! Names of russh's types appear in this module only.
 
+mod handler;
+mod host_key;
+mod login;
+mod ssh_agent;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use onionscrape::ssh::{
-    BRIDGE_HOST_KEYS, ChannelStream, CutStream, HostKeyPin, KeyFile, MAX_PACKET, WINDOW, algorithms,
-};
-use russh::client::{self, DisconnectReason, Handle};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{ChannelOpenFailure, Disconnect, SshId};
+use onionscrape::ssh::{ChannelStream, CutStream, HostKeyFault, LoginKey};
+use russh::client::{self, Handle};
+use russh::{ChannelOpenFailure, Disconnect};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
+
+use handler::{Events, client_config};
+pub use host_key::HostKeys;
 
 /// Key exchange takes three round trips, which through Tor can be some seconds each.
 const KEX_LIMIT: Duration = Duration::from_secs(30);
-/// Authentication takes two.
-const AUTH_LIMIT: Duration = Duration::from_secs(20);
-/// A quiet session is asked so often whether it is still there…
-const KEEPALIVE: Duration = Duration::from_secs(6);
-/// …and given up when it leaves more than so many such questions unanswered: after 18 s.
-const KEEPALIVE_MAX: usize = 2;
 /// How long a live session may take to answer when it is asked because a scrape timed out.
 const PING_LIMIT: Duration = Duration::from_secs(5);
-/// Packets that may wait in a channel before the session does; they are taken at once.
-const CHANNEL_BUFFER: usize = 16;
 
 /// Why no session came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginFailure {
     /// Key exchange failed or took too long.
     KeyExchange,
-    /// The host key is not the pinned one. Somebody else answers, or the device was set up anew.
-    HostKey,
+    /// The host key is not one that the target may show.
+    HostKey(HostKeyFault),
     /// The device does not take this bridge's key.
     Denied,
     /// Authentication broke off or took too long.
     Authentication,
+    /// The ssh-agent on this side has no key to log in with; the log says why.
+    SshAgent,
+    /// The certificate on this side cannot be used; the log says why.
+    Certificate,
 }
 
 /// How long the steps of a login took.
@@ -65,7 +66,7 @@ pub enum ChannelFailure {
 
 /// A session that is up. Dropping it ends it.
 pub struct Session {
-    handle: Arc<Handle<HostKeyCheck>>,
+    handle: Arc<Handle<Events>>,
     ended: CancellationToken,
     unanswered: Arc<AtomicBool>,
     /// Ends the stream below the session, which a peer cannot hold up as it can a request to end.
@@ -81,20 +82,23 @@ impl Session {
     /// Says which step failed. A wrong host key is found before anything of ours is shown.
     pub async fn login<S>(
         stream: S,
-        pin: &HostKeyPin,
+        host_keys: &Arc<HostKeys>,
         user: &str,
-        key: &KeyFile,
+        key: &LoginKey,
     ) -> Result<(Self, LoginTimes), LoginFailure>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let started = Instant::now();
         let ended = CancellationToken::new();
-        let mismatch = Arc::new(OnceLock::new());
+        let fault = Arc::new(OnceLock::new());
         let unanswered = Arc::new(AtomicBool::new(false));
-        let check = HostKeyCheck {
-            pin: pin.clone(),
-            mismatch: mismatch.clone(),
+        let expected = host_keys.expected().map_err(LoginFailure::HostKey)?;
+        let config = client_config(&expected);
+        let events = Events {
+            host_keys: host_keys.clone(),
+            expected,
+            fault: fault.clone(),
             unanswered: unanswered.clone(),
             _ended: ended.clone().drop_guard(),
         };
@@ -102,27 +106,18 @@ impl Session {
         let stream = CutStream::new(stream, cut.clone());
         // If the login fails or is given up, the half-made session ends at once.
         let guard = cut.clone().drop_guard();
-        let connected = timeout(KEX_LIMIT, client::connect_stream(client_config(), stream, check)).await;
-        let mut handle = match connected {
-            Ok(Ok(handle)) => handle,
-            _ if mismatch.get().is_some() => return Err(LoginFailure::HostKey),
-            Ok(Err(error)) => {
+        let connected = timeout(KEX_LIMIT, client::connect_stream(config, stream, events)).await;
+        let mut handle = match (connected, fault.get()) {
+            (Ok(Ok(handle)), _) => handle,
+            (_, Some(fault)) => return Err(LoginFailure::HostKey(*fault)),
+            (Ok(Err(error)), None) => {
                 debug!(%error, "key exchange failed");
                 return Err(LoginFailure::KeyExchange);
             }
-            Err(_) => return Err(LoginFailure::KeyExchange),
+            (Err(_), None) => return Err(LoginFailure::KeyExchange),
         };
         let key_exchange = started.elapsed();
-        let key = PrivateKeyWithHashAlg::new(key.private().clone(), None);
-        match timeout(AUTH_LIMIT, handle.authenticate_publickey(user, key)).await {
-            Ok(Ok(result)) if result.success() => {}
-            Ok(Ok(_)) => return Err(LoginFailure::Denied),
-            Ok(Err(error)) => {
-                debug!(%error, "authentication failed");
-                return Err(LoginFailure::Authentication);
-            }
-            Err(_) => return Err(LoginFailure::Authentication),
-        }
+        login::authenticate(&mut handle, user, key).await?;
         let times = LoginTimes { key_exchange, authentication: started.elapsed() - key_exchange };
         guard.disarm();
         let (handle, proved) = (Arc::new(handle), AtomicBool::new(false));
@@ -214,53 +209,5 @@ impl Drop for Session {
     }
 }
 
-fn client_config() -> Arc<client::Config> {
-    static CONFIG: OnceLock<Arc<client::Config>> = OnceLock::new();
-    let make = || {
-        Arc::new(client::Config {
-            client_id: SshId::Standard(concat!("SSH-2.0-onionscrape_", env!("CARGO_PKG_VERSION")).into()),
-            window_size: WINDOW,
-            maximum_packet_size: MAX_PACKET,
-            channel_buffer_size: CHANNEL_BUFFER,
-            preferred: algorithms(BRIDGE_HOST_KEYS),
-            inactivity_timeout: Some(Duration::from_secs(120)),
-            keepalive_interval: Some(KEEPALIVE),
-            keepalive_max: KEEPALIVE_MAX,
-            ..client::Config::default()
-        })
-    };
-    CONFIG.get_or_init(make).clone()
-}
-
-/// Lets in the pinned host key and no other; its end is the session's end.
-struct HostKeyCheck {
-    pin: HostKeyPin,
-    mismatch: Arc<OnceLock<()>>,
-    unanswered: Arc<AtomicBool>,
-    _ended: DropGuard,
-}
-
-impl client::Handler for HostKeyCheck {
-    type Error = russh::Error;
-
-    async fn disconnected(&mut self, reason: DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
-        match reason {
-            DisconnectReason::ReceivedDisconnect(_) => Ok(()),
-            DisconnectReason::Error(error) => {
-                if matches!(error, russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout) {
-                    self.unanswered.store(true, Ordering::Relaxed);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = shown else { return Ok(false) };
-        let right = self.pin.is(key);
-        if !right {
-            let _ = self.mismatch.set(());
-        }
-        Ok(right)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use onionscrape::ssh::KeyFile;
+use onionscrape::ssh::LoginKey;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use crate::dial::Dial;
 use crate::failure::ScrapeFailure;
 use crate::metrics::{Metrics, Stage, TargetMetrics};
 use crate::pool::Pool;
-use crate::session::{LoginFailure, LoginTimes, Session};
+use crate::session::{HostKeys, LoginFailure, LoginTimes, Session};
 
 /// First pause after a failed dial; each further one may be twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ impl Target {
     /// `dials` bounds how many targets are dialled at once.
     pub fn start(
         config: TargetConfig,
-        key: KeyFile,
+        key: LoginKey,
         dial: Box<dyn Dial>,
         dials: Arc<Semaphore>,
         metrics: &Metrics,
@@ -78,6 +78,7 @@ impl Target {
             Arc::new(Self { config, metrics, state: seen, doubt: Notify::new(), redial: Notify::new() });
         let keeper = Keeper {
             target: target.clone(),
+            host_keys: Arc::new(HostKeys::new(&target.config)),
             key,
             dial,
             dials,
@@ -146,7 +147,8 @@ impl Target {
 
 struct Keeper {
     target: Arc<Target>,
-    key: KeyFile,
+    host_keys: Arc<HostKeys>,
+    key: LoginKey,
     dial: Box<dyn Dial>,
     dials: Arc<Semaphore>,
     state: watch::Sender<State>,
@@ -213,8 +215,9 @@ impl Keeper {
         })?;
         let onion = started.elapsed();
         drop(turn);
-        let config = &target.config;
-        let login = Session::login(stream, &config.host_key, &config.user, &self.key).await;
+        let user = &target.config.user;
+        let login = Session::login(stream, &self.host_keys, user, &self.key).await;
+        target.metrics.host_key_shown(login.as_ref().err().copied());
         let (session, login) = login.map_err(|failure| {
             let (stage, outage) = explain(failure);
             target.metrics.connect_failure(stage);
@@ -289,7 +292,13 @@ fn explain(failure: LoginFailure) -> (Stage, Outage) {
     match failure {
         LoginFailure::KeyExchange => passing(Stage::SshKex, "ssh key exchange failed"),
         LoginFailure::Authentication => passing(Stage::Auth, "ssh login broke off"),
-        LoginFailure::HostKey => (Stage::HostKey, Outage::Refused("ssh host key mismatch".into())),
+        LoginFailure::HostKey(fault) => (Stage::HostKey, Outage::Refused(fault.to_string())),
+        LoginFailure::SshAgent => {
+            (Stage::Auth, Outage::Refused("no key from the ssh-agent, see the bridge's log".into()))
+        }
+        LoginFailure::Certificate => {
+            (Stage::Auth, Outage::Refused("no certificate to log in with, see the bridge's log".into()))
+        }
         LoginFailure::Denied => (
             Stage::Auth,
             Outage::Refused("ssh login refused: the device does not know this bridge's key".into()),

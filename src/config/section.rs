@@ -34,8 +34,8 @@ impl<'a> Section<'a> {
         Self { document, title, span, table, asked: Vec::new(), finished: false }
     }
 
-    /// True if `key` is there, right or wrong.
-    pub fn has(&self, key: &'static str) -> bool {
+    /// True if `key` stands there and was not asked for yet, right or wrong.
+    pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 

@@ -55,14 +55,36 @@ impl KeyFile {
         Self::open_if_there(path)?.ok_or_else(|| FileError::new(path, "no such file"))
     }
 
+    /// Reads the private key at `path` to log in with; `passphrase` is asked only for a key that
+    /// has one.
+    ///
+    /// # Errors
+    /// When there is no such file, it cannot be used, or its passphrase is another.
+    pub fn unlock(
+        path: &Path,
+        passphrase: impl FnOnce() -> Result<Passphrase, FileError>,
+    ) -> Result<Self, FileError> {
+        let text = files::read_private(path)?.ok_or_else(|| FileError::new(path, "no such file"))?;
+        let mut key = decode(path, &text)?;
+        if key.is_encrypted() {
+            let passphrase = passphrase()?;
+            key = key.decrypt(passphrase.as_bytes()).map_err(|_| {
+                FileError::new(path, "is locked with another passphrase than the one that was given")
+            })?;
+        }
+        match key.algorithm() {
+            Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(Self { key: Arc::new(key) }),
+            Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Err(FileError::new(
+                path,
+                "belongs to a security key; add it to an ssh-agent and write ssh_agent = true",
+            )),
+            _ => Err(FileError::new(path, "is of an old kind; make an ed25519 key with ssh-keygen")),
+        }
+    }
+
     fn open_if_there(path: &Path) -> Result<Option<Self>, FileError> {
         let Some(text) = files::read_private(path)? else { return Ok(None) };
-        let key = PrivateKey::from_openssh(text.as_bytes()).map_err(|_| {
-            FileError::new(
-                path,
-                "is not an OpenSSH private key; restore it from a backup, or remove it to make a new one",
-            )
-        })?;
+        let key = decode(path, &text)?;
         if key.is_encrypted() {
             return Err(FileError::new(path, "has a passphrase; give a key without one"));
         }
@@ -91,6 +113,18 @@ impl KeyFile {
     }
 }
 
+/// A passphrase; wiped from memory when it is dropped.
+pub type Passphrase = zeroize::Zeroizing<String>;
+
+fn decode(path: &Path, text: &str) -> Result<PrivateKey, FileError> {
+    PrivateKey::from_openssh(text.as_bytes()).map_err(|_| {
+        FileError::new(
+            path,
+            "is not an OpenSSH private key; restore it from a backup, or remove it to make a new one",
+        )
+    })
+}
+
 impl fmt::Debug for KeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("KeyFile").field(&self.fingerprint()).finish()
@@ -100,7 +134,11 @@ impl fmt::Debug for KeyFile {
 /// The one host key that a target may show: a fingerprint `SHA256:…`, or a whole public key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct HostKeyPin(Fingerprint);
+pub struct HostKeyPin {
+    fingerprint: Fingerprint,
+    /// A fingerprint alone does not tell it.
+    kind: Option<Algorithm>,
+}
 
 impl HostKeyPin {
     /// The pin of the key whose public half has this SHA-256.
@@ -115,7 +153,12 @@ impl HostKeyPin {
 
     /// True if `key` is the pinned one.
     pub fn is(&self, key: &PublicKey) -> bool {
-        key.fingerprint(HashAlg::Sha256) == self.0
+        key.fingerprint(HashAlg::Sha256) == self.fingerprint
+    }
+
+    /// The kind of key, if the whole key was given.
+    pub fn kind(&self) -> Option<Algorithm> {
+        self.kind.clone()
     }
 }
 
@@ -131,10 +174,11 @@ impl FromStr for HostKeyPin {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.starts_with("SHA256:") {
-            return text.parse().map(Self).map_err(|_| "the fingerprint is cut short or mistyped".into());
+            let fingerprint = text.parse().map_err(|_| "the fingerprint is cut short or mistyped")?;
+            return Ok(Self { fingerprint, kind: None });
         }
         PublicKey::from_openssh(text)
-            .map(|key| Self(key.fingerprint(HashAlg::Sha256)))
+            .map(|key| Self { fingerprint: key.fingerprint(HashAlg::Sha256), kind: Some(key.algorithm()) })
             .map_err(|_| "a host key is written as SHA256:… or as ssh-ed25519 AAAA…".into())
     }
 }
@@ -180,5 +224,33 @@ mod tests {
         for bad in ["", "SHA256:", "SHA256:abc", "ssh-ed25519", "ssh-ed25519 AAAA", "MD5:00:11"] {
             assert!(bad.parse::<HostKeyPin>().is_err(), "{bad:?} was accepted");
         }
+    }
+
+    /// A security key's signature is over more than the message (OpenSSH's PROTOCOL.u2f); this one is
+    /// made without the device.
+    #[test]
+    fn security_keys_are_read_and_their_signatures_checked() {
+        use russh::keys::signature::{Signer as _, Verifier as _};
+        use russh::keys::ssh_key::public::{KeyData, SkEd25519};
+        use russh::keys::ssh_key::sha2::{Digest as _, Sha256};
+        use russh::keys::ssh_key::{Signature, public::Ed25519PublicKey};
+
+        let key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).expect("key");
+        let public: Ed25519PublicKey = *key.public_key().key_data().ed25519().expect("ed25519");
+        let security_key = PublicKey::from(KeyData::SkEd25519(SkEd25519::new(public, "ssh:")));
+        let line = security_key.to_openssh().expect("line");
+        assert!(line.starts_with("sk-ssh-ed25519@openssh.com AAAA"), "{line}");
+        let read = PublicKey::from_openssh(line.trim()).expect("read");
+        assert_eq!(read.key_data(), security_key.key_data());
+        assert!(line.parse::<HostKeyPin>().expect("pin").is(&read));
+
+        // Touched, the seventh signature.
+        let flags_and_counter = [1, 0, 0, 0, 7];
+        let signed = [&Sha256::digest("ssh:")[..], &flags_and_counter, &Sha256::digest("message")].concat();
+        let signature: Signature = key.try_sign(&signed).expect("signed");
+        let bytes = [signature.as_bytes(), &flags_and_counter].concat();
+        let signature = Signature::new(Algorithm::SkEd25519, bytes).expect("signature");
+        assert!(read.key_data().verify(b"message", &signature).is_ok());
+        assert!(read.key_data().verify(b"another", &signature).is_err());
     }
 }

@@ -15,6 +15,7 @@ mod chain;
 mod config;
 mod exporter;
 mod exporters;
+mod host_keys;
 mod http;
 mod identity;
 mod load;
@@ -70,6 +71,10 @@ fn main() -> ExitCode {
         pairing::a_ticket_works_once_and_until_it_expires,
         pairing::a_pairing_that_broke_off_goes_on,
         pairing::a_stock_tor_client_is_invited_with_c_tors_files,
+        host_keys::known_hosts,
+        host_keys::host_and_user_certificates,
+        host_keys::trust_on_first_use,
+        host_keys::locked_keys_and_ssh_agents,
         refused::unlisted_addresses_and_names,
         refused::a_wrong_key,
         refused::a_wrong_host_key,

@@ -1,5 +1,6 @@
 //! Talking to the device while pairing with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,14 +12,14 @@ use hyper_util::rt::TokioIo;
 use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
 use onionscrape::lifecycle::Failure;
 use onionscrape::pairing::{ENROL_PATH, Enrolment, INVENTORY_PATH, Inventory, MAX_BODY, VERSION};
-use onionscrape::ssh::{KeyFile, UserKey};
+use onionscrape::ssh::{KeyFile, LoginKey, UserKey};
 use onionscrape::ticket::Ticket;
 use onionscrape::tor::{ClientAuthKey, Tor};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::pending::Pending;
 use crate::dial::{Dial as _, OnionDial};
-use crate::session::{LoginFailure, Session};
+use crate::session::{HostKeys, LoginFailure, Session};
 
 /// How long the device may take to be found at all.
 const REACH_LIMIT: Duration = Duration::from_secs(180);
@@ -98,11 +99,16 @@ impl Device<'_> {
         let onion = self.ticket.onion.clone();
         let dial = OnionDial::new(self.tor.clone(), onion, 22, Some(client_auth.clone()));
         let stream = dial.dial().await.map_err(|failure| Closed::Unreachable(failure.to_string()))?;
-        let login = Session::login(stream, &self.ticket.host_key, USER, key).await;
+        let host_key = HostKeys::pinned("the ticket's device", &self.ticket.onion, self.ticket.host_key.clone());
+        let key = LoginKey::File { key: key.clone(), certificate: None };
+        let login = Session::login(stream, &Arc::new(host_key), USER, &key).await;
         login.map(|(session, _)| session).map_err(|failure| match failure {
-            LoginFailure::HostKey => Closed::For("another device answers: its host key is not the ticket's; make a new ticket on the device".into()),
+            LoginFailure::HostKey(_) => Closed::For("another device answers: its host key is not the ticket's; make a new ticket on the device".into()),
             LoginFailure::Denied => Closed::For("the ticket was used already, has expired or was withdrawn; make a new one on the device: target-agent ticket".into()),
-            LoginFailure::KeyExchange | LoginFailure::Authentication => {
+            LoginFailure::KeyExchange
+            | LoginFailure::Authentication
+            | LoginFailure::SshAgent
+            | LoginFailure::Certificate => {
                 Closed::Unreachable("the session broke off".into())
             }
         })

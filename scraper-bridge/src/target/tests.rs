@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use onionscrape::metrics::{classic_text, registry};
 use target_agent::access::{Access, Sources};
+use onionscrape::ssh::KeyFile;
 use target_agent::admin::Pages;
 use target_agent::config::SshSettings;
 use target_agent::ssh::{Server, Services};
@@ -16,7 +17,7 @@ use tokio::io::duplex;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{ExporterConfig, Way};
+use crate::config::{ExporterConfig, HostTrust, LoginSettings, Way};
 use crate::dial::{DialFailure, Dialled, Stream};
 
 /// What becomes of a dial.
@@ -126,10 +127,15 @@ impl Rig {
             name: name.parse().expect("name"),
             onion: "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion".parse().expect("onion"),
             port: 22,
-            host_key: host_key.fingerprint().parse().expect("pin"),
+            host_key: HostTrust::Pinned(host_key.fingerprint().parse().expect("pin")),
             user: "scrape".into(),
-            key_file: device.path("key"),
             client_auth_file: None,
+            login: LoginSettings {
+                key_file: Some(device.path("key")),
+                passphrase: None,
+                ssh_agent: None,
+                certificate_file: None,
+            },
             exporters: vec![ExporterConfig {
                 name: "agent".parse().expect("name"),
                 listen: "127.0.0.1:0".parse().expect("address"),
@@ -139,7 +145,8 @@ impl Rig {
         };
         let dial = Box::new(MemoryDial(device.clone()));
         let (dials, shutdown) = (self.dials.clone(), self.shutdown.clone());
-        Target::start(config, device.key(), dial, dials, &self.metrics, &self.tasks, shutdown)
+        let key = LoginKey::in_file(device.key(), None).expect("key");
+        Target::start(config, key, dial, dials, &self.metrics, &self.tasks, shutdown)
     }
 
     fn metric(&self, series: &str) -> String {
