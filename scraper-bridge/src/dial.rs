@@ -40,6 +40,8 @@ pub trait Dial: Send + Sync {
 pub struct DialFailure {
     /// The label `stage` of `onionscrape_target_connect_failures_total`.
     pub stage: Stage,
+    /// True if the device is there, and closed to this bridge.
+    pub closed: bool,
     /// What a person should know.
     pub what: String,
 }
@@ -88,7 +90,8 @@ impl Dial for OnionDial {
 
     fn dial(&self) -> Dialled<'_> {
         Box::pin(async move {
-            let failed = |stage, what: &dyn fmt::Display| DialFailure { stage, what: what.to_string() };
+            let failed =
+                |stage, what: &dyn fmt::Display| DialFailure { stage, closed: false, what: what.to_string() };
             let connector = Connector::new(&self.tor, &self.onion, self.key.as_ref())
                 .map_err(|error| failed(Stage::Bootstrap, &error))?;
             match timeout(ONION_LIMIT, connector.dial(self.port)).await {
@@ -100,7 +103,7 @@ impl Dial for OnionDial {
                         DialStage::Rendezvous => Stage::Rendezvous,
                         DialStage::Stream => Stage::Stream,
                     };
-                    Err(failed(stage, &error))
+                    Err(DialFailure { closed: error.closed, ..failed(stage, &error) })
                 }
                 Err(_) => Err(failed(Stage::Rendezvous, &"onion unreachable: timed out in Tor")),
             }

@@ -143,12 +143,12 @@ pub struct HostKeyPin {
 impl HostKeyPin {
     /// The pin of the key whose public half has this SHA-256.
     pub fn of_sha256(hash: [u8; 32]) -> Self {
-        Self(Fingerprint::Sha256(hash))
+        Self { fingerprint: Fingerprint::Sha256(hash), kind: None }
     }
 
     /// The SHA-256 of the pinned key's public half.
     pub fn sha256(&self) -> [u8; 32] {
-        self.0.sha256().unwrap_or_default()
+        self.fingerprint.sha256().unwrap_or_default()
     }
 
     /// True if `key` is the pinned one.
@@ -162,9 +162,10 @@ impl HostKeyPin {
     }
 }
 
+/// The fingerprint.
 impl fmt::Display for HostKeyPin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.fingerprint.fmt(f)
     }
 }
 

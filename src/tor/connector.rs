@@ -38,6 +38,8 @@ pub enum DialStage {
 pub struct DialError {
     /// Where it failed.
     pub stage: DialStage,
+    /// True if the service is there, and closed to the key that was given or to those without one.
+    pub closed: bool,
     what: &'static str,
 }
 
@@ -81,7 +83,7 @@ impl Connector {
     /// # Errors
     /// Names the stage that failed.
     pub async fn dial(&self, port: u16) -> Result<TorStream, DialError> {
-        let not_ready = || DialError { stage: DialStage::Bootstrap, what: "Tor is not ready" };
+        let not_ready = || DialError { stage: DialStage::Bootstrap, closed: false, what: "Tor is not ready" };
         let directory = self.tor.client().dirmgr().map_err(|_| not_ready())?;
         let network: Arc<_> = directory.netdir(Timeliness::Timely).map_err(|_| not_ready())?;
         let tunnel = self
@@ -104,7 +106,7 @@ impl Connector {
             }
             Ok(Ok(stream)) => Ok(stream),
         };
-        stream.map(TorStream::new).map_err(|what| DialError { stage: DialStage::Stream, what })
+        stream.map(TorStream::new).map_err(|what| DialError { stage: DialStage::Stream, closed: false, what })
     }
 }
 
@@ -133,5 +135,9 @@ fn explain(error: &ConnError) -> DialError {
         }
         _ => "onion unreachable",
     };
-    DialError { stage, what }
+    let closed = matches!(
+        error.kind(),
+        ErrorKind::OnionServiceMissingClientAuth | ErrorKind::OnionServiceWrongClientAuth
+    );
+    DialError { stage, closed, what }
 }

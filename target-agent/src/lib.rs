@@ -7,7 +7,7 @@
 //! - [`agent`]: everything tied together;
 //! - [`access`]: who may come in, and where to;
 //! - [`transfer`]: taking an identity over, and keeping a copy of it;
-//! - [`invitation`]: tickets;
+//! - [`invitation`]: making tickets;
 //! - [`bridges`]: the list of who may come in, and taking one from it;
 //! - [`onion`]: the onion service, from a rendezvous to a byte stream;
 //! - [`ssh`]: the SSH server on that stream, and the two kinds of channel it opens;

@@ -3,6 +3,7 @@
 //! Names of arti's types go no further than this module.
 
 mod circuit;
+pub mod keystore;
 
 use std::path::PathBuf;
 use std::pin::Pin;

@@ -176,7 +176,9 @@ pub async fn one_copied_line_pairs(world: &World) {
     }
     let refused = state.wait_for(|state| matches!(state, State::Waiting(_) | State::Refused(_)));
     tokio::time::timeout(Duration::from_secs(90), refused).await.expect("kept out").unwrap();
-    assert_eq!(scrape(&address).await.status, 503);
+    // Whether it cannot be found any more, or answers no more, is a matter of moments.
+    let answer = scrape(&address).await;
+    assert!(matches!(answer.status, 502 | 503), "{answer:?}");
     let unknown = device.agent(&["revoke", "home"]);
     assert!(text(&unknown.stderr).contains("nobody named \"home\" may come in"), "{}", text(&unknown.stderr));
 
@@ -224,6 +226,7 @@ pub async fn a_ticket_works_once_and_until_it_expires(world: &World) {
     let second = add(&file("two"), &first, &[]);
     let said = text(&second.stderr);
     assert_eq!((second.status.code(), second.stdout.len()), (Some(1), 0), "{said}");
+    assert!(said.contains("the ticket was used already"), "{said}");
 
     // Its time is over: said by the monitor, without a dial.
     tokio::time::sleep(Duration::from_secs(1)).await;

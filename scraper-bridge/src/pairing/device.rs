@@ -21,11 +21,13 @@ use super::pending::Pending;
 use crate::dial::{Dial as _, OnionDial};
 use crate::session::{HostKeys, LoginFailure, Session};
 
-/// How long the device may take to be found at all.
+/// How long the device may take to be found at all, and, once it has enrolled the bridge, to be found
+/// with the bridge's own key.
 const REACH_LIMIT: Duration = Duration::from_secs(180);
-/// How long the device may take, once it has enrolled the bridge, to be found with the bridge's own
-/// key: it publishes a new descriptor for that.
-const CONFIRM_LIMIT: Duration = Duration::from_secs(180);
+/// How long a device may need to publish itself for a key that it has just been told of.
+const PUBLICATION_LIMIT: Duration = Duration::from_secs(30);
+/// What is wrong with a ticket that the device does not know.
+const SPENT: &str = "the ticket was used already, has expired or was withdrawn; make a new one on the device: target-agent ticket";
 /// Pause between two dials.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long an answer may take.
@@ -46,7 +48,9 @@ pub(super) struct Device<'a> {
 enum Closed {
     /// It may be better in a moment.
     Unreachable(String),
-    /// It will not.
+    /// The device cannot be found with this key; it can in a moment if it is publishing at this one.
+    Unknown,
+    /// It will not be better.
     For(String),
 }
 
@@ -62,55 +66,61 @@ impl Device<'_> {
         }
         eprintln!("dialling the device");
         let enrolment_key = KeyFile::of(self.ticket.enrolment_key());
-        let session = self.reach((&self.ticket.client_auth, &enrolment_key), REACH_LIMIT).await?;
+        let session = self.reach((&self.ticket.client_auth, &enrolment_key), PUBLICATION_LIMIT).await?;
         eprintln!("the device is the one of the ticket; enrolling");
         self.enrol(&session).await?;
         session.close().await;
         eprintln!("enrolled; dialling again with this bridge's own keys");
-        let session = self.reach(own, CONFIRM_LIMIT).await?;
+        let session = self.reach(own, REACH_LIMIT).await?;
         self.inventory(&session).await
     }
 
-    /// A session, dialled until there is one or it is plain that there will be none.
-    async fn reach(&self, keys: (&ClientAuthKey, &KeyFile), limit: Duration) -> Result<Session, Failure> {
-        let until = Instant::now() + limit;
+    /// A session, dialled until there is one or it is plain that there will be none; `unknown` is how
+    /// long the device may not be found with these keys.
+    async fn reach(&self, keys: (&ClientAuthKey, &KeyFile), unknown: Duration) -> Result<Session, Failure> {
+        let began = Instant::now();
         let mut said = String::new();
         loop {
-            match self.session(keys).await {
+            let (why, limit) = match self.session(keys).await {
                 Ok(session) => return Ok(session),
                 Err(Closed::For(why)) => return Err(Failure(why)),
-                Err(Closed::Unreachable(why)) if Instant::now() + PAUSE > until => {
-                    return Err(Failure(format!(
-                        "{why}; run the same again when the device is on and its agent runs"
-                    )));
-                }
-                Err(Closed::Unreachable(why)) => {
-                    if said != why {
-                        eprintln!("not yet: {why}");
-                        said = why;
-                    }
-                    sleep(PAUSE).await;
-                }
+                Err(Closed::Unknown) if began.elapsed() > unknown => return Err(Failure(SPENT.into())),
+                Err(Closed::Unknown) => ("the device does not show itself to this key".into(), unknown),
+                Err(Closed::Unreachable(why)) => (why, REACH_LIMIT),
+            };
+            if began.elapsed() > limit {
+                return Err(Failure(format!(
+                    "{why}; run the same again when the device is on and its agent runs"
+                )));
             }
+            if said != why {
+                eprintln!("not yet: {why}");
+                said = why;
+            }
+            sleep(PAUSE).await;
         }
     }
 
     async fn session(&self, (client_auth, key): (&ClientAuthKey, &KeyFile)) -> Result<Session, Closed> {
         let onion = self.ticket.onion.clone();
         let dial = OnionDial::new(self.tor.clone(), onion, 22, Some(client_auth.clone()));
-        let stream = dial.dial().await.map_err(|failure| Closed::Unreachable(failure.to_string()))?;
-        let host_key = HostKeys::pinned("the ticket's device", &self.ticket.onion, self.ticket.host_key.clone());
+        let stream = dial.dial().await.map_err(|failure| {
+            if failure.closed { Closed::Unknown } else { Closed::Unreachable(failure.to_string()) }
+        })?;
+        let host_key =
+            HostKeys::pinned("the ticket's device", &self.ticket.onion, self.ticket.host_key.clone());
         let key = LoginKey::File { key: key.clone(), certificate: None };
         let login = Session::login(stream, &Arc::new(host_key), USER, &key).await;
         login.map(|(session, _)| session).map_err(|failure| match failure {
-            LoginFailure::HostKey(_) => Closed::For("another device answers: its host key is not the ticket's; make a new ticket on the device".into()),
-            LoginFailure::Denied => Closed::For("the ticket was used already, has expired or was withdrawn; make a new one on the device: target-agent ticket".into()),
+            LoginFailure::HostKey(_) => Closed::For(
+                "another device answers: its host key is not the ticket's; make a new ticket on the device"
+                    .into(),
+            ),
+            LoginFailure::Denied => Closed::For(SPENT.into()),
             LoginFailure::KeyExchange
             | LoginFailure::Authentication
             | LoginFailure::SshAgent
-            | LoginFailure::Certificate => {
-                Closed::Unreachable("the session broke off".into())
-            }
+            | LoginFailure::Certificate => Closed::Unreachable("the session broke off".into()),
         })
     }
 

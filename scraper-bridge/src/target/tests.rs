@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use onionscrape::metrics::{classic_text, registry};
-use target_agent::access::{Access, Sources};
 use onionscrape::ssh::KeyFile;
+use target_agent::access::{Access, Sources};
 use target_agent::admin::Pages;
 use target_agent::config::SshSettings;
 use target_agent::ssh::{Server, Services};
@@ -58,7 +58,9 @@ impl Dial for MemoryDial {
                     tokio::spawn(async move { server.serve(far).await });
                     Ok(Box::new(near) as Box<dyn Stream>)
                 }
-                Manner::Fail => Err(DialFailure { stage: Stage::Rendezvous, what: "nobody there".into() }),
+                Manner::Fail => {
+                    Err(DialFailure { stage: Stage::Rendezvous, closed: false, what: "nobody there".into() })
+                }
                 Manner::Hang => std::future::pending().await,
             }
         })

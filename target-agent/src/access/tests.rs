@@ -90,7 +90,7 @@ fn a_ticket_is_taken_once_and_knows_itself_again() {
     assert!(permits.allows("node", 80) && permits.allows("agent", 80) && !permits.allows("app", 80));
     assert_eq!(
         access.now().readers(SystemTime::now()),
-        [client_auth.clone()],
+        std::slice::from_ref(&client_auth),
         "the ticket's key reads no more"
     );
     assert!(access.now().has_clients());

@@ -45,7 +45,7 @@ pub(super) enum Destination {
     /// The agent's own pages, for somebody who may open these channels.
     Own(Pages, Permits),
     /// The place where this ticket is taken.
-    Enrolment(Desk, UserKey),
+    Enrolment(Box<(Desk, UserKey)>),
 }
 
 impl Services {
@@ -106,7 +106,8 @@ impl Destination {
                 let handler = move |request| std::future::ready(pages.to_bridge(&permits, &request));
                 serve(channel, traffic, handler, shutdown).await;
             }
-            Self::Enrolment(desk, ticket) => {
+            Self::Enrolment(enrolment) => {
+                let (desk, ticket) = *enrolment;
                 reply.accept().await;
                 let handler = move |request| {
                     let (desk, ticket) = (desk.clone(), ticket.clone());

@@ -24,7 +24,9 @@ impl Rig {
 /// The server gives up on this peer, soon and without a panic.
 async fn is_shown_out(served: JoinHandle<()>, what: &str) {
     let ended = timeout(Duration::from_secs(5), served).await;
-    ended.unwrap_or_else(|_| unreachable!("{what}: still served")).unwrap_or_else(|error| unreachable!("{what}: {error}"));
+    ended
+        .unwrap_or_else(|_| unreachable!("{what}: still served"))
+        .unwrap_or_else(|error| unreachable!("{what}: {error}"));
 }
 
 /// A binary packet before encryption (RFC 4253, section 6).
@@ -76,11 +78,23 @@ async fn what_is_not_ssh_is_shown_out() {
         ("zeros", vec![0; 4096]),
         ("a packet of 4 GiB", [HELLO, &[255; 64]].concat()),
         ("a packet of nothing", [HELLO, &[0; 64]].concat()),
-        ("a packet with more padding than packet", [HELLO, &[0, 0, 0, 12, 255, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat()),
+        (
+            "a packet with more padding than packet",
+            [HELLO, &[0, 0, 0, 12, 255, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat(),
+        ),
         ("a list of 4 GiB of algorithms", [HELLO, &long_list[..]].concat()),
-        ("a login before key exchange", [HELLO, &packet(b"\x32\0\0\0\x01a\0\0\0\x0essh-connection\0\0\0\x04none")].concat()),
-        ("a channel before key exchange", [HELLO, &packet(b"\x5a\0\0\0\x07session\0\0\0\0\0\0\0\0\0\0\0\0")].concat()),
-        ("a global request before key exchange", [HELLO, &packet(b"\x50\0\0\0\x0dtcpip-forward\x01")].concat()),
+        (
+            "a login before key exchange",
+            [HELLO, &packet(b"\x32\0\0\0\x01a\0\0\0\x0essh-connection\0\0\0\x04none")].concat(),
+        ),
+        (
+            "a channel before key exchange",
+            [HELLO, &packet(b"\x5a\0\0\0\x07session\0\0\0\0\0\0\0\0\0\0\0\0")].concat(),
+        ),
+        (
+            "a global request before key exchange",
+            [HELLO, &packet(b"\x50\0\0\0\x0dtcpip-forward\x01")].concat(),
+        ),
         ("new keys before key exchange", [HELLO, &packet(b"\x15")].concat()),
         ("a message that does not exist", [HELLO, &packet(b"\xff")].concat()),
     ] {
@@ -102,7 +116,10 @@ async fn weak_algorithms_are_refused() {
     const MAC: &str = "hmac-sha2-256-etm@openssh.com";
     let ed25519 = "ssh-ed25519";
     for (what, init) in [
-        ("SHA-1 key exchange", key_exchange_init("diffie-hellman-group14-sha1", ed25519, CIPHER, MAC, "none")),
+        (
+            "SHA-1 key exchange",
+            key_exchange_init("diffie-hellman-group14-sha1", ed25519, CIPHER, MAC, "none"),
+        ),
         ("group 1", key_exchange_init("diffie-hellman-group1-sha1", ed25519, CIPHER, MAC, "none")),
         ("an RSA host key", key_exchange_init(KEX, "ssh-rsa,rsa-sha2-512", CIPHER, MAC, "none")),
         ("a DSA host key", key_exchange_init(KEX, "ssh-dss", CIPHER, MAC, "none")),
@@ -185,9 +202,31 @@ async fn every_way_to_write_another_destination_is_refused() {
     let port = u32::from(rig.quick.port());
     let mut tried = 0;
     for host in [
-        "", "0.0.0.0", "::", "::ffff:127.0.0.1", "[::1]", "127.1", "127.0.1", "2130706433", "0x7f000001", "0177.0.0.1",
-        "127.0.0.1.", "127.0.0.01", " 127.0.0.1", "127.0.0.1\0", "localhost", "LOCALHOST.", "localhost.evil.example",
-        "169.254.169.254", "192.168.1.1", "10.0.0.1", "metadata.google.internal", "127.0.0.2", "%6c", "quick.", "QUICK",
+        "",
+        "0.0.0.0",
+        "::",
+        "::ffff:127.0.0.1",
+        "[::1]",
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.0.0.1.",
+        "127.0.0.01",
+        " 127.0.0.1",
+        "127.0.0.1\0",
+        "localhost",
+        "LOCALHOST.",
+        "localhost.evil.example",
+        "169.254.169.254",
+        "192.168.1.1",
+        "10.0.0.1",
+        "metadata.google.internal",
+        "127.0.0.2",
+        "%6c",
+        "quick.",
+        "QUICK",
         "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion",
     ] {
         for port in [port, 80, 22] {
