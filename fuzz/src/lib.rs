@@ -1,0 +1,40 @@
+//! Everything that reads what somebody else wrote, each as a function of arbitrary bytes that must
+//! return: no panic, no hang, whatever the bytes.
+//!
+//! - [`text`]: files and lines;
+//! - [`http`]: requests from whoever reaches a listener, answers from whoever is an exporter;
+//! - [`ssh`]: what a stranger says to an agent.
+
+pub mod http;
+pub mod ssh;
+pub mod text;
+
+/// One reader.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name, and that of its folder in `corpus`.
+    pub name: &'static str,
+    /// Reads once.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: [Target; 12] = [
+    Target { name: "agent_config", run: text::agent_config },
+    Target { name: "bridge_config", run: text::bridge_config },
+    Target { name: "bridge_file", run: text::bridge_file },
+    Target { name: "ticket", run: text::ticket },
+    Target { name: "authorized_keys", run: text::authorized_keys },
+    Target { name: "known_hosts", run: text::known_hosts },
+    Target { name: "onion_address", run: text::onion_address },
+    Target { name: "client_auth", run: text::client_auth },
+    Target { name: "request", run: http::request },
+    Target { name: "scrape_timeout", run: http::scrape_timeout },
+    Target { name: "exporter_answer", run: http::exporter_answer },
+    Target { name: "ssh_stranger", run: ssh::stranger },
+];
+
+/// The target of this name.
+pub fn find(name: &str) -> Option<Target> {
+    TARGETS.into_iter().find(|target| target.name == name)
+}
