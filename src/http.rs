@@ -3,6 +3,7 @@
 mod answer;
 mod forward;
 mod host;
+mod origin;
 mod serve;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use hyper::header::HeaderName;
 pub use answer::{Answer, landing, only_reading, page, text};
 pub use forward::{end_to_end, is_path, timeout_header};
 pub use host::HostNames;
+pub use origin::own_pages_only;
 pub use serve::{HalfClose, Listener, serve, serve_connection};
 
 /// A body of any origin. An error in it aborts the connection, so that nobody takes what was sent
