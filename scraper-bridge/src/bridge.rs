@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onionscrape::address::Name;
 use onionscrape::files::StateDirectory;
-use onionscrape::http::{HostNames, Listener, serve};
+use onionscrape::http::{HostNames, Listener, serve, serve_public};
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::tor::Tor;
 use tokio::sync::Semaphore;
@@ -63,6 +63,8 @@ impl Bridge {
         let shutdown = shutdown.child_token();
         let guard = shutdown.clone().drop_guard();
         let state = StateDirectory::hold(&config.state_directory)?;
+        let web = config.web()?;
+        let scheme = web.scheme();
         let mut bound = Vec::new();
         for target in &config.targets {
             for exporter in &target.exporters {
@@ -103,9 +105,9 @@ impl Bridge {
                 let address = listener.tcp_address().unwrap_or(exporter.listen);
                 let names = HostNames::of(address, &config.host_names);
                 let (target, exporter) = (target.config.name.clone(), exporter.name.clone());
-                info!(%target, %exporter, url = %format_args!("http://{address}/metrics"), "listening");
+                info!(%target, %exporter, url = %format_args!("{scheme}://{address}/metrics"), "listening");
                 listening.push(Listening { target, exporter, address });
-                tasks.spawn(serve(listener, surface(scraper, names), shutdown.clone()));
+                tasks.spawn(serve_public(listener, names, web.clone(), surface(scraper), shutdown.clone()));
             }
             targets.push(target);
         }
@@ -114,10 +116,11 @@ impl Bridge {
             warn!("no target is configured, so there is nothing to scrape");
         }
         let admin_address = admin_listener.tcp_address().unwrap_or(config.admin);
-        info!(url = %format_args!("http://{admin_address}/"), "admin listening");
+        info!(url = %format_args!("{scheme}://{admin_address}/"), "admin listening");
         let admin = Admin::new(&metrics, scrapers, tor.clone());
         let names = HostNames::of(admin_address, &config.host_names);
-        tasks.spawn(serve(admin_listener, admin.clone().public(names), shutdown.clone()));
+        let public = admin.clone().public();
+        tasks.spawn(serve_public(admin_listener, names, web, public, shutdown.clone()));
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
         tasks.close();
         Ok(Self {
@@ -167,24 +170,15 @@ pub fn control_socket(config: &BridgeConfig) -> PathBuf {
 /// A port for one exporter.
 fn surface(
     scraper: Scraper,
-    names: HostNames,
 ) -> impl Fn(
     hyper::Request<hyper::body::Incoming>,
 ) -> futures::future::BoxFuture<'static, hyper::Response<onionscrape::http::Body>>
-+ Clone
 + Send
 + Sync
 + 'static {
-    let shared = Arc::new((scraper, names));
     move |request| {
-        let shared = shared.clone();
-        Box::pin(async move {
-            let (scraper, names) = &*shared;
-            match names.check(&request) {
-                Ok(()) => scraper.answer(request).await,
-                Err(answer) => answer.into(),
-            }
-        })
+        let scraper = scraper.clone();
+        Box::pin(async move { scraper.answer(request).await })
     }
 }
 

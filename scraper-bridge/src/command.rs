@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,9 @@ const THREADS: usize = 2;
 pub struct Command {
     #[command(flatten)]
     options: Options,
+    /// TLS and users of all ports that Prometheus scrapes, in exporter-toolkit's format
+    #[arg(long = "web.config.file", global = true, value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
     #[command(subcommand)]
     act: Option<Act>,
 }
@@ -56,7 +60,8 @@ impl Command {
 
     fn try_run(self) -> Result<ExitCode, Failure> {
         let options = self.options;
-        let config = BridgeConfig::read(options.config_file.as_deref(), options.state_dir.clone())?;
+        let mut config = BridgeConfig::read(options.config_file.as_deref(), options.state_dir.clone())?;
+        config.web_config_file = self.web_config_file.or(config.web_config_file);
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
                 logs::start(options.log(config.log));
@@ -75,6 +80,7 @@ impl Command {
             }
             Act::Redial { target } => block_on(THREADS, redial(config, &target)),
             Act::Check => {
+                config.web()?;
                 println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
                 Ok(ExitCode::SUCCESS)
             }

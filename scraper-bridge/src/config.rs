@@ -8,7 +8,7 @@ use std::time::Duration;
 use onionscrape::address::{ExporterAddress, ListenAddress, Name, OnionAddress};
 use onionscrape::config::{self, Mistakes, Period, Section, Size};
 use onionscrape::files::FileError;
-use onionscrape::http::is_path;
+use onionscrape::http::{Web, is_path};
 use onionscrape::logs::LogSettings;
 use onionscrape::ssh::{HostKeyPin, KeyFile};
 use onionscrape::tor::TorSettings;
@@ -27,6 +27,8 @@ pub struct BridgeConfig {
     pub admin: SocketAddr,
     /// Names, besides the usual local ones, that requests to any listener may use as Host.
     pub host_names: Vec<String>,
+    /// TLS and users of the public listeners, in Prometheus' own format; plain HTTP without it.
+    pub web_config_file: Option<PathBuf>,
     /// Bounds on every scrape.
     pub scrape: ScrapeLimits,
     /// What is worth a line.
@@ -102,6 +104,14 @@ impl BridgeConfig {
         }
     }
 
+    /// What the public listeners ask of those who connect.
+    ///
+    /// # Errors
+    /// Every mistake in the web configuration file and in what it names.
+    pub fn web(&self) -> Result<Web, Mistakes> {
+        self.web_config_file.as_deref().map_or_else(|| Ok(Web::plain()), Web::open)
+    }
+
     fn build(top: &mut Section<'_>, state_directory: Option<PathBuf>) -> Option<Self> {
         let configured = top.path("state_dir");
         let state_directory = state_directory.or(configured).unwrap_or_else(default_state_directory);
@@ -110,6 +120,7 @@ impl BridgeConfig {
         let admin_listen = admin.or("listen", ListenAddress(DEFAULT_ADMIN)).0;
         drop(admin);
         let host_names = top.or("host_names", Vec::new());
+        let web_config_file = top.path("web_config_file");
         let scrape = ScrapeLimits::read(top.section("scrape"));
         let log = LogSettings::read(top.section("log"));
         let mut taken = Taken::default();
@@ -124,6 +135,7 @@ impl BridgeConfig {
             tor: tor?,
             admin: admin_listen,
             host_names,
+            web_config_file,
             scrape,
             log,
             targets: targets.into_iter().collect::<Option<_>>()?,
