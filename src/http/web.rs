@@ -64,15 +64,16 @@ pub(super) struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     path: PathBuf,
-    /// Device, inode, size, and the two times of change in seconds and nanoseconds.
-    of: Option<(u64, u64, u64, (i64, i64), (i64, i64))>,
+    /// Device, inode and size; the times of change of the content and of the rest, each in seconds and
+    /// nanoseconds.
+    of: Option<([u64; 3], [i64; 4])>,
 }
 
 impl Stamp {
     fn take(path: &Path) -> Self {
         let of = path.metadata().ok().map(|meta| {
-            let (modified, changed) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
-            (meta.dev(), meta.ino(), meta.size(), modified, changed)
+            let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+            ([meta.dev(), meta.ino(), meta.size()], times)
         });
         Self { path: path.to_owned(), of }
     }

@@ -8,13 +8,9 @@ use serde_saphyr::{Location, Spanned};
 
 use super::named::Reader;
 
-/// A version of TLS; the first two are known only to be refused.
+/// A version of TLS that rustls speaks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(super) enum Version {
-    #[serde(rename = "TLS10")]
-    Tls10,
-    #[serde(rename = "TLS11")]
-    Tls11,
     #[serde(rename = "TLS12")]
     Tls12,
     #[serde(rename = "TLS13")]
@@ -29,12 +25,6 @@ pub(super) fn versions(
     most: Option<&Spanned<Version>>,
     reader: &mut Reader<'_>,
 ) -> Option<Vec<&'static SupportedProtocolVersion>> {
-    for (key, old) in [("min_version", least), ("max_version", most)] {
-        if let Some(old) = old.filter(|version| version.value < Version::Tls12) {
-            reader.note(old.referenced, format!("{key}: TLS 1.2 is the oldest that is spoken; write TLS12"));
-            return None;
-        }
-    }
     let range =
         least.map_or(Version::Tls12, |least| least.value)..=most.map_or(Version::Tls13, |most| most.value);
     if range.is_empty() {

@@ -8,7 +8,7 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
-use serde_saphyr::{DefaultMessageFormatter, MessageFormatter as _, Spanned};
+use serde_saphyr::{MessageFormatter as _, Spanned, UserMessageFormatter};
 use tokio_rustls::TlsAcceptor;
 
 use super::named::{Reader, contents, place};
@@ -60,8 +60,7 @@ pub(super) fn read(file: &Path, named: impl FnMut(&Path)) -> Result<Settings, Mi
     let text = std::str::from_utf8(&bytes).map_err(|_| Mistakes::of_file(file, "is not UTF-8"))?;
     let parsed = serde_saphyr::from_str::<Option<File>>(text).map_err(|error| {
         let place = error.location().map(place);
-        let message =
-            DefaultMessageFormatter.format_message(error.without_snippet()).escape_debug().to_string();
+        let message = UserMessageFormatter.format_message(error.without_snippet()).escape_debug().to_string();
         Mistakes::of(vec![Mistake::new(file, place.flatten(), message)])
     })?;
     let parsed = parsed.ok_or_else(|| {

@@ -37,7 +37,6 @@ pub(super) struct TlsSection {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 enum ClientAuth {
     #[default]
-    #[serde(alias = "")]
     NoClientCert,
     RequestClientCert,
     #[serde(alias = "RequireClientCert")]
@@ -151,18 +150,19 @@ impl TlsSection {
     }
 }
 
+const DAMAGED: &str = "has PEM that is damaged";
 const REQUIRES: &str =
     "client_allowed_sans needs client_auth_type RequireAndVerifyClientCert or RequireAnyClientCert";
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(not_pem)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| DAMAGED)?;
     if chain.is_empty() { Err("has no certificate in PEM".into()) } else { Ok(chain) }
 }
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
         pem::Error::NoItemsFound => "has no private key in PEM, or an encrypted one".into(),
-        error => not_pem(error),
+        _ => DAMAGED.into(),
     })
 }
 
@@ -174,8 +174,4 @@ fn trusted(pem: &[u8]) -> Result<Arc<RootCertStore>, String> {
             .map_err(|error| format!("has a certificate that nothing can be verified by: {error}"))?;
     }
     Ok(Arc::new(roots))
-}
-
-fn not_pem(error: pem::Error) -> String {
-    format!("is not PEM: {error}")
 }
