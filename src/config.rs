@@ -25,6 +25,13 @@ pub struct Mistake {
     message: String,
 }
 
+impl Mistake {
+    /// A mistake in `file`, at a line and column from 1, or in the whole of it.
+    pub(crate) fn new(file: &Path, place: Option<(usize, usize)>, message: impl Into<String>) -> Self {
+        Self { file: file.to_owned(), place, message: message.into() }
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.file.display())?;
@@ -45,8 +52,14 @@ impl Mistakes {
         self.0.extend(more.0);
     }
 
-    fn of_file(file: &Path, message: impl Into<String>) -> Self {
-        Self(vec![Mistake { file: file.to_owned(), place: None, message: message.into() }])
+    /// These, of which there is at least one.
+    pub(crate) fn of(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort();
+        Self(mistakes)
+    }
+
+    pub(crate) fn of_file(file: &Path, message: impl Into<String>) -> Self {
+        Self(vec![Mistake::new(file, None, message)])
     }
 }
 

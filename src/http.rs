@@ -3,7 +3,10 @@
 mod answer;
 mod forward;
 mod host;
+mod origin;
+mod public;
 mod serve;
+mod web;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -13,7 +16,10 @@ use hyper::header::HeaderName;
 pub use answer::{Answer, landing, only_reading, page, text};
 pub use forward::{end_to_end, is_path, timeout_header};
 pub use host::HostNames;
+pub use origin::own_pages_only;
+pub use public::serve_public;
 pub use serve::{HalfClose, Listener, serve, serve_connection};
+pub use web::Web;
 
 /// A body of any origin. An error in it aborts the connection, so that nobody takes what was sent
 /// until then for the whole.

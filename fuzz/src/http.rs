@@ -1,6 +1,5 @@
 //! Requests from whoever reaches a listener, and answers from whoever is an exporter.
 
-use std::convert::Infallible;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -81,7 +80,7 @@ pub fn exporter_answer(data: &[u8]) {
         let (mut near, far) = duplex(1 << 20);
         let handler = move |request| {
             let forward = forward.clone();
-            async move { Ok::<_, Infallible>(forward.answer(request).await).unwrap_or_else(|never| match never {}) }
+            async move { forward.answer(request).await }
         };
         let served = tokio::spawn(serve_connection(far, HalfClose::Waits, handler, CancellationToken::new()));
         let ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Prometheus-Scrape-Timeout-Seconds: 1\r\n\r\n";

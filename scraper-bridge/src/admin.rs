@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
-use onionscrape::http::{Answer, Body, HostNames, landing, only_reading, page, text};
+use onionscrape::http::{Answer, Body, landing, only_reading, page, text};
 use onionscrape::lifecycle::Failure;
 use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
 use onionscrape::tor::Tor;
@@ -36,14 +36,8 @@ impl Admin {
     }
 
     /// The admin listener's handler.
-    pub fn public(
-        self,
-        names: HostNames,
-    ) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
-        move |request| {
-            let answer = names.check(&request).map_or_else(Response::from, |()| self.0.page(&request));
-            Box::pin(std::future::ready(answer))
-        }
+    pub fn public(self) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
+        move |request| Box::pin(std::future::ready(self.0.page(&request)))
     }
 
     /// The control socket's handler: `GET /t/TARGET/EXPORTER/metrics` is a scrape,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onionscrape::files::StateDirectory;
-use onionscrape::http::{HostNames, Listener, serve};
+use onionscrape::http::{HostNames, Listener, serve, serve_public};
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::tor::Tor;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -47,6 +47,8 @@ impl Bridge {
         let shutdown = shutdown.child_token();
         let guard = shutdown.clone().drop_guard();
         let state = StateDirectory::hold(&config.state_directory)?;
+        let web = config.web()?;
+        let scheme = web.scheme();
         let admin_listener =
             Listener::tcp(config.admin).await.map_err(|error| Failure(format!("admin: {error}")))?;
         let control = Listener::unix(&control_socket(&config), 0o600).map_err(Failure)?;
@@ -60,6 +62,7 @@ impl Bridge {
             metrics: metrics.clone(),
             limits: config.scrape,
             host_names: config.host_names.clone(),
+            web: web.clone(),
             state_directory: config.state_directory.clone(),
             shutdown: shutdown.clone(),
         }));
@@ -69,13 +72,14 @@ impl Bridge {
             warn!("no target is configured, so there is nothing to scrape; run: scraper-bridge add");
         }
         let admin_address = admin_listener.tcp_address().unwrap_or(config.admin);
-        info!(url = %format_args!("http://{admin_address}/"), "admin listening");
+        info!(url = %format_args!("{scheme}://{admin_address}/"), "admin listening");
         let admin = Admin::new(&metrics, fleet.clone(), reloader.clone(), tor.clone());
         let names = HostNames::of(admin_address, &config.host_names);
         let tasks = TaskTracker::new();
         tasks.spawn(follow_tor(tor.clone(), metrics, shutdown.clone()));
         tasks.spawn(reloader.clone().follow(shutdown.clone()));
-        tasks.spawn(serve(admin_listener, admin.clone().public(names), shutdown.clone()));
+        let public = admin.clone().public();
+        tasks.spawn(serve_public(admin_listener, names, web, public, shutdown.clone()));
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
         tasks.close();
         Ok(Self { admin: admin_address, fleet, reloader, tor, tasks, shutdown, _stop: guard, _state: state })

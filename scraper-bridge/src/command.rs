@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -11,7 +12,7 @@ use onionscrape::ssh::KeyFile;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::Bridge;
-use crate::config::{self, BridgeConfig};
+use crate::config::{self, BridgeConfig, Source};
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
 use crate::reload::Reloader;
@@ -25,6 +26,9 @@ const THREADS: usize = 2;
 pub struct Command {
     #[command(flatten)]
     options: Options,
+    /// TLS and users of all ports that Prometheus scrapes, in exporter-toolkit's format
+    #[arg(long = "web.config.file", global = true, value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
     #[command(subcommand)]
     act: Option<Act>,
 }
@@ -67,7 +71,12 @@ impl Command {
 
     fn try_run(self) -> Result<ExitCode, Failure> {
         let options = self.options;
-        let config = BridgeConfig::read(options.config_file.as_deref(), options.state_dir.clone())?;
+        let source = Source {
+            file: options.config_file.clone(),
+            state_directory: options.state_dir.clone(),
+            web_config_file: self.web_config_file,
+        };
+        let config = source.read()?;
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
                 logs::start(options.log(config.log));
@@ -91,6 +100,7 @@ impl Command {
             }
             Act::Remove { target } => block_on(THREADS, remove(config, &target)),
             Act::Check => {
+                config.web()?;
                 println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
                 for target in config.targets.iter().filter(|target| target.host_key.is_on_first_use()) {
                     println!(

@@ -11,7 +11,7 @@ use std::time::Duration;
 use onionscrape::address::{ExporterAddress, ListenAddress, Name, OnionAddress};
 use onionscrape::config::{self, Mistakes, Period, Section, Size};
 use onionscrape::files::FileError;
-use onionscrape::http::is_path;
+use onionscrape::http::{Web, is_path};
 use onionscrape::logs::LogSettings;
 use onionscrape::ssh::LoginKey;
 use onionscrape::tor::{ClientAuthKey, TorSettings};
@@ -33,6 +33,8 @@ pub struct BridgeConfig {
     pub admin: SocketAddr,
     /// Names, besides the usual local ones, that requests to any listener may use as Host.
     pub host_names: Vec<String>,
+    /// TLS and users of the public listeners, in Prometheus' own format; plain HTTP without it.
+    pub web_config_file: Option<PathBuf>,
     /// Bounds on every scrape.
     pub scrape: ScrapeLimits,
     /// What is worth a line.
@@ -52,6 +54,8 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// The command line's state directory, if it names one.
     pub state_directory: Option<PathBuf>,
+    /// The command line's web configuration file, if it names one.
+    pub web_config_file: Option<PathBuf>,
 }
 
 impl Source {
@@ -60,7 +64,10 @@ impl Source {
     /// # Errors
     /// Every mistake in all of them.
     pub fn read(&self) -> Result<BridgeConfig, Mistakes> {
-        BridgeConfig::read(self.file.as_deref(), self.state_directory.clone())
+        let mut config = BridgeConfig::read(self.file.as_deref(), self.state_directory.clone())?;
+        config.web_config_file = self.web_config_file.clone().or(config.web_config_file);
+        config.source = self.clone();
+        Ok(config)
     }
 }
 
@@ -138,7 +145,7 @@ impl BridgeConfig {
     /// # Errors
     /// Every mistake in the file.
     pub fn read(file: Option<&Path>, state_directory: Option<PathBuf>) -> Result<Self, Mistakes> {
-        let source = Source { file: file.map(Path::to_owned), state_directory };
+        let source = Source { file: file.map(Path::to_owned), state_directory, web_config_file: None };
         let mut taken = Taken::default();
         let build = |top: &mut Section<'_>| Self::build(top, source, &mut taken);
         let mut config = match file {
@@ -159,6 +166,14 @@ impl BridgeConfig {
         mistakes.map_or(Ok(config), Err)
     }
 
+    /// What the public listeners ask of those who connect.
+    ///
+    /// # Errors
+    /// Every mistake in the web configuration file and in what it names.
+    pub fn web(&self) -> Result<Web, Mistakes> {
+        self.web_config_file.as_deref().map_or_else(|| Ok(Web::plain()), Web::open)
+    }
+
     fn build(top: &mut Section<'_>, source: Source, taken: &mut Taken) -> Option<Self> {
         let configured = top.path("state_dir");
         let state_directory =
@@ -169,6 +184,7 @@ impl BridgeConfig {
         let admin_listen = admin.or("listen", ListenAddress(DEFAULT_ADMIN)).0;
         drop(admin);
         let host_names = top.or("host_names", Vec::new());
+        let web_config_file = top.path("web_config_file");
         let scrape = ScrapeLimits::read(top.section("scrape"));
         let log = LogSettings::read(top.section("log"));
         taken.listen.insert(admin_listen);
@@ -178,6 +194,7 @@ impl BridgeConfig {
             tor: tor?,
             admin: admin_listen,
             host_names,
+            web_config_file,
             scrape,
             log,
             targets: targets?,

@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use onionscrape::address::Name;
-use onionscrape::http::{Body, HostNames, Listener, serve};
+use onionscrape::http::{Body, HostNames, Listener, Web, serve_public};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::LoginKey;
 use onionscrape::tor::{ClientAuthKey, Tor};
@@ -53,6 +53,8 @@ pub struct Surroundings {
     pub limits: ScrapeLimits,
     /// Names, besides the usual local ones, that requests may use as Host.
     pub host_names: Vec<String>,
+    /// What the listeners ask of those who connect.
+    pub web: Web,
     /// Where keys are.
     pub state_directory: PathBuf,
     /// Ends everything.
@@ -216,9 +218,10 @@ impl Fleet {
             let address = listener.tcp_address().unwrap_or(exporter.listen);
             let names = HostNames::of(address, &around.host_names);
             let (of, exporter) = (target.config.name.clone(), exporter.name.clone());
-            info!(target = %of, %exporter, url = %format_args!("http://{address}/metrics"), "listening");
+            let scheme = around.web.scheme();
+            info!(target = %of, %exporter, url = %format_args!("{scheme}://{address}/metrics"), "listening");
             listening.push(Listening { target: of, exporter, address });
-            tasks.spawn(serve(listener, surface(scraper, names), stop.clone()));
+            tasks.spawn(serve_public(listener, names, around.web.clone(), surface(scraper), stop.clone()));
         }
         tasks.close();
         self.locked().push(Kept { target, scrapers, listening, tasks, stop });
@@ -238,17 +241,9 @@ async fn bind(target: &TargetConfig, address: SocketAddr, exporter: &Name) -> Re
 /// A port for one exporter.
 fn surface(
     scraper: Scraper,
-    names: HostNames,
-) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Clone + Send + Sync + 'static {
-    let shared = Arc::new((scraper, names));
+) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync + 'static {
     move |request| {
-        let shared = shared.clone();
-        Box::pin(async move {
-            let (scraper, names) = &*shared;
-            match names.check(&request) {
-                Ok(()) => scraper.answer(request).await,
-                Err(answer) => answer.into(),
-            }
-        })
+        let scraper = scraper.clone();
+        Box::pin(async move { scraper.answer(request).await })
     }
 }

@@ -92,8 +92,20 @@ impl Reloader {
 
 /// What only a restart can change, in a form that can be compared.
 fn fixed(config: &BridgeConfig) -> String {
-    let BridgeConfig { state_directory, tor, admin, host_names, scrape, log, targets_dir, .. } = config;
-    format!("{state_directory:?} {tor:?} {admin:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?}")
+    let BridgeConfig {
+        state_directory,
+        tor,
+        admin,
+        host_names,
+        web_config_file,
+        scrape,
+        log,
+        targets_dir,
+        ..
+    } = config;
+    format!(
+        "{state_directory:?} {tor:?} {admin:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
+    )
 }
 
 /// What all files of a configuration look like at this moment.

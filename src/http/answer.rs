@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::{Body, full};
@@ -41,8 +41,16 @@ impl From<Answer> for Response<Body> {
         if let Ok(phrase) = ReasonPhrase::try_from(phrase.into_bytes()) {
             response.extensions_mut().insert(phrase);
         }
-        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        // What these two must say besides (RFC 9110, sections 15.5.2 and 15.5.6).
+        match answer.status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                let scheme = HeaderValue::from_static("Basic realm=\"onionscrape\", charset=\"UTF-8\"");
+                response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+            }
+            _ => {}
         }
         response
     }

@@ -20,7 +20,7 @@ pub struct HostNames {
 
 impl HostNames {
     /// The names of a TCP listener: its address, and for a loopback or wildcard address the usual
-    /// local ones; always with its port, and also without it if that is HTTP's own.
+    /// local ones; always with its port, and also without it if that is HTTP's or HTTPS' own.
     pub fn of(address: SocketAddr, more: &[String]) -> Self {
         let port = address.port();
         let mut hosts: Vec<String> = more.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -29,7 +29,9 @@ impl HostNames {
             hosts.extend(["127.0.0.1", "[::1]", "localhost"].map(str::to_owned));
         }
         let mut names: HashSet<String> = hosts.iter().map(|host| format!("{host}:{port}")).collect();
-        if port == 80 {
+        // Which of the two is spoken may change while the listener is open. A name without a port is
+        // ours in either case, and nobody uses it for the other.
+        if port == 80 || port == 443 {
             names.extend(hosts);
         }
         Self { names: Some(names) }
@@ -40,12 +42,19 @@ impl HostNames {
         Self { names: None }
     }
 
+    /// True for a name of this listener, with its port as a URL would have it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.as_ref().is_some_and(|names| names.contains(&name.to_ascii_lowercase()))
+    }
+
     /// Refuses a request that was meant for somebody else.
     ///
     /// # Errors
     /// The answer to give: 400 without a Host, 421 with a wrong one (RFC 9110, section 15.5.20).
     pub fn check<B>(&self, request: &Request<B>) -> Result<(), Answer> {
-        let Some(names) = &self.names else { return Ok(()) };
+        if self.names.is_none() {
+            return Ok(());
+        }
         let mut hosts = request.headers().get_all(HOST).iter();
         let named = match (request.uri().authority(), hosts.next(), hosts.next()) {
             (_, _, Some(_)) => None,
@@ -55,7 +64,7 @@ impl HostNames {
         };
         match named {
             None => Err(Answer::new(StatusCode::BAD_REQUEST, "one Host header is needed")),
-            Some(name) if names.contains(&name.to_ascii_lowercase()) => Ok(()),
+            Some(name) if self.has(name) => Ok(()),
             Some(_) => Err(Answer::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "not this listener's name; add the Host to host_names if it is yours",
@@ -94,8 +103,10 @@ mod tests {
 
     #[test]
     fn a_listener_on_a_real_address_is_not_local() {
-        let names = HostNames::of("192.0.2.1:80".parse().expect("address"), &[]);
-        assert_eq!(status(&names, "/", &["192.0.2.1"]), None);
-        assert_eq!(status(&names, "/", &["localhost"]), Some(StatusCode::MISDIRECTED_REQUEST));
+        for address in ["192.0.2.1:80", "192.0.2.1:443"] {
+            let names = HostNames::of(address.parse().expect("address"), &[]);
+            assert_eq!(status(&names, "/", &["192.0.2.1"]), None);
+            assert_eq!(status(&names, "/", &["localhost"]), Some(StatusCode::MISDIRECTED_REQUEST));
+        }
     }
 }

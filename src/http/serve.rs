@@ -109,6 +109,17 @@ where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
+    let stop = shutdown.clone();
+    let connection = move |peer| serve_connection(peer, HalfClose::Gone, handler.clone(), stop.clone());
+    serve_each(listener, connection, shutdown).await;
+}
+
+/// Has `connection` serve each peer of a listener until `shutdown`, then waits up to 5 s for them.
+pub(super) async fn serve_each<C, F>(listener: Listener, connection: C, shutdown: CancellationToken)
+where
+    C: Fn(Peer) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
@@ -117,18 +128,10 @@ where
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
-                let (handler, shutdown) = (handler.clone(), shutdown.clone());
+            Ok((peer, place)) => {
+                let serving = connection(peer);
                 connections.spawn(async move {
-                    match stream {
-                        Stream::Tcp(stream) => {
-                            let _ = stream.set_nodelay(true);
-                            serve_connection(patient(stream), HalfClose::Gone, handler, shutdown).await;
-                        }
-                        Stream::Unix(stream) => {
-                            serve_connection(patient(stream), HalfClose::Gone, handler, shutdown).await;
-                        }
-                    }
+                    serving.await;
                     drop(place);
                 });
             }
@@ -142,28 +145,34 @@ where
     let _ = tokio::time::timeout(GRACE, connections.wait()).await;
 }
 
-/// The stream, with a limit to waiting for its peer to read.
-fn patient<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
+/// A peer's byte stream, with a limit to waiting for it to read.
+pub(super) type Peer = Pin<Box<dyn ByteStream>>;
+
+/// What can be read and written.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> ByteStream for S {}
+
+fn patient(stream: impl ByteStream + 'static) -> Peer {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(STALLED));
     Box::pin(stream)
 }
 
-enum Stream {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
-}
-
 async fn accept(
     listener: &Listener,
     room: &Arc<Semaphore>,
-) -> io::Result<(Stream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(Peer, tokio::sync::OwnedSemaphorePermit)> {
     let place = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let stream = match listener {
-        Listener::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
-        Listener::Unix(listener, _) => Stream::Unix(listener.accept().await?.0),
+    let peer = match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let _ = stream.set_nodelay(true);
+            patient(stream)
+        }
+        Listener::Unix(listener, _) => patient(listener.accept().await?.0),
     };
-    Ok((stream, place))
+    Ok((peer, place))
 }
 
 /// What it means that the asker's half of a stream has ended.

@@ -76,12 +76,16 @@ pub async fn prometheus_says_up(world: &World) {
     let device = world.device(&[("node", world.node_exporter())]).await;
     let monitor = world.monitor(&[("backpack", &device, &["node"])]).await;
     monitor.connected("backpack").await;
+    is_up(world, &monitor.address("backpack", "node"), "").await;
+}
+
+/// Has a real Prometheus scrape `target`, with `more` in its job, until it says `up`.
+pub async fn is_up(world: &World, target: &str, more: &str) {
     let folder = world.folder();
     let file = folder.join("prometheus.yml");
-    let target = monitor.address("backpack", "node");
     let text = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: onion\n  \
-         static_configs: [{{targets: ['{target}'], labels: {{instance: backpack}}}}]\n",
+         static_configs: [{{targets: ['{target}'], labels: {{instance: backpack}}}}]\n{more}",
     );
     fs::write(&file, text).unwrap();
     let web = tornet::ports::reserve().unwrap().addr();

@@ -14,6 +14,8 @@ use tokio::task::JoinHandle;
 pub enum Manner {
     /// Answers properly with this body, and keeps the connection.
     Good(String),
+    /// Answers with the head of the request, as comments.
+    Echoes,
     /// Takes so long before it answers properly.
     Slow(Duration, String),
     /// Sends these bytes and closes the connection.
@@ -74,10 +76,15 @@ pub fn answer(body: &str) -> Vec<u8> {
 }
 
 async fn serve(mut stream: TcpStream, manner: Manner, requests: &AtomicUsize) -> std::io::Result<()> {
-    while read_head(&mut stream).await? {
+    while let Some(head) = read_head(&mut stream).await? {
         requests.fetch_add(1, Ordering::SeqCst);
         match &manner {
             Manner::Good(body) => stream.write_all(&answer(body)).await?,
+            Manner::Echoes => {
+                let head = String::from_utf8_lossy(&head).to_lowercase();
+                let body: String = head.lines().map(|line| format!("# {line}\n")).collect();
+                stream.write_all(&answer(&body)).await?;
+            }
             Manner::Slow(pause, body) => {
                 tokio::time::sleep(*pause).await;
                 stream.write_all(&answer(body)).await?;
@@ -114,15 +121,15 @@ async fn serve(mut stream: TcpStream, manner: Manner, requests: &AtomicUsize) ->
     Ok(())
 }
 
-/// Reads up to the end of a head; false at the end of the connection.
-async fn read_head(stream: &mut TcpStream) -> std::io::Result<bool> {
+/// Reads up to the end of a head; `None` at the end of the connection.
+async fn read_head(stream: &mut TcpStream) -> std::io::Result<Option<Vec<u8>>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         if stream.read(&mut byte).await? == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         head.push(byte[0]);
     }
-    Ok(true)
+    Ok(Some(head))
 }

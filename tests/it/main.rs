@@ -22,6 +22,7 @@ mod load;
 mod pairing;
 mod refused;
 mod stock;
+mod web;
 mod world;
 
 use std::process::ExitCode;
@@ -79,6 +80,10 @@ fn main() -> ExitCode {
         refused::a_wrong_key,
         refused::a_wrong_host_key,
         refused::other_hosts_names_and_methods,
+        web::files_are_judged_as_promtool_does,
+        web::only_who_is_asked_for_gets_in,
+        web::a_changed_certificate_is_served,
+        web::a_protection_is_never_lost,
         exporter::down,
         exporter::hangs_before_the_head,
         exporter::hangs_in_the_body,

@@ -1,0 +1,115 @@
+//! A listener that others may reach, and what stands between them and its handler.
+//!
+//! In this order: TLS, the names that the listener answers to, pages from elsewhere, a password.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
+use hyper::{Request, Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::serve::{Peer, serve_each};
+use super::web::{Settings, Web};
+use super::{Answer, Body, HalfClose, HostNames, Listener, own_pages_only, serve_connection};
+
+/// How long a TLS handshake may take, from the first byte to the last.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Serves a listener until `shutdown`, then lets requests under way finish for 5 s.
+///
+/// `handler` gets only what `names` and `web` let through.
+pub async fn serve_public<H, F>(
+    listener: Listener,
+    names: HostNames,
+    web: Web,
+    handler: H,
+    shutdown: CancellationToken,
+) where
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let door = Arc::new(Door { names, web, handler });
+    let stop = shutdown.clone();
+    let connection = move |peer| Arc::clone(&door).serve(peer, stop.child_token());
+    serve_each(listener, connection, shutdown).await;
+}
+
+struct Door<H> {
+    names: HostNames,
+    web: Web,
+    handler: H,
+}
+
+impl<H, F> Door<H>
+where
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    async fn serve(self: Arc<Self>, peer: Peer, stop: CancellationToken) {
+        let settings = self.web.current();
+        let Some(acceptor) = settings.tls() else {
+            return self.speak_http(peer, false, &settings, stop).await;
+        };
+        match timeout(HANDSHAKE, acceptor.accept(peer)).await {
+            Ok(Ok(stream)) => self.speak_http(Box::new(stream), true, &settings, stop).await,
+            Ok(Err(error)) => debug!(%error, "a TLS handshake failed"),
+            Err(_) => debug!("a TLS handshake took longer than 10 s"),
+        }
+    }
+
+    async fn speak_http<S>(
+        self: Arc<Self>,
+        stream: S,
+        tls: bool,
+        settings: &Settings,
+        stop: CancellationToken,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handler = move |request| Arc::clone(&self).answer(request, tls);
+        let serving = serve_connection(stream, HalfClose::Gone, handler, stop.clone());
+        tokio::pin!(serving);
+        tokio::select! {
+            () = &mut serving => return,
+            // What was proved by this connection's certificate may not be enough any more.
+            () = settings.replaced() => stop.cancel(),
+        }
+        serving.await;
+    }
+
+    async fn answer(self: Arc<Self>, mut request: Request<Incoming>, tls: bool) -> Response<Body> {
+        // The settings of now: a password that was changed is asked for on open connections too.
+        let settings = self.web.current();
+        let mut response = match self.admit(&mut request, tls, &settings).await {
+            Ok(()) => (self.handler)(request).await,
+            Err(answer) => answer.into(),
+        };
+        settings.dress(response.headers_mut());
+        response
+    }
+
+    async fn admit(
+        &self,
+        request: &mut Request<Incoming>,
+        tls: bool,
+        settings: &Settings,
+    ) -> Result<(), Answer> {
+        if !tls && settings.tls().is_some() {
+            // Opened before TLS was asked for.
+            return Err(Answer::new(StatusCode::MISDIRECTED_REQUEST, "TLS is spoken here; connect anew"));
+        }
+        self.names.check(request)?;
+        own_pages_only(request, &self.names, tls)?;
+        if let Some(users) = settings.users() {
+            users.check(request.headers()).await?;
+            // It was meant for us, and a device has no business with it.
+            request.headers_mut().remove(AUTHORIZATION);
+        }
+        Ok(())
+    }
+}
