@@ -63,7 +63,8 @@ pub fn start(settings: LogSettings) {
     let filter = EnvFilter::new(chosen);
     let lines = match settings.format {
         Format::Logfmt => {
-            tracing_logfmt::builder().with_target(settings.level == Level::Debug).layer().boxed()
+            let lines = tracing_logfmt::builder().with_target(settings.level == Level::Debug).layer();
+            lines.with_writer(std::io::stderr).boxed()
         }
         Format::Json => {
             tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()

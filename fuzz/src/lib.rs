@@ -3,9 +3,11 @@
 //!
 //! - [`text`]: files and lines;
 //! - [`http`]: requests from whoever reaches a listener, answers from whoever is an exporter;
-//! - [`ssh`]: what a stranger says to an agent.
+//! - [`ssh`]: what a stranger says to an agent;
+//! - [`plain`]: feeding them without a fuzzer's help.
 
 pub mod http;
+pub mod plain;
 pub mod ssh;
 pub mod text;
 

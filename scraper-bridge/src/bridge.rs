@@ -1,5 +1,6 @@
 //! The bridge as one value: bind, look at the addresses, run until shutdown.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::config::BridgeConfig;
-use crate::fleet::{Fleet, Surroundings};
+use crate::fleet::{Fleet, Prepared, Surroundings};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 
@@ -49,6 +50,10 @@ impl Bridge {
         let state = StateDirectory::hold(&config.state_directory)?;
         let web = config.web()?;
         let scheme = web.scheme();
+        let mut targets = Vec::new();
+        for target in &config.targets {
+            targets.push(Prepared::new(target.clone(), &config.state_directory, &HashSet::new()).await?);
+        }
         let admin_listener =
             Listener::tcp(config.admin).await.map_err(|error| Failure(format!("admin: {error}")))?;
         let control = Listener::unix(&control_socket(&config), 0o600).map_err(Failure)?;
@@ -67,7 +72,7 @@ impl Bridge {
             shutdown: shutdown.clone(),
         }));
         let reloader = Reloader::new(&config, fleet.clone(), metrics.clone());
-        Box::pin(fleet.keep(&config.targets)).await?;
+        Box::pin(fleet.begin(targets)).await?;
         if config.targets.is_empty() {
             warn!("no target is configured, so there is nothing to scrape; run: scraper-bridge add");
         }

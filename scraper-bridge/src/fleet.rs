@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -80,12 +80,37 @@ struct Kept {
 }
 
 /// What is needed to start a target, gathered before anything is changed.
-struct Prepared {
+pub struct Prepared {
     config: TargetConfig,
     key: LoginKey,
     client_auth: Option<ClientAuthKey>,
     /// In the order of the exporters; `None` where an old target still has the address.
     listeners: Vec<Option<Listener>>,
+}
+
+impl Prepared {
+    /// Reads the target's keys and binds its listeners, except where the address is among `held`.
+    ///
+    /// # Errors
+    /// When a key cannot be used or an address is taken.
+    pub async fn new(
+        config: TargetConfig,
+        state_directory: &Path,
+        held: &HashSet<SocketAddr>,
+    ) -> Result<Self, Failure> {
+        let key = config.key(state_directory)?;
+        let client_auth = config.client_auth()?;
+        let mut listeners = Vec::new();
+        for exporter in &config.exporters {
+            let free = !held.contains(&exporter.listen);
+            listeners.push(if free {
+                Some(bind(&config, exporter.listen, &exporter.name).await?)
+            } else {
+                None
+            });
+        }
+        Ok(Self { config, key, client_auth, listeners })
+    }
 }
 
 impl Fleet {
@@ -112,17 +137,26 @@ impl Fleet {
             .collect();
         let mut prepared = Vec::new();
         for config in fresh {
-            prepared.push(self.prepare(config, &held).await?);
+            prepared.push(Prepared::new(config, &self.around.state_directory, &held).await?);
         }
         self.stop(&gone).await;
+        let started = self.begin(prepared).await;
+        let order = |kept: &Kept| targets.iter().position(|config| config.name == kept.target.config.name);
+        self.locked().sort_by_key(order);
+        started
+    }
+
+    /// Keeps these targets besides those that are kept.
+    ///
+    /// # Errors
+    /// Which of them cannot be; the others are.
+    pub async fn begin(&self, prepared: Vec<Prepared>) -> Result<(), Failure> {
         let mut failed = Vec::new();
         for one in prepared {
             if let Err(Failure(why)) = self.start(one).await {
                 failed.push(why);
             }
         }
-        let order = |kept: &Kept| targets.iter().position(|config| config.name == kept.target.config.name);
-        self.locked().sort_by_key(order);
         if failed.is_empty() { Ok(()) } else { Err(Failure(failed.join("\n"))) }
     }
 
@@ -163,21 +197,6 @@ impl Fleet {
         let is_wanted = |kept: &&Kept| !targets.contains(&kept.target.config);
         let gone = kept.iter().filter(is_wanted).map(|kept| kept.target.config.name.clone()).collect();
         (gone, targets.iter().filter(|config| !is_kept(config)).cloned().collect())
-    }
-
-    async fn prepare(&self, config: TargetConfig, held: &HashSet<SocketAddr>) -> Result<Prepared, Failure> {
-        let key = config.key(&self.around.state_directory)?;
-        let client_auth = config.client_auth()?;
-        let mut listeners = Vec::new();
-        for exporter in &config.exporters {
-            let free = !held.contains(&exporter.listen);
-            listeners.push(if free {
-                Some(bind(&config, exporter.listen, &exporter.name).await?)
-            } else {
-                None
-            });
-        }
-        Ok(Prepared { config, key, client_auth, listeners })
     }
 
     async fn stop(&self, names: &[Name]) {

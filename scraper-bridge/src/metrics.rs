@@ -220,6 +220,7 @@ impl Metrics {
             counter.remove(&of);
         }
         self.connected.remove(&of);
+        self.host_key_mismatch.remove(&of);
         self.last_connected.remove(&of);
         self.backoff.remove(&of);
     }

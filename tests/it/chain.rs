@@ -167,8 +167,10 @@ pub async fn probe_and_metrics(world: &World) {
             lock.try_lock().is_ok()
         })
         .await;
-    let probed = run("scraper-bridge", &["probe", "backpack", "app", "--config.file", file]);
+    let probed =
+        run("scraper-bridge", &["probe", "backpack", "app", "--config.file", file, "--log.level", "debug"]);
     assert!(probed.status.success(), "{}", String::from_utf8_lossy(&probed.stderr));
+    // The body and nothing else, however much is logged.
     assert_eq!(probed.stdout, b"a 1\n");
 }
 

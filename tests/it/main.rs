@@ -18,6 +18,7 @@ mod exporters;
 mod host_keys;
 mod http;
 mod identity;
+mod leaks;
 mod load;
 mod pairing;
 mod refused;
@@ -45,6 +46,9 @@ macro_rules! trials {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = leaks::in_a_namespace() {
+        return ended;
+    }
     let world = Arc::new(World::new());
     let trials = trials![
         &world,
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         exporter::closes_without_length,
         exporter::redirects,
         exporter::a_slow_one_delays_no_other,
+        leaks::nothing_is_told_and_nothing_listens,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,
@@ -100,5 +105,9 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     // Dropped here rather than never: the network's folder and processes go with it.
     drop(world);
-    conclusion.exit_code()
+    let leaks = leaks::past_tor();
+    for leak in &leaks {
+        eprintln!("past Tor: {leak}");
+    }
+    if leaks.is_empty() { conclusion.exit_code() } else { ExitCode::FAILURE }
 }

@@ -7,6 +7,9 @@ use crate::build::{cargo, cargo_command};
 use crate::stage::Stage;
 use crate::{Failure, packages};
 
+/// How long each reader of other people's input is fed, in seconds.
+const FUZZ_SECONDS: &str = "60";
+
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Test {
@@ -36,7 +39,7 @@ impl Test {
             stage.done();
         }
         let mut tests = cargo_command(&["test", "--release", "--workspace", "--no-fail-fast"]);
-        tests.args(self.filter);
+        tests.args(self.filter).env("ONIONSCRAPE_FUZZ_SECONDS", FUZZ_SECONDS);
         let mut running = tests.stdout(Stdio::piped()).spawn()?;
         let mut count = Count::default();
         if let Some(output) = running.stdout.take() {
