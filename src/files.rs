@@ -101,11 +101,14 @@ pub fn default_state_directory(program: &str) -> PathBuf {
 /// # Errors
 /// When it cannot be made, is not a folder, belongs to somebody else, or others may enter it.
 pub fn private_directory(path: &Path) -> Result<(), FileError> {
+    let missing: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
         .map_err(|error| FileError::io(path, "cannot be made", &error))?;
+    // A folder that is not on disk takes what is in it along.
+    missing.into_iter().try_for_each(|folder| sync_directory(folder_of(folder)))?;
     check_private(path, 0o700)
 }
 
@@ -156,13 +159,9 @@ pub fn read_public(path: &Path) -> Result<String, FileError> {
 /// # Errors
 /// When it exists already or cannot be written; nothing is left behind then.
 pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let failed = |error: &io::Error| FileError::io(path, "cannot be written", error);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
-    file.write_all(bytes).map_err(|error| failed(&error))?;
-    file.as_file().sync_all().map_err(|error| failed(&error))?;
-    file.persist_noclobber(path).map_err(|error| failed(&error.error))?;
-    sync_directory(folder)
+    let file = staged(path, bytes)?;
+    file.persist_noclobber(path).map_err(|error| FileError::io(path, "cannot be written", &error.error))?;
+    sync_directory(folder_of(path))
 }
 
 /// Writes a private file in the place of the one that may be there: readers see the old one or the
@@ -171,13 +170,9 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// When it cannot be written; the old one is as it was then.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let failed = |error: &io::Error| FileError::io(path, "cannot be written", error);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
-    file.write_all(bytes).map_err(|error| failed(&error))?;
-    file.as_file().sync_all().map_err(|error| failed(&error))?;
-    file.persist(path).map_err(|error| failed(&error.error))?;
-    sync_directory(folder)
+    let file = staged(path, bytes)?;
+    file.persist(path).map_err(|error| FileError::io(path, "cannot be written", &error.error))?;
+    sync_directory(folder_of(path))
 }
 
 /// Removes a file for good; true if there was one.
@@ -186,7 +181,7 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// When it is there and cannot be removed.
 pub fn remove(path: &Path) -> Result<bool, FileError> {
     match std::fs::remove_file(path) {
-        Ok(()) => sync_directory(path.parent().unwrap_or(Path::new("."))).map(|()| true),
+        Ok(()) => sync_directory(folder_of(path)).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(FileError::io(path, "cannot be removed", &error)),
     }
@@ -234,6 +229,19 @@ pub fn sync_directory(path: &Path) -> Result<(), FileError> {
     File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| FileError::io(path, "cannot be synced to disk", &error))
+}
+
+/// A private file on disk, with these bytes, beside the place where it is to be.
+fn staged(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile, FileError> {
+    let failed = |error: io::Error| FileError::io(path, "cannot be written", &error);
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(path)).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    Ok(file)
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Refuses what is not ours alone; `mode` is what a right file or folder has at most.

@@ -76,6 +76,12 @@ impl Inner {
         }
     }
 
+    /// Reloads to the end, whether or not whoever asked waits for it.
+    async fn reload(&self) -> Result<(), Failure> {
+        let reloader = self.reloader.clone();
+        tokio::spawn(async move { reloader.reload().await }).await.map_err(Failure::of)?
+    }
+
     async fn control(&self, mut request: Request<Incoming>) -> Response<Body> {
         let parts: Vec<&str> = request.uri().path().split('/').collect();
         match (request.method(), parts.as_slice()) {
@@ -86,7 +92,7 @@ impl Inner {
                 }
                 None => Answer::new(StatusCode::NOT_FOUND, "no such target").into(),
             },
-            (&Method::POST, ["", "-", "reload"]) => match self.reloader.reload().await {
+            (&Method::POST, ["", "-", "reload"]) => match self.reload().await {
                 Ok(()) => text(StatusCode::OK, "reloaded\n"),
                 Err(Failure(mistakes)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{mistakes}\n")),
             },

@@ -4,8 +4,10 @@ mod device;
 mod pending;
 mod target_file;
 
+use std::fmt;
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -36,7 +38,7 @@ const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(300);
 const MAX_TICKET: u64 = 4096;
 
 /// What `add` is told.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub struct Addition {
     /// The ticket; read from standard input where it is left out or -, so that it need not stand in
     /// the shell's history
@@ -48,6 +50,16 @@ pub struct Addition {
     /// port from 127.0.0.1:9823 on]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+}
+
+/// Nothing of the ticket.
+impl fmt::Debug for Addition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Addition")
+            .field("name", &self.name)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Addition {
@@ -72,6 +84,9 @@ impl Addition {
             return Err(Failure(format!("a target named {name} is here already; choose another --name")));
         }
         if let Some(listen) = self.listen {
+            if listen.port() == 0 {
+                return Err(Failure("--listen: Prometheus must know the port, so it cannot be 0".into()));
+            }
             free_port(&taken_addresses(&config), listen, true)?;
         }
         let pending = Pending::open(&config.state_directory, &ticket)?;
@@ -86,6 +101,9 @@ impl Addition {
         let _stop = shutdown.clone().drop_guard();
         let tor = Box::pin(ready_tor(&config, shutdown)).await?;
         let inventory = Box::pin(Device { tor: &tor, ticket: &ticket, pending: &pending }.pair()).await?;
+        // Another one may have been added in the meantime; only one at a time chooses what is free.
+        let _alone = lock(&config.state_directory)?;
+        let config = config.source.read()?;
         let target = self.target(&config, ticket, inventory)?;
         target.write(&config.targets_dir, pending)?;
         let taken_up = reload(&config).await;
@@ -151,6 +169,7 @@ impl Addition {
 /// removed.
 pub async fn remove(config: BridgeConfig, name: &str) -> Result<ExitCode, Failure> {
     let _state = StateDirectory::share(&config.state_directory)?;
+    let _alone = lock(&config.state_directory)?;
     let known = config.targets.iter().find(|target| target.name.as_str() == name);
     let removed = match name.parse() {
         Ok(parsed) => TargetFile::remove(&config.targets_dir, &parsed)?,
@@ -172,6 +191,16 @@ pub async fn remove(config: BridgeConfig, name: &str) -> Result<ExitCode, Failur
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Keeps other commands from adding and removing while it is held.
+fn lock(state_directory: &Path) -> Result<std::fs::File, Failure> {
+    let path = state_directory.join("targets.lock");
+    let cannot = |error: std::io::Error| Failure(format!("{}: cannot be locked: {error}", path.display()));
+    let file =
+        std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
+    file.lock().map_err(cannot)?;
+    Ok(file)
 }
 
 /// Has a running bridge read its configuration again; `None` if there is none.
@@ -216,6 +245,7 @@ async fn ready_tor(config: &BridgeConfig, shutdown: CancellationToken) -> Result
 
 fn is_taken(config: &BridgeConfig, name: &Name) -> bool {
     config.targets.iter().any(|target| target.name == *name)
+        || TargetFile::path(&config.targets_dir, name).exists()
 }
 
 /// Every address that the configuration gives out.
@@ -241,9 +271,6 @@ fn unused(config: &BridgeConfig, device: Option<&Name>) -> Result<Name, String> 
 /// The first address from `first` on that no target has and nobody listens on; only `first` itself
 /// where it was `chosen`.
 fn free_port(taken: &[SocketAddr], first: SocketAddr, chosen: bool) -> Result<SocketAddr, Failure> {
-    if first.port() == 0 {
-        return Ok(first);
-    }
     for port in first.port()..=u16::MAX {
         let address = SocketAddr::new(first.ip(), port);
         let bound = std::net::TcpListener::bind(address);

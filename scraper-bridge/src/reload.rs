@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use onionscrape::lifecycle::Failure;
 use tokio::sync::Mutex;
@@ -15,6 +15,8 @@ use crate::metrics::Metrics;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after a reading that failed the files are read again, changed or not.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// Reads the configuration again; clones do so one after the other.
 #[derive(Clone)]
@@ -25,8 +27,17 @@ struct Inner {
     targets_dir: PathBuf,
     fleet: Arc<Fleet>,
     metrics: Metrics,
-    /// What the files looked like when they were last read, and what only a restart can change.
-    known: Mutex<(Vec<Stamp>, String)>,
+    known: Mutex<Known>,
+}
+
+/// What came of the last reading.
+struct Known {
+    /// What the files looked like then.
+    stamps: Vec<Stamp>,
+    /// What only a restart can change, in a form that can be compared.
+    fixed: String,
+    /// When it failed, if it did.
+    failed: Option<Instant>,
 }
 
 /// Enough of a file's metadata to see that it changed.
@@ -35,7 +46,8 @@ type Stamp = (PathBuf, u64, Option<SystemTime>, u64);
 impl Reloader {
     /// Reloads what `config` was read from into `fleet`.
     pub fn new(config: &BridgeConfig, fleet: Arc<Fleet>, metrics: Metrics) -> Self {
-        let known = Mutex::new((stamps(&config.source, &config.targets_dir), fixed(config)));
+        let stamps = stamps(&config.source, &config.targets_dir);
+        let known = Mutex::new(Known { stamps, fixed: fixed(config), failed: None });
         let (source, targets_dir) = (config.source.clone(), config.targets_dir.clone());
         Self(Arc::new(Inner { source, targets_dir, fleet, metrics, known }))
     }
@@ -43,8 +55,11 @@ impl Reloader {
     /// Looks at the files every second until `shutdown`, and reloads when one has changed.
     pub async fn follow(self, shutdown: CancellationToken) {
         while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            let changed = self.0.known.lock().await.0 != stamps(&self.0.source, &self.0.targets_dir);
-            if changed {
+            let known = self.0.known.lock().await;
+            let changed = known.stamps != stamps(&self.0.source, &self.0.targets_dir);
+            let again = known.failed.is_some_and(|failed| failed.elapsed() > RETRY);
+            drop(known);
+            if changed || again {
                 // It is told of where it happens.
                 let _ = self.reload().await;
             }
@@ -59,6 +74,8 @@ impl Reloader {
     pub async fn reload(&self) -> Result<(), Failure> {
         let mut known = self.0.known.lock().await;
         let outcome = self.try_reload(&mut known).await;
+        // What failed may have done so for a moment: a port that was taken, a key that was not there yet.
+        known.failed = outcome.is_err().then(Instant::now);
         match &outcome {
             Ok(()) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -75,13 +92,13 @@ impl Reloader {
         outcome
     }
 
-    async fn try_reload(&self, known: &mut (Vec<Stamp>, String)) -> Result<(), Failure> {
+    async fn try_reload(&self, known: &mut Known) -> Result<(), Failure> {
         // Looked at before they are read, so that a change in between is seen the next time.
-        known.0 = stamps(&self.0.source, &self.0.targets_dir);
+        known.stamps = stamps(&self.0.source, &self.0.targets_dir);
         let config = self.0.source.read()?;
         let now = fixed(&config);
-        if now != known.1 {
-            known.1 = now;
+        if now != known.fixed {
+            known.fixed = now;
             warn!(
                 "something besides the targets has changed in the configuration; it counts after a restart"
             );

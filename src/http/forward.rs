@@ -47,11 +47,16 @@ pub fn is_path(text: &str) -> bool {
     text.starts_with('/') && !text.contains(['?', '#']) && uri.is_ok_and(|uri| uri.path() == text)
 }
 
-/// What Prometheus says it will wait for this scrape; `None` if it says nothing sensible.
+/// Nobody waits for longer.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// What Prometheus says it will wait for this scrape, at most a day; `None` if it says nothing sensible.
 pub fn timeout_header(headers: &HeaderMap) -> Option<Duration> {
     let seconds: f64 =
         headers.get("x-prometheus-scrape-timeout-seconds")?.to_str().ok()?.trim().parse().ok()?;
-    (seconds > 0.0).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+    let timeout = Duration::try_from_secs_f64(seconds).ok()?;
+    // So that a time can be made of it.
+    (timeout > Duration::ZERO).then(|| timeout.min(LONGEST_TIMEOUT))
 }
 
 #[cfg(test)]

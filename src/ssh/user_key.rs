@@ -27,6 +27,11 @@ impl UserKey {
         OTHER_KINDS.iter().any(|kind| word.starts_with(kind))
     }
 
+    /// True if keys of this kind are taken.
+    pub fn is_taken(kind: &str) -> bool {
+        KINDS.contains(&kind)
+    }
+
     /// The key itself.
     pub fn public(&self) -> &PublicKey {
         &self.0

@@ -46,6 +46,9 @@ pub struct Sources {
     pub authorized_clients: PathBuf,
     /// A folder with an empty file for each that logged in; the file's time is when it was last seen.
     pub seen: PathBuf,
+    /// A file that is there once somebody was invited to read the descriptor. From then on it stays
+    /// closed to strangers, whatever becomes of those who were invited.
+    pub closed: PathBuf,
 }
 
 impl Sources {
@@ -57,6 +60,7 @@ impl Sources {
             bridges: state_directory.join("bridges"),
             authorized_clients: state_directory.join("authorized_clients"),
             seen: state_directory.join("seen"),
+            closed: state_directory.join("closed_to_strangers"),
         }
     }
 
@@ -86,7 +90,9 @@ struct Inner {
 struct Stamp {
     path: PathBuf,
     length: u64,
-    changed: Option<SystemTime>,
+    written: Option<SystemTime>,
+    /// Seconds and nanoseconds; owner and mode change it, too.
+    changed: (i64, i64),
     number: u64,
 }
 
@@ -106,8 +112,9 @@ impl Access {
     pub fn new(sources: Sources) -> Self {
         let stamps = stamps(&sources);
         let now = SystemTime::now();
-        let guests = Guests::read(&sources, now);
+        let guests = Guests::read(&sources, &Guests::default());
         guests.warn_of_new_problems(&[]);
+        note_if_closed(&sources, &guests);
         let next = guests.next_expiry(now);
         let (guests, _) = watch::channel(Arc::new(guests));
         Self(Arc::new(Inner { sources, guests, read: Mutex::new((stamps, next)), taking: Mutex::default() }))
@@ -152,10 +159,11 @@ impl Access {
         client_auth: ClientAuthPublicKey,
     ) -> Result<Name, Refused> {
         let _one_at_a_time = self.0.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = lock(&self.0.sources.bridges).map_err(|error| Refused::Disk(error.to_string()))?;
         let guests = self.now();
         let file = guests.invited(ticket, SystemTime::now()).ok_or(Refused::NotValid)?.clone();
-        if let Some(entry) = guests.entries.iter().find(|entry| entry.key == key) {
-            return Err(Refused::KeyInUse(entry.name.clone()));
+        if let Some(name) = guests.holder(&key, &client_auth) {
+            return Err(Refused::KeyInUse(name));
         }
         let standing =
             Standing::Paired { key, client_auth: Some(client_auth), ticket_used: Some(ticket.clone()) };
@@ -189,7 +197,9 @@ impl Access {
         if *known == stamps && !over {
             return;
         }
-        let guests = Guests::read(&self.0.sources, now);
+        let before = self.0.guests.borrow().clone();
+        let guests = Guests::read(&self.0.sources, &before);
+        note_if_closed(&self.0.sources, &guests);
         *read = (stamps, guests.next_expiry(now));
         self.0.guests.send_if_modified(|before| {
             guests.warn_of_new_problems(&before.problems);
@@ -200,24 +210,50 @@ impl Access {
     }
 }
 
+/// Keeps other processes from changing the bridges' files while it is held.
+///
+/// # Errors
+/// When the folder cannot be made, or its lock file cannot be opened.
+pub fn lock(bridges: &Path) -> Result<std::fs::File, FileError> {
+    files::private_directory(bridges)?;
+    let path = bridges.join(".lock");
+    let cannot = |error: std::io::Error| FileError::new(&path, format!("cannot be locked: {error}"));
+    let file =
+        std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
+    file.lock().map_err(cannot)?;
+    Ok(file)
+}
+
+/// Notes for good that the descriptor is closed to strangers, as soon as it is.
+fn note_if_closed(sources: &Sources, guests: &Guests) {
+    if guests.has_clients()
+        && !sources.closed.exists()
+        && let Err(error) = files::replace_private(&sources.closed, b"")
+    {
+        warn!("{error}; if those who were invited are gone one day, strangers can find this device");
+    }
+}
+
 /// What all files look like at this moment.
 fn stamps(sources: &Sources) -> Vec<Stamp> {
-    let mut paths = vec![sources.authorized_keys.clone()];
-    paths.extend(files_in(&sources.bridges, "toml"));
-    paths.extend(files_in(&sources.authorized_clients, "auth"));
+    let mut paths = vec![sources.authorized_keys.clone(), sources.closed.clone()];
+    paths.extend(files_in(&sources.bridges, "toml").unwrap_or_default());
+    paths.extend(files_in(&sources.authorized_clients, "auth").unwrap_or_default());
     paths.into_iter().filter_map(Stamp::of).collect()
 }
 
 /// The files with this extension, sorted; none where there is no such folder.
-fn files_in(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut paths: Vec<_> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|of| of == extension))
-        .take(MAX_GUESTS)
-        .collect();
+fn files_in(folder: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries.collect::<Result<Vec<_>, _>>()?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let paths = entries.into_iter().map(|entry| entry.path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|of| of == extension)).collect();
     paths.sort();
-    paths
+    paths.truncate(MAX_GUESTS);
+    Ok(paths)
 }
 
 /// Most files of one kind that are looked at. Tor allows for 160 clients of a restricted service.
@@ -227,7 +263,8 @@ impl Stamp {
     fn of(path: PathBuf) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
         let meta = path.metadata().ok()?;
-        Some(Self { length: meta.len(), changed: meta.modified().ok(), number: meta.ino(), path })
+        let (written, changed) = (meta.modified().ok(), (meta.ctime(), meta.ctime_nsec()));
+        Some(Self { length: meta.len(), written, changed, number: meta.ino(), path })
     }
 }
 

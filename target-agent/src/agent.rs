@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::access::{Access, Guests};
 use crate::admin::Pages;
@@ -170,13 +170,26 @@ impl Door {
         let closed = match self.settings.restricted_discovery {
             Restricted::On => true,
             Restricted::Off => false,
-            Restricted::Auto => guests.has_clients(),
+            Restricted::Auto => guests.closed || guests.has_clients(),
         };
         if !closed {
             return Discovery::Open;
         }
         let readers = guests.readers(SystemTime::now());
         Discovery::Closed(readers.into_iter().chain([self.own_key.clone()]).collect())
+    }
+
+    /// Warns of keys that may log in and cannot find the device: those of people who paired by hand.
+    fn warn_of_those_outside(&self) {
+        let guests = self.guests.borrow();
+        let by_hand = |name: &str| !guests.files.iter().any(|file| file.name.as_str() == name);
+        let outside = guests.entries.iter().filter(|entry| by_hand(&entry.name)).count();
+        if outside > guests.clients.len() {
+            warn!(
+                keys = outside,
+                "keys in authorized_keys and the configuration need a file in authorized_clients to find this device"
+            );
+        }
     }
 
     /// Waits until it must be another than `now`.
@@ -208,6 +221,7 @@ async fn publish(
             Discovery::Open => info!("whoever knows the onion address can find this device"),
             Discovery::Closed(readers) => {
                 info!(bridges = readers.len() - 1, "only invited bridges can find this device");
+                door.warn_of_those_outside();
             }
         }
         let launched = Instant::now();

@@ -9,7 +9,7 @@ use onionscrape::files::{self, StateDirectory};
 use onionscrape::lifecycle::Failure;
 use serde::Serialize;
 
-use crate::access::{AuthorizedKey, BridgeFile, Guests, Sources, Standing};
+use crate::access::{self, AuthorizedKey, BridgeFile, Guests, Sources, Standing};
 use crate::config::AgentConfig;
 
 /// One who may come in, as people and scripts see it.
@@ -33,7 +33,7 @@ struct Row {
 /// When the state directory cannot be used.
 pub fn list(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
     let _state = StateDirectory::share(&config.state_directory)?;
-    let guests = Guests::read(&config.sources, SystemTime::now());
+    let guests = Guests::read(&config.sources, &Guests::default());
     for problem in &guests.problems {
         eprintln!("target-agent: {problem}");
     }
@@ -125,6 +125,7 @@ fn rows(guests: &Guests, sources: &Sources) -> Vec<Row> {
 pub fn revoke(config: &AgentConfig, name: &str) -> Result<ExitCode, Failure> {
     let _state = StateDirectory::share(&config.state_directory)?;
     let sources = &config.sources;
+    let _alone = access::lock(&sources.bridges)?;
     if sources.inline.iter().any(|key| key.comment.as_deref() == Some(name)) {
         return Err(Failure(format!("{name} stands in the configuration file, under keys; remove it there")));
     }
@@ -143,7 +144,7 @@ pub fn revoke(config: &AgentConfig, name: &str) -> Result<ExitCode, Failure> {
         taken.push(sources.authorized_keys.clone());
     }
     if taken.is_empty() {
-        let guests = Guests::read(sources, SystemTime::now());
+        let guests = Guests::read(sources, &Guests::default());
         let known: Vec<_> = rows(&guests, sources).into_iter().map(|row| row.name).collect();
         let known = if known.is_empty() { "nobody".to_owned() } else { known.join(", ") };
         return Err(Failure(format!("nobody named {name:?} may come in; those who may are: {known}")));

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 use onionscrape::command::{Options, block_on};
@@ -110,7 +109,7 @@ fn hostname(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
 }
 
 fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
-    let problems = Guests::read(&config.sources, SystemTime::now()).problems;
+    let problems = Guests::read(&config.sources, &Guests::default()).problems;
     if !problems.is_empty() {
         return Err(Failure(problems.join("\n")));
     }

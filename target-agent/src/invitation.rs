@@ -13,7 +13,7 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use zeroize::Zeroizing;
 
-use crate::access::{BridgeFile, Guests, OpenTicket, Standing};
+use crate::access::{self, BridgeFile, Guests, OpenTicket, Standing};
 use crate::config::{AgentConfig, FrontConfig};
 use crate::identity::Identity;
 
@@ -38,7 +38,7 @@ pub struct Invitation {
 }
 
 impl Invitation {
-    /// Makes a ticket, and prints it when the agent knows of it.
+    /// Makes a ticket and prints it; a running agent knows of it within a second.
     ///
     /// # Errors
     /// When the name is taken, an exporter is not there, or nothing can be written; there is no
@@ -66,10 +66,11 @@ impl Invitation {
                 )));
             }
         }
-        let guests = Guests::read(&config.sources, SystemTime::now());
+        let _alone = access::lock(&config.sources.bridges)?;
+        let guests = Guests::read(&config.sources, &Guests::default());
         let name = match self.name {
-            Some(name) => free(&guests, name)?,
-            None => unused(&guests)?,
+            Some(name) => free(config, &guests, name)?,
+            None => unused(config, &guests)?,
         };
         let identity = Identity::open_or_make(config)?;
         let host_key = identity.host_key.fingerprint().parse().map_err(Failure)?;
@@ -89,7 +90,7 @@ impl Invitation {
         println!("{}", *text);
         let until = humantime::format_rfc3339_seconds(ticket.expires);
         eprintln!(
-            "good for one bridge, here named {name}, until {until}; on the monitor: scraper-bridge add TICKET"
+            "good for one bridge, here named {name}, until {until}; on the monitor run scraper-bridge add, and paste it there"
         );
         if StateDirectory::is_free(state.path()) {
             eprintln!("the agent is not running: start it with target-agent run before the ticket is used");
@@ -99,7 +100,14 @@ impl Invitation {
 }
 
 /// The name, if no bridge has it that was paired. A ticket that was not used gives way to a new one.
-fn free(guests: &Guests, name: Name) -> Result<Name, Failure> {
+fn free(config: &AgentConfig, guests: &Guests, name: Name) -> Result<Name, Failure> {
+    let path = BridgeFile::path(&config.sources.bridges, &name);
+    if path.exists() && !guests.files.iter().any(|file| file.name == name) {
+        return Err(Failure(format!(
+            "{}: is there already and cannot be read; mend or remove it",
+            path.display()
+        )));
+    }
     let paired =
         guests.files.iter().any(|file| file.name == name && matches!(file.standing, Standing::Paired { .. }));
     if paired {
@@ -111,10 +119,10 @@ fn free(guests: &Guests, name: Name) -> Result<Name, Failure> {
 }
 
 /// The first of `bridge`, `bridge-2` and so on that nobody has.
-fn unused(guests: &Guests) -> Result<Name, Failure> {
+fn unused(config: &AgentConfig, guests: &Guests) -> Result<Name, Failure> {
     let numbered = (2..).map(|number| format!("bridge-{number}"));
     let taken = |name: &String| {
-        guests.files.iter().any(|file| file.name.as_str() == name)
+        config.sources.bridges.join(format!("{name}.toml")).exists()
             || guests.entries.iter().any(|entry| entry.name == *name)
     };
     let name = std::iter::once("bridge".to_owned()).chain(numbered).find(|name| !taken(name));

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use onionscrape::files::StateDirectory;
+use onionscrape::files::{self, StateDirectory};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::KeyFile;
 use zeroize::Zeroizing;
@@ -53,6 +53,10 @@ pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
             host_key_path.display()
         )));
     }
+    // Before the key, so that a service that was closed to strangers is never open here.
+    for (folder, kind, to) in guests(config) {
+        copy(&from.join(folder), kind, to)?;
+    }
     if keystore::read(&config.tor)?.is_none() {
         keystore::insert(&config.tor, &key)?;
     }
@@ -90,9 +94,44 @@ pub fn export(config: &AgentConfig, to: &Path) -> Result<ExitCode, Failure> {
             .map_err(|error| cannot(&path, error))?;
     }
     host_key.write(&to.join(HOST_KEY))?;
+    for (folder, kind, from) in guests(config) {
+        copy(from, kind, &to.join(folder))?;
+    }
     println!("{}", to.display());
     eprintln!("whoever has these files is the device; {WARNING}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Folders of those who were invited: their names in a copy (the first is C tor's), the files' kind,
+/// and where they are here.
+fn guests(config: &AgentConfig) -> [(&'static str, &'static str, &Path); 2] {
+    [
+        ("authorized_clients", "auth", &config.sources.authorized_clients),
+        ("bridges", "toml", &config.sources.bridges),
+    ]
+}
+
+/// Copies the files of this kind, except those that are there already.
+fn copy(from: &Path, kind: &str, to: &Path) -> Result<(), Failure> {
+    let cannot = |path: &Path, error: std::io::Error| {
+        Failure(format!("{}: cannot be copied: {error}", path.display()))
+    };
+    if !from.is_dir() {
+        return Ok(());
+    }
+    files::private_directory(to)?;
+    for entry in fs::read_dir(from).map_err(|error| cannot(from, error))? {
+        let path = entry.map_err(|error| cannot(from, error))?.path();
+        let (true, Some(name)) = (path.extension().is_some_and(|of| of == kind), path.file_name()) else {
+            continue;
+        };
+        let target = to.join(name);
+        if !target.exists() {
+            let bytes = fs::read(&path).map_err(|error| cannot(&path, error))?;
+            files::create_private(&target, &bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// The key in a file of C tor's. Its owner may be C tor's user, so nothing is asked of that.

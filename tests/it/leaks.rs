@@ -51,14 +51,17 @@ pub fn past_tor() -> Vec<String> {
     if std::env::var_os(INSIDE).is_none() {
         return Vec::new();
     }
-    let packets = fs::read_to_string(format!("/sys/class/net/{WAY_OUT}/statistics/tx_packets")).unwrap();
+    let devices = fs::read_to_string("/proc/net/dev").unwrap();
+    let out = devices.lines().find_map(|line| line.trim().strip_prefix(WAY_OUT)?.strip_prefix(':')).unwrap();
+    // Eight columns of what came in, then the bytes and the packets that went out.
+    let packets = out.split_whitespace().nth(9).unwrap();
     let snmp = fs::read_to_string("/proc/net/snmp").unwrap();
     let mut udp = snmp.lines().filter_map(|line| line.strip_prefix("Udp: "));
     let (names, values) = (udp.next().unwrap().to_owned(), udp.next().unwrap().to_owned());
     let sent = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == "OutDatagrams").unwrap().1;
     let mut leaks = Vec::new();
-    if packets.trim() != "0" {
-        leaks.push(format!("{} packets left the machine", packets.trim()));
+    if packets != "0" {
+        leaks.push(format!("{packets} packets left the machine"));
     }
     if sent != "0" {
         leaks.push(format!("{sent} UDP datagrams were sent"));

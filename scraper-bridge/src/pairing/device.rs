@@ -1,5 +1,6 @@
 //! Talking to the device while pairing with it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ use crate::session::{HostKeys, LoginFailure, Session};
 /// with the bridge's own key.
 const REACH_LIMIT: Duration = Duration::from_secs(180);
 /// How long a device may need to publish itself for a key that it has just been told of.
-const PUBLICATION_LIMIT: Duration = Duration::from_secs(30);
-/// What is wrong with a ticket that the device does not know.
+const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
+/// What is wrong with a key that the device does not let in.
 const SPENT: &str = "the ticket was used already, has expired or was withdrawn; make a new one on the device: target-agent ticket";
 /// Pause between two dials.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -44,12 +45,23 @@ pub(super) struct Device<'a> {
     pub(super) pending: &'a Pending,
 }
 
+/// What to find the device and to log in with.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    client_auth: &'a ClientAuthKey,
+    key: &'a KeyFile,
+    /// True for those of the ticket, which are good for enrolling only.
+    enrol: bool,
+}
+
 /// Why there is no session.
 enum Closed {
     /// It may be better in a moment.
     Unreachable(String),
     /// The device cannot be found with this key; it can in a moment if it is publishing at this one.
     Unknown,
+    /// It does not let this key in.
+    Denied,
     /// It will not be better.
     For(String),
 }
@@ -57,41 +69,62 @@ enum Closed {
 impl Device<'_> {
     /// Enrols, unless an earlier run did, and proves that the bridge's own keys are good.
     pub(super) async fn pair(&self) -> Result<Inventory, Failure> {
-        let own = (&self.pending.client_auth, &self.pending.key);
-        if self.pending.was_begun() {
-            eprintln!("this ticket was tried before; looking whether the device knows this bridge already");
-            if let Ok(session) = self.session(own).await {
-                return self.inventory(&session).await;
-            }
-        }
-        eprintln!("dialling the device");
         let enrolment_key = KeyFile::of(self.ticket.enrolment_key());
-        let session = self.reach((&self.ticket.client_auth, &enrolment_key), PUBLICATION_LIMIT).await?;
+        let by_ticket = Keys { client_auth: &self.ticket.client_auth, key: &enrolment_key, enrol: true };
+        let own = Keys { client_auth: &self.pending.client_auth, key: &self.pending.key, enrol: false };
+        let (session, enrol) = if self.pending.was_begun() {
+            eprintln!("this ticket was tried before; the device may know this bridge already");
+            self.reach(&[own, by_ticket]).await?
+        } else {
+            eprintln!("dialling the device");
+            self.reach(&[by_ticket]).await?
+        };
+        if !enrol {
+            return self.inventory(&session).await;
+        }
         eprintln!("the device is the one of the ticket; enrolling");
         self.enrol(&session).await?;
         session.close().await;
         eprintln!("enrolled; dialling again with this bridge's own keys");
-        let session = self.reach(own, REACH_LIMIT).await?;
+        let (session, _) = self.reach(&[own]).await.map_err(|Failure(why)| {
+            Failure(format!(
+                "the device has enrolled this bridge, but: {why}; run the same again, it goes on from here"
+            ))
+        })?;
         self.inventory(&session).await
     }
 
-    /// A session, dialled until there is one or it is plain that there will be none; `unknown` is how
-    /// long the device may not be found with these keys.
-    async fn reach(&self, keys: (&ClientAuthKey, &KeyFile), unknown: Duration) -> Result<Session, Failure> {
+    /// A session, dialled with each of the keys in turn until there is one, or it is plain that there
+    /// will be none; true if it is for enrolling.
+    async fn reach(&self, keys: &[Keys<'_>]) -> Result<(Session, bool), Failure> {
         let began = Instant::now();
         let mut said = String::new();
         loop {
-            let (why, limit) = match self.session(keys).await {
-                Ok(session) => return Ok(session),
-                Err(Closed::For(why)) => return Err(Failure(why)),
-                Err(Closed::Unknown) if began.elapsed() > unknown => return Err(Failure(SPENT.into())),
-                Err(Closed::Unknown) => ("the device does not show itself to this key".into(), unknown),
-                Err(Closed::Unreachable(why)) => (why, REACH_LIMIT),
+            let (mut denied, mut unreachable) = (0, None);
+            for keys in keys {
+                match self.session(*keys).await {
+                    Ok(session) => return Ok((session, keys.enrol)),
+                    Err(Closed::For(why)) => return Err(Failure(why)),
+                    Err(Closed::Denied) => denied += 1,
+                    Err(Closed::Unknown) => {}
+                    Err(Closed::Unreachable(why)) => unreachable = Some(why),
+                }
+            }
+            if denied == keys.len() {
+                return Err(Failure(SPENT.into()));
+            }
+            let (why, limit, advice) = match unreachable {
+                Some(why) => {
+                    (why, REACH_LIMIT, "run the same again when the device is on and its agent runs")
+                }
+                None => (
+                    "the device does not show itself to this ticket".into(),
+                    PUBLICATION_LIMIT,
+                    "either it was used already, or has expired, or the device has not published it yet: run the same again, or make a new ticket",
+                ),
             };
             if began.elapsed() > limit {
-                return Err(Failure(format!(
-                    "{why}; run the same again when the device is on and its agent runs"
-                )));
+                return Err(Failure(format!("{why}; {advice}")));
             }
             if said != why {
                 eprintln!("not yet: {why}");
@@ -101,7 +134,7 @@ impl Device<'_> {
         }
     }
 
-    async fn session(&self, (client_auth, key): (&ClientAuthKey, &KeyFile)) -> Result<Session, Closed> {
+    async fn session(&self, Keys { client_auth, key, .. }: Keys<'_>) -> Result<Session, Closed> {
         let onion = self.ticket.onion.clone();
         let dial = OnionDial::new(self.tor.clone(), onion, 22, Some(client_auth.clone()));
         let stream = dial.dial().await.map_err(|failure| {
@@ -116,7 +149,7 @@ impl Device<'_> {
                 "another device answers: its host key is not the ticket's; make a new ticket on the device"
                     .into(),
             ),
-            LoginFailure::Denied => Closed::For(SPENT.into()),
+            LoginFailure::Denied => Closed::Denied,
             LoginFailure::KeyExchange
             | LoginFailure::Authentication
             | LoginFailure::SshAgent
@@ -155,6 +188,10 @@ impl Device<'_> {
         }
         if inventory.exporters.len() > MAX_EXPORTERS {
             return Err(odd("it has too many exporters"));
+        }
+        let names: HashSet<_> = inventory.exporters.iter().map(|exporter| &exporter.name).collect();
+        if names.len() != inventory.exporters.len() {
+            return Err(odd("two exporters have one name"));
         }
         Ok(inventory)
     }

@@ -1,7 +1,7 @@
 //! The file that `add` writes: a target as it could stand in `bridge.toml`.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use onionscrape::address::{Name, OnionAddress};
 use onionscrape::files::{self, FileError};
@@ -35,18 +35,22 @@ impl TargetFile {
         }
         let kept = pending.folder();
         pending.finish(&folder.join(self.key()), &folder.join(self.client_auth()))?;
-        files::replace_private(&folder.join(format!("{}.toml", self.name)), self.text().as_bytes())?;
+        files::create_private(&Self::path(folder, &self.name), self.text().as_bytes())?;
         pending::discard(&kept)
     }
 
     /// Removes the files of the target of this name; true if there was one. The target goes first,
     /// so that none is left without its keys.
     pub(super) fn remove(folder: &Path, name: &Name) -> Result<bool, FileError> {
-        let was_there = files::remove(&folder.join(format!("{name}.toml")))?;
-        if was_there {
-            for key in [format!("{name}.key"), format!("{name}.auth_private")] {
-                files::remove(&folder.join(key))?;
-            }
+        let path = Self::path(folder, name);
+        if let Some(text) = files::read_trusted(&path)?
+            && (text.matches("[[target]]").count() != 1 || !text.contains(&format!("name = \"{name}\"\n")))
+        {
+            return Err(FileError::new(&path, "has other targets than this one; remove it there by hand"));
+        }
+        let mut was_there = files::remove(&path)?;
+        for key in [format!("{name}.key"), format!("{name}.auth_private")] {
+            was_there |= files::remove(&folder.join(key))?;
         }
         Ok(was_there)
     }
@@ -65,6 +69,11 @@ impl TargetFile {
             targets.join(", "),
             self.name
         );
+    }
+
+    /// Where the file of the target of this name is.
+    pub(super) fn path(folder: &Path, name: &Name) -> PathBuf {
+        folder.join(format!("{name}.toml"))
     }
 
     fn key(&self) -> String {

@@ -22,7 +22,9 @@ pub struct Guests {
     pub files: Vec<BridgeFile>,
     /// Keys that may read the descriptor, besides those in [`files`](Self::files), by name.
     pub clients: Vec<(String, ClientAuthPublicKey)>,
-    /// What is wrong in the files, a line each; what it is about lets nobody in.
+    /// True if somebody was invited once to read the descriptor, so that strangers must not.
+    pub closed: bool,
+    /// What is wrong in the files, a line each.
     pub problems: Vec<String>,
 }
 
@@ -57,37 +59,66 @@ pub enum Admitted {
 }
 
 impl Guests {
-    /// Reads all files as they are at `now`.
-    pub fn read(sources: &Sources, now: SystemTime) -> Self {
-        let mut guests = Self::default();
+    /// Reads all files. What cannot be read of a bridge's or a client's file stays
+    /// as it was `before`, so that a slip of the pen shuts nobody out.
+    pub fn read(sources: &Sources, before: &Self) -> Self {
+        let mut guests = Self { closed: sources.closed.exists(), ..Self::default() };
         for (index, key) in sources.inline.iter().enumerate() {
-            guests.add(key.clone(), || format!("key {} of the configuration", index + 1), now);
+            guests.add(key.clone(), || format!("key {} of the configuration", index + 1));
         }
-        guests.read_authorized_keys(&sources.authorized_keys, now);
-        for path in files_in(&sources.bridges, "toml") {
-            match BridgeFile::read(&path) {
-                Ok(Some(file)) => guests.add_file(file),
-                Ok(None) => {}
-                Err(problems) => guests.problems.extend(problems.lines().map(str::to_owned)),
+        guests.read_authorized_keys(&sources.authorized_keys);
+        match files_in(&sources.bridges, "toml") {
+            Ok(paths) => paths.iter().for_each(|path| guests.read_bridge(path, before)),
+            Err(error) => {
+                guests.problems.push(format!("{}: cannot be read: {error}", sources.bridges.display()));
+                before.files.iter().cloned().for_each(|file| guests.add_file(file));
             }
         }
-        for path in files_in(&sources.authorized_clients, "auth") {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let read = files::read_trusted(&path).map_err(|error| error.to_string());
-            let key = read.and_then(|text| {
-                let wrong = |error| format!("{}: {error}", path.display());
-                text.map(|text| text.parse().map_err(wrong)).transpose()
-            });
-            match key {
-                Ok(Some(key)) => guests.clients.push((name, key)),
-                Ok(None) => {}
-                Err(problem) => guests.problems.push(problem),
+        match files_in(&sources.authorized_clients, "auth") {
+            Ok(paths) => paths.iter().for_each(|path| guests.read_client(path, before)),
+            Err(error) => {
+                guests
+                    .problems
+                    .push(format!("{}: cannot be read: {error}", sources.authorized_clients.display()));
+                guests.clients.clone_from(&before.clients);
             }
         }
         guests
     }
 
-    fn read_authorized_keys(&mut self, path: &Path, now: SystemTime) {
+    fn read_bridge(&mut self, path: &Path, before: &Self) {
+        match BridgeFile::read(path) {
+            Ok(Some(file)) => self.add_file(file),
+            Ok(None) => {}
+            Err(problems) => {
+                self.problems.extend(problems.lines().map(str::to_owned));
+                let is_it =
+                    |file: &&BridgeFile| path.file_stem().is_some_and(|stem| stem == file.name.as_str());
+                if let Some(file) = before.files.iter().find(is_it) {
+                    self.add_file(file.clone());
+                }
+            }
+        }
+    }
+
+    fn read_client(&mut self, path: &Path, before: &Self) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let read = files::read_trusted(path).map_err(|error| error.to_string());
+        let key = read.and_then(|text| {
+            let wrong = |error| format!("{}: {error}", path.display());
+            text.map(|text| text.parse().map_err(wrong)).transpose()
+        });
+        match key {
+            Ok(Some(key)) => self.clients.push((name, key)),
+            Ok(None) => {}
+            Err(problem) => {
+                self.problems.push(problem);
+                self.clients.extend(before.clients.iter().find(|(known, _)| *known == name).cloned());
+            }
+        }
+    }
+
+    fn read_authorized_keys(&mut self, path: &Path) {
         let text = match files::read_trusted(path) {
             Ok(text) => text.unwrap_or_default(),
             Err(error) => return self.problems.push(error.to_string()),
@@ -99,7 +130,7 @@ impl Guests {
                 continue;
             }
             match AuthorizedKey::parse(line) {
-                Ok(key) => self.add(key, || format!("line {} of {file_name}", number + 1), now),
+                Ok(key) => self.add(key, || format!("line {} of {file_name}", number + 1)),
                 Err(problem) => {
                     self.problems.push(format!("{}:{}: {problem}", path.display(), number + 1));
                 }
@@ -107,17 +138,9 @@ impl Guests {
         }
     }
 
-    fn add(&mut self, line: AuthorizedKey, place: impl Fn() -> String, now: SystemTime) {
+    fn add(&mut self, line: AuthorizedKey, place: impl Fn() -> String) {
         let AuthorizedKey { key, comment, permits, expires, authority } = line;
-        if expires.is_none_or(|expires| now < expires) {
-            self.entries.push(Entry {
-                name: comment.unwrap_or_else(place),
-                key,
-                permits,
-                expires,
-                authority,
-            });
-        }
+        self.entries.push(Entry { name: comment.unwrap_or_else(place), key, permits, expires, authority });
     }
 
     fn add_file(&mut self, file: BridgeFile) {
@@ -170,6 +193,21 @@ impl Guests {
         self.files.iter().find(|file| {
             matches!(&file.standing, Standing::Invited(open) if open.key == *ticket && now < open.expires)
         })
+    }
+
+    /// Who holds one of these keys already, whatever for.
+    pub(super) fn holder(&self, key: &UserKey, client_auth: &ClientAuthPublicKey) -> Option<String> {
+        let entry = self.entries.iter().find(|entry| entry.key == *key).map(|entry| entry.name.clone());
+        let holds = |file: &&BridgeFile| match &file.standing {
+            Standing::Invited(ticket) => ticket.key == *key || ticket.client_auth == *client_auth,
+            Standing::Paired { client_auth: known, ticket_used, .. } => {
+                ticket_used.as_ref() == Some(key) || known.as_ref() == Some(client_auth)
+            }
+        };
+        let file = || self.files.iter().find(holds).map(|file| file.name.to_string());
+        let client =
+            || self.clients.iter().find(|(_, known)| known == client_auth).map(|(name, _)| name.clone());
+        entry.or_else(file).or_else(client)
     }
 
     /// True if somebody was invited to read the descriptor and has a key to do so: a bridge that is

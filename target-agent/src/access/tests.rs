@@ -155,6 +155,41 @@ fn a_disk_that_cannot_be_written_leaves_the_ticket_as_it_was() {
 }
 
 #[test]
+fn what_was_closed_to_strangers_stays_so() {
+    let rig = Rig::new();
+    let ticket = rig.key("ticket");
+    rig.invite("home", &ticket, in_an_hour());
+    let access = Access::new(rig.sources.clone());
+    assert!(!access.now().closed);
+    let own = rig.key("own");
+    access.take_ticket(&ticket, own.clone(), ClientAuthKey::generate().public()).expect("taken");
+    let file = rig.sources.bridges.join("home.toml");
+    // A slip of the pen shuts nobody out: what the file said before holds.
+    std::fs::write(&file, "key = \"ssh-ed").expect("write");
+    assert!(matches!(admits(&access, &own), Admitted::As(..)));
+    assert!(access.now().has_clients() && access.now().problems.len() == 1, "{:?}", access.now().problems);
+    // After a start with such a file, or none, nobody can come in, and it is not open for that.
+    assert!(Access::new(rig.sources.clone()).now().closed);
+    std::fs::remove_file(&file).expect("remove");
+    assert_eq!(admits(&access, &own), Admitted::No);
+    assert!(access.now().closed && Access::new(rig.sources.clone()).now().closed);
+}
+
+#[test]
+fn a_tickets_own_keys_are_not_taken_for_a_bridges() {
+    let rig = Rig::new();
+    let (ticket, other) = (rig.key("ticket"), rig.key("other"));
+    let client_auth = rig.invite("home", &ticket, in_an_hour());
+    rig.invite("second", &other, in_an_hour());
+    let access = Access::new(rig.sources.clone());
+    let fresh = || ClientAuthKey::generate().public();
+    for (key, client_auth) in [(ticket.clone(), fresh()), (other, fresh()), (rig.key("own"), client_auth)] {
+        let refused = access.take_ticket(&ticket, key, client_auth);
+        assert!(matches!(refused, Err(Refused::KeyInUse(_))), "{refused:?}");
+    }
+}
+
+#[test]
 fn clients_are_read_as_c_tor_has_them() {
     let rig = Rig::new();
     let key = ClientAuthKey::generate().public();
@@ -183,7 +218,7 @@ async fn an_expiry_is_told_when_it_comes() {
     let mut guests = access.guests();
     let shutdown = CancellationToken::new();
     tokio::spawn(access.clone().keep_up(shutdown.clone()));
-    let told = guests.wait_for(|guests| guests.entries.is_empty());
-    tokio::time::timeout(Duration::from_secs(60), told).await.expect("told").expect("alive");
+    tokio::time::timeout(Duration::from_secs(60), guests.changed()).await.expect("told").expect("alive");
+    assert_eq!(admits(&access, &key), Admitted::No);
     shutdown.cancel();
 }

@@ -17,7 +17,7 @@ use super::audit::Record;
 use super::channel::Destination;
 use super::identity::Shown;
 use super::server::Shared;
-use crate::access::{Admitted, NAME_PORT};
+use crate::access::{Admitted, NAME_PORT, Permits};
 use crate::config::OWN_NAME;
 use crate::enrolment::Desk;
 use crate::metrics::{Denied, TicketOutcome};
@@ -31,6 +31,8 @@ pub(super) struct Login {
     pub(super) shown: Shown,
     /// What people call it.
     pub(super) name: String,
+    /// What it may open; `None` for a ticket, which is good for enrolling only.
+    pub(super) permits: Option<Permits>,
     /// Channels asked for since then.
     pub(super) channels: Arc<AtomicU64>,
     /// Held for as long as the session lives.
@@ -162,26 +164,24 @@ impl russh::server::Handler for Handler {
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
-        match self.server.sessions.clone().try_acquire_owned() {
-            Ok(place) => {
-                let Some(shown) = self.shown.clone() else { return Err(Error::NotAuthenticated) };
-                let name = match shown.admitted(&self.server.access.now(), SystemTime::now()) {
-                    Admitted::As(name, _) | Admitted::Invited(name) => name,
-                    // It was withdrawn in this moment; the session ends as soon as it has begun.
-                    _ => String::new(),
-                };
-                let login = Login { shown, name, channels: self.channels.clone(), _place: place };
-                // Nobody receives it only if the session is being ended already.
-                if let Some(sender) = self.login.take() {
-                    let _ = sender.send(login);
-                }
-                Ok(())
-            }
-            Err(_) => {
-                self.denied(Denied::SessionsCap);
-                session.disconnect(Disconnect::TooManyConnections, "too many sessions", "en")
-            }
+        let Some(shown) = self.shown.clone() else { return Err(Error::NotAuthenticated) };
+        let (name, permits) = match shown.admitted(&self.server.access.now(), SystemTime::now()) {
+            Admitted::As(name, permits) => (name, Some(permits)),
+            Admitted::Invited(name) => (name, None),
+            // It was withdrawn in this moment.
+            _ => return Err(Error::NotAuthenticated),
+        };
+        let places = if permits.is_some() { &self.server.sessions } else { &self.server.enrolments };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            self.denied(Denied::SessionsCap);
+            return session.disconnect(Disconnect::TooManyConnections, "too many sessions", "en");
+        };
+        let login = Login { shown, name, permits, channels: self.channels.clone(), _place: place };
+        // Nobody receives it only if the session is being ended already.
+        if let Some(sender) = self.login.take() {
+            let _ = sender.send(login);
         }
+        Ok(())
     }
 
     async fn channel_open_direct_tcpip(

@@ -25,15 +25,21 @@ impl Shown {
         match self {
             Self::Key(key) => guests.admits(key, now),
             Self::Certificate { user, certificate } => {
-                let signer = guests.authorities(now).find(|(entry, _)| is_signed_by(certificate, entry, now));
-                match signer {
-                    Some((entry, authority)) if is_good(certificate, user, authority) => {
-                        Admitted::As(name_of(certificate, entry), entry.permits.clone())
-                    }
-                    _ => Admitted::No,
+                // An authority may stand in several lines, each for other names.
+                let counts = |(entry, authority): &(&Entry, &Authority)| {
+                    is_signed_by(certificate, entry, now) && is_good(certificate, user, authority)
+                };
+                match guests.authorities(now).find(counts) {
+                    Some((entry, _)) => Admitted::As(name_of(certificate, entry), entry.permits.clone()),
+                    None => Admitted::No,
                 }
             }
         }
+    }
+
+    /// True if it ends by itself, without any file being changed.
+    pub(super) fn has_an_end(&self) -> bool {
+        matches!(self, Self::Certificate { .. })
     }
 
     /// The public half of a ticket's key, if that was shown.
@@ -67,12 +73,13 @@ fn is_good(certificate: &Certificate, user: &str, authority: &Authority) -> bool
     // checked behind an onion service, and all other options are not known.
     let honoured = certificate.critical_options().iter().all(|(name, _)| name == "force-command");
     let forwarding = certificate.extensions().iter().any(|(name, _)| name == FORWARDING);
-    certificate.cert_type() == CertType::User && named && honoured && forwarding
+    let kind = UserKey::is_taken(certificate.public_key().algorithm().as_str());
+    certificate.cert_type() == CertType::User && kind && named && honoured && forwarding
 }
 
 /// The certificate's own name for people, as far as it can be logged.
 fn name_of(certificate: &Certificate, entry: &Entry) -> String {
     let id: String =
         certificate.key_id().chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(64).collect();
-    if id.is_empty() { format!("a certificate of {}", entry.name) } else { id }
+    if id.is_empty() { format!("a certificate of {}", entry.name) } else { format!("certificate {id}") }
 }

@@ -9,14 +9,13 @@ use russh::server::{Config, RunningSession, run_stream};
 use russh::{Disconnect, MethodKind, MethodSet, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::audit::Record;
 use super::channel::Services;
 use super::handler::{Handler, Login};
-use super::identity::Shown;
 use crate::access::{Access, Admitted, Guests};
 use crate::config::SshSettings;
 use crate::metrics::{Denied, Metrics};
@@ -39,6 +38,12 @@ const INACTIVITY: Duration = Duration::from_secs(120);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How long a session with a ticket may go on after the ticket was taken.
 const ENROLLED: Duration = Duration::from_secs(2);
+/// How long a session with a ticket may last in any case.
+const ENROLMENT: Duration = Duration::from_secs(120);
+/// Sessions with a ticket at once; whoever saw one must not take the places of bridges.
+const MAX_ENROLMENTS: usize = 2;
+/// How often a certificate's end is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The SSH server; clones share its limits.
 #[derive(Clone)]
@@ -53,6 +58,7 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     strangers: Semaphore,
     pub(super) sessions: Arc<Semaphore>,
+    pub(super) enrolments: Arc<Semaphore>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -90,6 +96,7 @@ impl Server {
             metrics,
             strangers: Semaphore::new(MAX_STRANGERS),
             sessions: Arc::new(Semaphore::new(MAX_SESSIONS)),
+            enrolments: Arc::new(Semaphore::new(MAX_ENROLMENTS)),
             shutdown,
         }))
     }
@@ -137,8 +144,9 @@ impl Server {
         let record = Record::session(login.name.clone());
         shared.access.seen(&login.name);
         let mut guests = shared.access.guests();
+        let enrolment_ends = Instant::now() + ENROLMENT;
         let why = loop {
-            let ended = withdrawn(&login.shown, &guests.borrow_and_update());
+            let ended = withdrawn(&login, &guests.borrow_and_update());
             if let Some((why, grace)) = ended {
                 // What is on its way to the peer, an answer to an enrolment above all, gets there.
                 let _ = timeout(grace, &mut session).await;
@@ -158,6 +166,12 @@ impl Server {
                     break "the agent stops";
                 }
                 Ok(()) = guests.changed() => {}
+                // The end of a certificate is nobody else's news, and the clock may be set meanwhile.
+                () = sleep(LOOK), if login.shown.has_an_end() => {}
+                () = sleep_until(enrolment_ends), if login.permits.is_none() => {
+                    goodbye(session, "no enrolment").await;
+                    break "no enrolment came";
+                }
             }
         };
         shared.access.seen(&login.name);
@@ -166,8 +180,12 @@ impl Server {
 }
 
 /// Why what was shown is not good for a session any more, if so, and how long that may go on.
-fn withdrawn(shown: &Shown, guests: &Guests) -> Option<(&'static str, Duration)> {
-    match shown.admitted(guests, SystemTime::now()) {
+fn withdrawn(login: &Login, guests: &Guests) -> Option<(&'static str, Duration)> {
+    match login.shown.admitted(guests, SystemTime::now()) {
+        Admitted::As(_, permits) if login.permits.as_ref() != Some(&permits) => {
+            // Channels that are open would go on with what was permitted before.
+            Some(("its permissions changed", Duration::ZERO))
+        }
         Admitted::As(..) | Admitted::Invited(_) => None,
         Admitted::TicketUsed(_) => Some(("enrolled", ENROLLED)),
         Admitted::TicketExpired(_) => Some(("the ticket expired", Duration::ZERO)),

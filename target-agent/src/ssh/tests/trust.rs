@@ -45,9 +45,13 @@ async fn a_key_opens_what_its_options_permit() {
         assert_eq!(refused, Some(ChannelOpenFailure::AdministrativelyProhibited), "{host}");
     }
     assert_eq!(rig.denied("not_permitted"), "3");
-    // Checked at every channel, not only at login: what the file says now is what counts.
+    // Checked at every channel, not only at login; and what is open does not go on with what was
+    // permitted before.
     rig.authorize(&rig.line(r#"permitopen="slow:80",permitopen="agent:80""#));
-    assert!(open(&session, "quick", 80).await.is_err());
+    let refused = session.channel_open_direct_tcpip("quick", 80, "x", 1).await;
+    assert!(refused.is_err());
+    ends_soon(&session).await;
+    let session = rig.log_in().await;
     let mut own = open(&session, "agent", 80).await.expect("permitted now");
     let inventory = get(&mut own, "/inventory").await.expect("whole");
     assert!(inventory.contains("\"slow\"") && !inventory.contains("\"quick\""), "{inventory}");
@@ -221,6 +225,15 @@ async fn certificates_count_as_openssh_has_them() {
     assert!(!try_it("scrape", foreign).await.0, "another authority");
     let mut plain = rig.connect().await;
     assert!(!try_key(&mut plain, ca.private()).await, "an authority does not log in itself");
+
+    // A certificate ends its session when its time is over, without anybody doing anything.
+    let (let_in, short) = try_it("scrape", certificate(&["-n", "scrape", "-V", "-1m:+3s"])).await;
+    assert!(let_in);
+    let until = Instant::now() + Duration::from_secs(10);
+    while !short.is_closed() {
+        assert!(Instant::now() < until, "the session outlives its certificate");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 
     // The line decides on names and channels; without it, sessions end.
     rig.authorize(&line(r#"cert-authority,principals="prom",permitopen="slow:80""#));
