@@ -3,11 +3,15 @@
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Largest key or state file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
+/// How often a state directory that is held is tried, and the pause between.
+const HOLD_TRIES: u32 = 10;
+const HOLD_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is wrong with a file or folder, and what to do about it, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -56,14 +60,20 @@ impl StateDirectory {
             .write(true)
             .open(&lock_path)
             .map_err(|error| FileError::io(&lock_path, "cannot be opened", &error))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
-            Err(TryLockError::WouldBlock) => Err(FileError::new(
-                path,
-                "another process holds this state directory; stop it or choose another --state-dir",
-            )),
-            Err(TryLockError::Error(error)) => Err(FileError::io(&lock_path, "cannot be locked", &error)),
+        for _ in 0..HOLD_TRIES {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
+                // It may be a short command that looks whether somebody holds it.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(HOLD_PAUSE),
+                Err(TryLockError::Error(error)) => {
+                    return Err(FileError::io(&lock_path, "cannot be locked", &error));
+                }
+            }
         }
+        Err(FileError::new(
+            path,
+            "another process holds this state directory; stop it or choose another --state-dir",
+        ))
     }
 
     /// Opens the folder for a short command, beside a program that may be running.
@@ -219,6 +229,20 @@ pub fn read_trusted(path: &Path) -> Result<Option<String>, FileError> {
     }
     let bytes = std::fs::read(path).map_err(|error| cannot(&error))?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Waits until no other process is between the same two points of its work, which `path` stands for;
+/// until the file is dropped none will be.
+///
+/// # Errors
+/// When the file cannot be made or locked.
+pub fn alone(path: &Path) -> Result<File, FileError> {
+    let cannot = |error: &io::Error| FileError::io(path, "cannot be locked", error);
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(path).map_err(|error| cannot(&error))?;
+    file.lock().map_err(|error| cannot(&error))?;
+    Ok(file)
 }
 
 /// Syncs a file or a folder's list of files to disk.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use hyper::{Method, StatusCode};
 use onionscrape::address::Name;
-use onionscrape::files::StateDirectory;
+use onionscrape::files::{self, FileError, StateDirectory};
 use onionscrape::lifecycle::Failure;
 use onionscrape::pairing::Inventory;
 use onionscrape::ticket::Ticket;
@@ -194,13 +194,8 @@ pub async fn remove(config: BridgeConfig, name: &str) -> Result<ExitCode, Failur
 }
 
 /// Keeps other commands from adding and removing while it is held.
-fn lock(state_directory: &Path) -> Result<std::fs::File, Failure> {
-    let path = state_directory.join("targets.lock");
-    let cannot = |error: std::io::Error| Failure(format!("{}: cannot be locked: {error}", path.display()));
-    let file =
-        std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
-    file.lock().map_err(cannot)?;
-    Ok(file)
+fn lock(state_directory: &Path) -> Result<std::fs::File, FileError> {
+    files::alone(&state_directory.join("targets.lock"))
 }
 
 /// Has a running bridge read its configuration again; `None` if there is none.

@@ -216,12 +216,7 @@ impl Access {
 /// When the folder cannot be made, or its lock file cannot be opened.
 pub fn lock(bridges: &Path) -> Result<std::fs::File, FileError> {
     files::private_directory(bridges)?;
-    let path = bridges.join(".lock");
-    let cannot = |error: std::io::Error| FileError::new(&path, format!("cannot be locked: {error}"));
-    let file =
-        std::fs::File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
-    file.lock().map_err(cannot)?;
-    Ok(file)
+    files::alone(&bridges.join(".lock"))
 }
 
 /// Notes for good that the descriptor is closed to strangers, as soon as it is.

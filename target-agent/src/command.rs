@@ -15,7 +15,7 @@ use crate::bridges;
 use crate::config::AgentConfig;
 use crate::identity::Identity;
 use crate::invitation::Invitation;
-use crate::{onion, transfer};
+use crate::{identity, transfer};
 
 /// One thread is enough for a device. It is also quicker than several: what Tor's parts hand to each
 /// other gathers into one burst, where a second thread would send off the first cell alone.
@@ -103,7 +103,7 @@ fn hostname(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
     if json {
         println!("{}", Identity::open_or_make(config)?.json(&config.front));
     } else {
-        println!("{}", onion::address(&config.tor)?.unredacted());
+        println!("{}", identity::onion_address(config)?.unredacted());
     }
     Ok(ExitCode::SUCCESS)
 }

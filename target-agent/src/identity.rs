@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use onionscrape::address::OnionAddress;
-use onionscrape::files::FileError;
+use onionscrape::files::{self, FileError};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::KeyFile;
 use serde::Serialize;
@@ -28,8 +28,8 @@ impl Identity {
     /// # Errors
     /// When a key's file is there but cannot be used; it is never replaced.
     pub fn open_or_make(config: &AgentConfig) -> Result<Self, Failure> {
+        let onion = onion_address(config)?;
         let host_key = host_key(&config.state_directory)?;
-        let onion = onion::address(&config.tor)?;
         Ok(Self { onion, host_key })
     }
 
@@ -51,6 +51,18 @@ impl Identity {
         // Strings and nothing can always be written as JSON.
         serde_json::to_string(&shown).unwrap_or_default()
     }
+}
+
+/// The onion address, made if there is none yet.
+///
+/// Processes make it one after the other: arti looks for a key and then writes one, so that two at
+/// once would have two, and one of them in vain.
+///
+/// # Errors
+/// When there is a key that cannot be used; it is not replaced.
+pub fn onion_address(config: &AgentConfig) -> Result<OnionAddress, Failure> {
+    let _alone = files::alone(&config.state_directory.join("identity.lock"))?;
+    onion::address(&config.tor)
 }
 
 /// The name of the host key's file, as OpenSSH has it.

@@ -63,7 +63,7 @@ pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
     if let Some(key) = host_key.filter(|_| !host_key_path.exists()) {
         key.write(&host_key_path)?;
     }
-    println!("{}", onion::address(&config.tor)?.unredacted());
+    println!("{}", identity::onion_address(config)?.unredacted());
     eprintln!("{WARNING}; stop the one that served {} before the agent starts", from.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -51,7 +51,8 @@ pub(crate) fn node(running: &Running, common: &str, bandwidths: &Path, voting_of
         text,
         "DataDirectory {data}\nLog notice stdout\nNickname {name}\nAddress 127.0.0.1\n\
          OutboundBindAddress 127.0.0.1\nORPort {public} NoListen\nORPort {real} NoAdvertise\n\
-         DirPort {dir}\nSocksPort 0\nExitRelay 1\nExitPolicy accept *:*\nExitPolicyRejectPrivate 0\n\
+         DirPort {dir}\nSocksPort 0\n\
+         ServerDNSDetectHijacking 0\nServerDNSTestAddresses\nExitRelay 1\nExitPolicy accept *:*\nExitPolicyRejectPrivate 0\n\
          NumCPUs 1\n",
         data = quoted(&running.data()),
         name = node.name,
