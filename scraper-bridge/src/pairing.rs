@@ -218,12 +218,16 @@ async fn ready_tor(config: &BridgeConfig, shutdown: CancellationToken) -> Result
     let tor = Tor::start(&config.tor, shutdown).await?;
     let mut bootstrap = tor.bootstrap();
     let waiting = async {
+        let mut said = String::new();
         loop {
             let now = bootstrap.borrow_and_update().clone();
             if now == Bootstrap::Done {
                 return true;
             }
-            eprintln!("{now}");
+            if said != now.to_string() {
+                said = now.to_string();
+                eprintln!("{said}");
+            }
             if bootstrap.changed().await.is_err() {
                 return false;
             }

@@ -80,6 +80,73 @@ pub async fn a_damaged_identity_is_never_replaced(world: &World) {
     }
 }
 
+pub async fn many_at_once_make_one_identity(world: &World) {
+    let state = world.folder().join("agent");
+    let name = program("target-agent");
+    let printed: Vec<String> = tokio::task::block_in_place(|| {
+        let start = |_| {
+            let mut command = std::process::Command::new(&name);
+            command.args(["hostname", "--json", "--state-dir"]).arg(&state);
+            command.stdout(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        let all: Vec<_> = (0..8).map(start).collect();
+        let print = |child: std::process::Child| child.wait_with_output().unwrap().stdout;
+        all.into_iter().map(|child| String::from_utf8(print(child)).unwrap()).collect()
+    });
+    assert!(printed[0].contains(".onion"), "{printed:?}");
+    assert!(printed.iter().all(|one| *one == printed[0]), "{printed:?}");
+    assert!(printed[0].contains(hostname(&state).trim()), "what was printed is what is kept");
+}
+
+pub async fn an_address_is_taken_over_from_c_tor(world: &World) {
+    let client = onionscrape::tor::ClientAuthKey::generate().public().to_string();
+    let options = tornet::ServiceOptions {
+        ports: vec![(22, world.node_exporter())],
+        authorized_clients: vec![client.clone()],
+        ..Default::default()
+    };
+    let service = tokio::task::block_in_place(|| world.network().hidden_service(&options)).unwrap();
+    let onion = service.process().log().with_file_name("onion");
+    let folder = world.folder();
+    let state = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let import = |from: &Path, to: &str| {
+        run("target-agent", &["import", "--from", from.to_str().unwrap(), "--state-dir", &state(to)])
+    };
+    let printed = |output: std::process::Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("take each other's place"));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(printed(import(&onion, "taken")).trim(), service.hostname());
+    assert_eq!(hostname(&folder.join("taken")).trim(), service.hostname());
+    // Who was invited there is invited here, so that it is not open for a moment.
+    let invited = fs::read_to_string(folder.join("taken/authorized_clients/client0.auth")).unwrap();
+    assert_eq!(invited.trim(), client);
+
+    // A copy of all of it, and back on another device: address and host key are the same.
+    let copy = folder.join("copy");
+    let arguments = ["export", "--to", copy.to_str().unwrap(), "--state-dir", &state("taken")];
+    printed(run("target-agent", &arguments));
+    assert_eq!(fs::read(copy.join("hs_ed25519_secret_key")).unwrap().len(), 96);
+    assert_eq!(
+        fs::read(copy.join("hs_ed25519_public_key")).unwrap(),
+        fs::read(onion.join("hs_ed25519_public_key")).unwrap()
+    );
+    printed(import(&copy, "moved"));
+    let host_key = |name: &str| fs::read(folder.join(name).join("ssh_host_ed25519_key")).unwrap();
+    assert_eq!(host_key("moved"), host_key("taken"));
+    assert_eq!(hostname(&folder.join("moved")).trim(), service.hostname());
+
+    // A device that has an address already keeps it.
+    let before = hostname(&folder.join("other"));
+    let refused = import(&onion, "other");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("has another onion address already"));
+    assert_eq!(hostname(&folder.join("other")), before);
+    let nothing = import(&folder, "nothing");
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("hs_ed25519_secret_key"), "{nothing:?}");
+}
+
 pub async fn systemd_hears_each_step(world: &World) {
     let folder = world.folder();
     let socket = folder.join("notify");

@@ -62,6 +62,8 @@ fn main() -> ExitCode {
         bad_input::programs_need_nothing_but_libc,
         identity::hostname_is_stable_and_published,
         identity::a_damaged_identity_is_never_replaced,
+        identity::many_at_once_make_one_identity,
+        identity::an_address_is_taken_over_from_c_tor,
         identity::systemd_hears_each_step,
         chain::the_body_is_a_direct_scrapes,
         chain::a_warm_scrape_reuses_its_channel,

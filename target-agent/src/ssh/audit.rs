@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -58,11 +57,11 @@ impl Record {
     /// Writes the line.
     pub(super) fn end(self, why: &'static str, channels: Option<u64>) {
         let (received, sent) = self.traffic.counts();
-        let seconds = Duration::from_millis(self.since.elapsed().as_millis() as u64).as_secs_f64();
+        let seconds = format!("{:.3}", self.since.elapsed().as_secs_f64());
         let key = self.key;
         match self.exporter {
-            Some(exporter) => info!(%key, %exporter, seconds, received, sent, why, "a channel ended"),
-            None => info!(%key, seconds, channels, why, "a session ended"),
+            Some(exporter) => info!(%key, %exporter, %seconds, received, sent, why, "a channel ended"),
+            None => info!(%key, %seconds, channels, why, "a session ended"),
         }
     }
 }

@@ -149,8 +149,9 @@ impl Server {
             let ended = withdrawn(&login, &guests.borrow_and_update());
             if let Some((why, grace)) = ended {
                 // What is on its way to the peer, an answer to an enrolment above all, gets there.
-                let _ = timeout(grace, &mut session).await;
-                goodbye(session, "access ended").await;
+                if timeout(grace, &mut session).await.is_err() {
+                    goodbye(session, "access ended").await;
+                }
                 break why;
             }
             tokio::select! {

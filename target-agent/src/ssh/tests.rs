@@ -4,7 +4,7 @@ mod trust;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onionscrape::address::ExporterAddress;
@@ -16,6 +16,7 @@ use russh::{ChannelMsg, ChannelOpenFailure, Error};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,8 @@ struct Rig {
     /// Is listed, but nobody listens there.
     closed: SocketAddr,
     shutdown: CancellationToken,
+    /// Every session's task.
+    served: Mutex<Vec<JoinHandle<()>>>,
     _folder: tempfile::TempDir,
 }
 
@@ -112,13 +115,25 @@ impl Rig {
         let settings = SshSettings { login_grace };
         let server =
             Server::new(settings, &host_key, access.clone(), services, metrics.clone(), shutdown.clone());
-        Self { server, access, metrics, key, authorized_keys, quick, closed, shutdown, _folder: folder }
+        Self {
+            server,
+            access,
+            metrics,
+            key,
+            authorized_keys,
+            quick,
+            closed,
+            shutdown,
+            served: Mutex::default(),
+            _folder: folder,
+        }
     }
 
     async fn connect(&self) -> Handle<Trusting> {
         let (near, far) = duplex(64 << 10);
         let server = self.server.clone();
-        tokio::spawn(async move { server.serve(far).await });
+        let served = tokio::spawn(async move { server.serve(far).await });
+        self.served.lock().expect("lock").push(served);
         client::connect_stream(Arc::default(), near, Trusting).await.expect("key exchange")
     }
 
@@ -126,6 +141,14 @@ impl Rig {
         let mut session = self.connect().await;
         assert!(try_key(&mut session, &self.key).await, "the key is authorized");
         session
+    }
+
+    /// Waits until all sessions have ended, as they should.
+    async fn all_ended_well(&self) {
+        let served = std::mem::take(&mut *self.served.lock().expect("lock"));
+        for session in served {
+            timeout(Duration::from_secs(10), session).await.expect("it ends").expect("no panic");
+        }
     }
 
     fn metric(&self, series: &str) -> String {
