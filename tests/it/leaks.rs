@@ -124,7 +124,7 @@ pub async fn nothing_is_told_and_nothing_listens(world: &World) {
     assert!(again.status.success());
     let revoked = run("target-agent", &["revoke", "home", "--config.file", agent_path]);
     assert!(revoked.status.success());
-    world.until("the session's end is logged", || agent.log_text().contains("a session ended")).await;
+    world.until("the exporter's channel has ended", || agent.log_text().contains("exporter=app")).await;
 
     assert_eq!(listening(agent.pid()), 0, "the agent listens");
     let onion = run("target-agent", &["hostname", "--config.file", agent_path]).stdout;
