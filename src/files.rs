@@ -1,11 +1,15 @@
 //! Files that hold secrets or state: made once, readable by their owner only, on disk before
 //! anybody is told of them.
 
+mod stamp;
+
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use stamp::Stamp;
 
 /// Largest key or state file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

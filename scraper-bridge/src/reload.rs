@@ -1,9 +1,10 @@
 //! Reading the configuration again while the bridge runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use onionscrape::files::Stamp;
 use onionscrape::lifecycle::Failure;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -39,9 +40,6 @@ struct Known {
     /// When it failed, if it did.
     failed: Option<Instant>,
 }
-
-/// Enough of a file's metadata to see that it changed.
-type Stamp = (PathBuf, u64, Option<SystemTime>, u64);
 
 impl Reloader {
     /// Reloads what `config` was read from into `fleet`.
@@ -126,12 +124,7 @@ fn fixed(config: &BridgeConfig) -> String {
 }
 
 /// What all files of a configuration look like at this moment.
-fn stamps(source: &Source, targets_dir: &std::path::Path) -> Vec<Stamp> {
-    use std::os::unix::fs::MetadataExt as _;
+fn stamps(source: &Source, targets_dir: &Path) -> Vec<Stamp> {
     let files = source.file.iter().cloned().chain(target_files(targets_dir));
-    let stamp = |path: PathBuf| {
-        let meta = path.metadata().ok()?;
-        Some((path, meta.len(), meta.modified().ok(), meta.ino()))
-    };
-    files.filter_map(stamp).collect()
+    files.map(|path| Stamp::take(&path)).collect()
 }

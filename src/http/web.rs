@@ -12,7 +12,6 @@ mod file;
 mod named;
 mod tls;
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::Mistakes;
+use crate::files::Stamp;
 use auth::Users;
 
 /// Least time between two looks at the files.
@@ -58,25 +58,6 @@ pub(super) struct Settings {
     users: Option<Users>,
     headers: HeaderMap,
     replaced: CancellationToken,
-}
-
-/// A file as it was when it was looked at; `None` if it was not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    path: PathBuf,
-    /// Device, inode and size; the times of change of the content and of the rest, each in seconds and
-    /// nanoseconds.
-    of: Option<([u64; 3], [i64; 4])>,
-}
-
-impl Stamp {
-    fn take(path: &Path) -> Self {
-        let of = path.metadata().ok().map(|meta| {
-            let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
-            ([meta.dev(), meta.ino(), meta.size()], times)
-        });
-        Self { path: path.to_owned(), of }
-    }
 }
 
 impl Web {
@@ -121,7 +102,7 @@ impl Web {
 impl State {
     fn look(&mut self, file: &Path) {
         // What could not be read is tried again each time: it may have named files that were not there.
-        if self.complaint.is_none() && self.seen.iter().all(|stamp| *stamp == Stamp::take(&stamp.path)) {
+        if self.complaint.is_none() && self.seen.iter().all(Stamp::still_holds) {
             return;
         }
         let complaint = match read(file) {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use onionscrape::address::Name;
-use onionscrape::files::{self, FileError};
+use onionscrape::files::{self, FileError, Stamp};
 use onionscrape::ssh::UserKey;
 use onionscrape::tor::ClientAuthPublicKey;
 use tokio::sync::watch;
@@ -83,17 +83,6 @@ struct Inner {
     read: Mutex<(Vec<Stamp>, Option<SystemTime>)>,
     /// Held while a ticket is taken, so that it is taken once.
     taking: Mutex<()>,
-}
-
-/// Enough of a file's metadata to see that it changed.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    path: PathBuf,
-    length: u64,
-    written: Option<SystemTime>,
-    /// Seconds and nanoseconds; owner and mode change it, too.
-    changed: (i64, i64),
-    number: u64,
 }
 
 /// Why a ticket was not taken.
@@ -234,7 +223,7 @@ fn stamps(sources: &Sources) -> Vec<Stamp> {
     let mut paths = vec![sources.authorized_keys.clone(), sources.closed.clone()];
     paths.extend(files_in(&sources.bridges, "toml").unwrap_or_default());
     paths.extend(files_in(&sources.authorized_clients, "auth").unwrap_or_default());
-    paths.into_iter().filter_map(Stamp::of).collect()
+    paths.iter().map(|path| Stamp::take(path)).collect()
 }
 
 /// The files with this extension, sorted; none where there is no such folder.
@@ -253,15 +242,6 @@ fn files_in(folder: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
 
 /// Most files of one kind that are looked at. Tor allows for 160 clients of a restricted service.
 const MAX_GUESTS: usize = 1000;
-
-impl Stamp {
-    fn of(path: PathBuf) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt as _;
-        let meta = path.metadata().ok()?;
-        let (written, changed) = (meta.modified().ok(), (meta.ctime(), meta.ctime_nsec()));
-        Some(Self { length: meta.len(), written, changed, number: meta.ino(), path })
-    }
-}
 
 #[cfg(test)]
 mod tests;
