@@ -9,7 +9,7 @@ mod section;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
@@ -110,6 +110,26 @@ impl TryFrom<String> for Period {
         humantime::parse_duration(&text)
             .map(Self)
             .map_err(|_| format!("{text:?} is not a length of time such as 90s or 5m"))
+    }
+}
+
+/// A moment as RFC 3339 writes it in UTC: `2026-01-02T03:04:05Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Moment(pub SystemTime);
+
+impl TryFrom<String> for Moment {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = |_| format!("{text:?} is not a time such as 2026-01-02T03:04:05Z");
+        humantime::parse_rfc3339(&text).map(Self).map_err(wrong)
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_rfc3339_seconds(self.0).fmt(f)
     }
 }
 

@@ -189,6 +189,16 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     sync_directory(folder_of(path))
 }
 
+/// Gives a file another name, in the place of the file that may have it: whole, and for good.
+///
+/// # Errors
+/// When it cannot be done; both are as they were then.
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    std::fs::rename(from, to).map_err(|error| FileError::io(from, "cannot be renamed", &error))?;
+    sync_directory(folder_of(to))?;
+    sync_directory(folder_of(from))
+}
+
 /// Removes a file for good; true if there was one.
 ///
 /// # Errors

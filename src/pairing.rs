@@ -1,8 +1,9 @@
 //! What an agent and a bridge say to each other when they pair, and what an agent tells of its
-//! exporters: JSON over HTTP, under the name `agent`.
+//! exporters and of keys to come: JSON over HTTP, under the name `agent`.
 
 use std::collections::BTreeMap;
 
+use hyper::header::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Name;
@@ -14,6 +15,11 @@ pub const VERSION: u32 = 1;
 pub const ENROL_PATH: &str = "/enrol";
 /// Where an [`Inventory`] is to be had.
 pub const INVENTORY_PATH: &str = "/inventory";
+/// Where a bridge confirms, with POST and the new key's fingerprint in `If-Match` (RFC 9110, section
+/// 13.1.1), that it will know the device by [`Inventory::next_host_key`].
+pub const NEXT_HOST_KEY_PATH: &str = "/next-host-key";
+/// A header on whatever an agent answers. When its value changes, so has the inventory.
+pub const REVISION: HeaderName = HeaderName::from_static("onionscrape-revision");
 /// Largest body of either, in bytes.
 pub const MAX_BODY: usize = 256 << 10;
 
@@ -38,6 +44,12 @@ pub struct Inventory {
     pub device: Option<Name>,
     /// The exporters that the asker may scrape.
     pub exporters: Vec<Item>,
+    /// The host key that will take the place of the one that is shown now, `ssh-ed25519 AAAA…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_host_key: Option<String>,
+    /// The onion address that will take the place of the one that leads here now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_onion: Option<String>,
 }
 
 /// One exporter of an inventory.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::files::{self, FileError};
 
 /// A private key that was read from its file. `Debug` shows its fingerprint only.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeyFile {
     key: Arc<PrivateKey>,
 }

@@ -1,18 +1,24 @@
 //! What the agent tells of itself: to bridges under the name `agent`, and on the admin listener.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{HeaderValue, IF_MATCH};
+use hyper::{Method, Request, Response, StatusCode};
 use onionscrape::address::Name;
 use onionscrape::http::{Answer, Body, HostNames, landing, only_reading, page, text};
 use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
-use onionscrape::pairing::{INVENTORY_PATH, Inventory, Item, VERSION};
+use onionscrape::pairing::{INVENTORY_PATH, Inventory, Item, NEXT_HOST_KEY_PATH, REVISION, VERSION};
+use onionscrape::ssh::KeyFile;
 use prometheus_client::registry::Registry;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::access::Permits;
 use crate::config::ExporterConfig;
+use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::rotation::Part;
 use crate::status::AgentStatus;
 
 /// The agent's own pages; clones are the same pages.
@@ -21,9 +27,26 @@ pub struct Pages(Arc<Inner>);
 
 struct Inner {
     registry: Arc<Registry>,
-    inventory: Inventory,
+    told: Mutex<Told>,
+    learnt: watch::Sender<Learnt>,
     status: watch::Receiver<AgentStatus>,
 }
+
+/// What bridges are told.
+struct Told {
+    /// Of everything there is, for somebody who may scrape all of it.
+    inventory: Inventory,
+    /// Another for each inventory.
+    revision: HeaderValue,
+    /// The fingerprint of the host key to come.
+    next_host_key: Option<String>,
+}
+
+/// Which bridges have what is to come: their names, each with the fingerprint or address.
+pub type Learnt = BTreeSet<(String, String)>;
+
+/// Most of them that are kept: more than any device has bridges.
+const MAX_LEARNT: usize = 1000;
 
 impl Pages {
     /// Pages about these exporters, metrics and states.
@@ -38,12 +61,50 @@ impl Pages {
             path: exporter.path.clone(),
             labels: exporter.labels.clone(),
         });
-        let inventory = Inventory { version: VERSION, device: device_name(), exporters: items.collect() };
-        Self(Arc::new(Inner { registry, inventory, status }))
+        let inventory = Inventory {
+            version: VERSION,
+            device: device_name(),
+            exporters: items.collect(),
+            next_host_key: None,
+            next_onion: None,
+        };
+        let told = Told { revision: revision(&inventory), inventory, next_host_key: None };
+        let (learnt, _) = watch::channel(Learnt::new());
+        Self(Arc::new(Inner { registry, told: Mutex::new(told), learnt, status }))
     }
 
-    /// Answers a bridge that asked for the name `agent` and may open these channels.
-    pub fn to_bridge<B>(&self, permits: &Permits, request: &Request<B>) -> Response<Body> {
+    /// Tells bridges of what is to take the place of the device's keys, as it stands now.
+    pub fn announce(&self, identity: &Identity) {
+        let mut told = self.told();
+        told.next_host_key = identity.next(Part::HostKey);
+        told.inventory.next_host_key = identity.next_host_key.as_ref().map(KeyFile::public_line);
+        told.inventory.next_onion = identity.next(Part::Onion);
+        told.revision = revision(&told.inventory);
+    }
+
+    /// Who has what is to come, and every change of it.
+    pub fn learnt(&self) -> watch::Receiver<Learnt> {
+        self.0.learnt.subscribe()
+    }
+
+    /// Notes that this bridge has `what`: a host key's fingerprint or an onion address.
+    pub fn note_learnt(&self, bridge: &str, what: &str) {
+        self.0.learnt.send_if_modified(|learnt| {
+            learnt.len() < MAX_LEARNT && learnt.insert((bridge.to_owned(), what.to_owned()))
+        });
+    }
+
+    /// Puts the inventory's revision on an answer, so that a bridge that scrapes hears of a change.
+    pub fn stamped(&self, mut answer: Response<Body>) -> Response<Body> {
+        answer.headers_mut().insert(REVISION, self.told().revision.clone());
+        answer
+    }
+
+    /// Answers the bridge of this name, which asked for the name `agent` and may open these channels.
+    pub fn to_bridge<B>(&self, name: &str, permits: &Permits, request: &Request<B>) -> Response<Body> {
+        if request.method() == Method::POST && request.uri().path() == NEXT_HOST_KEY_PATH {
+            return self.confirmed(name, request);
+        }
         if let Err(answer) = only_reading(request) {
             return answer.into();
         }
@@ -77,15 +138,44 @@ impl Pages {
 
     /// What may be scraped by whoever may open these channels.
     pub fn inventory(&self, permits: &Permits) -> Response<Body> {
-        let mut inventory = self.0.inventory.clone();
+        let mut inventory = self.told().inventory.clone();
         inventory.exporters.retain(|item| permits.allows_exporter(&item.name));
-        // Strings and numbers can always be written as JSON.
-        page("application/json", serde_json::to_string(&inventory).unwrap_or_default())
+        self.stamped(page("application/json", json(&inventory)))
+    }
+
+    /// Notes that the bridge has the host key to come, if that is the one it means.
+    fn confirmed<B>(&self, name: &str, request: &Request<B>) -> Response<Body> {
+        let Some(next) = self.told().next_host_key.clone() else {
+            return Answer::new(StatusCode::NOT_FOUND, "no other host key is to come").into();
+        };
+        let meant = request.headers().get(IF_MATCH).map(HeaderValue::as_bytes);
+        if meant != Some(format!("\"{next}\"").as_bytes()) {
+            return Answer::new(StatusCode::PRECONDITION_FAILED, "another host key is to come").into();
+        }
+        self.note_learnt(name, &next);
+        text(StatusCode::OK, "noted\n")
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn metrics(&self) -> Response<Body> {
         page(CLASSIC_TEXT, classic_text(&self.0.registry))
     }
+}
+
+/// Strings and numbers can always be written as JSON.
+fn json(inventory: &Inventory) -> String {
+    serde_json::to_string(inventory).unwrap_or_default()
+}
+
+/// The beginning of the inventory's SHA-256.
+fn revision(inventory: &Inventory) -> HeaderValue {
+    let hash = Sha256::digest(json(inventory));
+    let letters: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    // These letters are good in any header.
+    HeaderValue::try_from(letters).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 /// The system's host name, as far as it can be a device's name.

@@ -3,29 +3,30 @@
 use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use onionscrape::address::OnionAddress;
 use onionscrape::files::StateDirectory;
 use onionscrape::http::{self, HostNames, Listener};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::KeyFile;
-use onionscrape::tor::{ClientAuthKey, ClientAuthPublicKey, Connector, Tor, TorStream};
+use onionscrape::tor::{ClientAuthKey, Connector, Tor};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::info;
 
-use crate::access::{Access, Guests};
+use crate::access::Access;
 use crate::admin::Pages;
-use crate::config::{AgentConfig, FrontConfig, OnionSettings, Restricted};
+use crate::config::{AgentConfig, FrontConfig};
 use crate::exporter::Exporter;
 use crate::forward::Forward;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::onion::{Discovery, OnionService};
+use crate::publication::{Door, Front, Publication};
+use crate::rotation::keeper::Keeper;
 use crate::ssh::{Server, Services};
 use crate::status::{self, AgentStatus};
 
@@ -33,11 +34,6 @@ use crate::status::{self, AgentStatus};
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a dial to the own onion service may take, up to the SSH banner.
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
-/// Pause before an onion service that arti ended is started again.
-const RELAUNCH_PAUSE: Duration = Duration::from_secs(30);
-/// Least time between two launches: each descriptor needs a higher revision, which arti makes of
-/// the time in seconds, and directories drop the others.
-const RELAUNCH_GAP: Duration = Duration::from_secs(2);
 
 /// A running agent.
 #[derive(Debug)]
@@ -62,36 +58,48 @@ impl Agent {
         let metrics = Metrics::new();
         let (tell, status) = watch::channel(AgentStatus::Bootstrapping);
         let pages = Pages::new(&metrics, &config.exporters, status.clone());
+        pages.announce(&identity);
         let tasks = TaskTracker::new();
         let admin_address = match config.admin {
             Some(address) => serve_admin(address, pages.clone(), &tasks, &shutdown).await?,
             None => None,
         };
-        let access = Access::new(config.sources);
+        let access = Access::new(config.sources.clone());
         let tor = Box::pin(Tor::start(&config.tor, shutdown.clone())).await?;
+        let (identities, seen) = watch::channel(Arc::new(identity.clone()));
+        let front = match config.front.clone() {
+            FrontConfig::Forward(to) => Front::Forward(Forward::new(to)),
+            FrontConfig::Ssh(settings) => {
+                let exporters = config.exporters.iter().cloned().map(|one| Exporter::new(one, &metrics));
+                let services = Services { exporters: exporters.collect(), pages: pages.clone() };
+                access.warn_if_none();
+                let (key, access) = (&identity.host_key, access.clone());
+                let server = Server::new(settings, key, access, services, metrics.clone(), shutdown.clone());
+                tasks.spawn(show(seen.clone(), server.clone(), pages.clone(), shutdown.clone()));
+                Front::Ssh(server)
+            }
+        };
         // The agent's own way to read the descriptor, for its dials from outside.
         let own_key = ClientAuthKey::generate();
         let door = Door { settings: config.onion, own_key: own_key.public(), guests: access.guests() };
-        let discovery = door.discovery();
-        let service = OnionService::launch(&tor, &config.onion, &discovery)?;
-        let front = match config.front {
-            FrontConfig::Forward(to) => Front::Forward(Forward::new(to)),
-            FrontConfig::Ssh(settings) => {
-                let exporters = config.exporters.into_iter().map(|one| Exporter::new(one, &metrics));
-                let services = Services { exporters: exporters.collect(), pages };
-                access.warn_if_none();
-                let (key, access) = (&identity.host_key, access.clone());
-                Front::Ssh(Server::new(settings, key, access, services, metrics.clone(), shutdown.clone()))
-            }
+        let publication = Publication {
+            tor: tor.clone(),
+            door,
+            front,
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
         };
+        let first = publication.launch(identity.service)?;
         let probe = {
-            let (tor, onion) = (tor.clone(), identity.onion.clone());
-            move || reachable(tor.clone(), onion.clone(), own_key.clone())
+            let (tor, seen) = (tor.clone(), seen.clone());
+            move || reachable(tor.clone(), seen.borrow().onion.clone(), own_key.clone())
         };
-        let (bootstrap, published) = (tor.bootstrap(), service.published());
+        let (bootstrap, published) = (tor.bootstrap(), first.0.published());
         tasks.spawn(status::follow(bootstrap, published, probe, tell, metrics.clone(), shutdown.clone()));
+        tasks.spawn(publication.keep(first, seen));
+        let rotations = Keeper::new(config, access.clone(), identities, pages.learnt());
+        tasks.spawn(rotations.keep(shutdown.clone()));
         tasks.spawn(access.keep_up(shutdown.clone()));
-        tasks.spawn(publish(tor, service, discovery, door, front, metrics, shutdown.clone()));
         tasks.close();
         Ok(Self { identity, status, admin_address, tasks, shutdown, state })
     }
@@ -127,22 +135,6 @@ impl Agent {
     }
 }
 
-/// What answers on port 22.
-#[derive(Clone)]
-enum Front {
-    Ssh(Server),
-    Forward(Forward),
-}
-
-impl Front {
-    async fn answer(self, stream: TorStream) {
-        match self {
-            Self::Ssh(server) => server.serve(stream).await,
-            Self::Forward(forward) => forward.serve(stream).await,
-        }
-    }
-}
-
 async fn serve_admin(
     address: SocketAddr,
     pages: Pages,
@@ -157,101 +149,17 @@ async fn serve_admin(
     Ok(bound)
 }
 
-/// Who can find the device, by the configuration and by who may come in.
-struct Door {
-    settings: OnionSettings,
-    own_key: ClientAuthPublicKey,
-    guests: watch::Receiver<Arc<Guests>>,
-}
-
-impl Door {
-    fn discovery(&self) -> Discovery {
-        let guests = self.guests.borrow();
-        let closed = match self.settings.restricted_discovery {
-            Restricted::On => true,
-            Restricted::Off => false,
-            Restricted::Auto => guests.closed || guests.has_clients(),
-        };
-        if !closed {
-            return Discovery::Open;
-        }
-        let readers = guests.readers(SystemTime::now());
-        Discovery::Closed(readers.into_iter().chain([self.own_key.clone()]).collect())
-    }
-
-    /// Warns of keys that may log in and cannot find the device: those of people who paired by hand.
-    fn warn_of_those_outside(&self) {
-        let guests = self.guests.borrow();
-        let by_hand = |name: &str| !guests.files.iter().any(|file| file.name.as_str() == name);
-        let outside = guests.entries.iter().filter(|entry| by_hand(&entry.name)).count();
-        if outside > guests.clients.len() {
-            warn!(
-                keys = outside,
-                "keys in authorized_keys and the configuration need a file in authorized_clients to find this device"
-            );
-        }
-    }
-
-    /// Waits until it must be another than `now`.
-    async fn changed_from(&mut self, now: &Discovery) {
-        loop {
-            self.guests.mark_unchanged();
-            if self.discovery() != *now {
-                return;
-            }
-            if self.guests.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-}
-
-/// Keeps the onion service up until `shutdown`, and published for whoever may find it.
-async fn publish(
-    tor: Tor,
-    mut service: OnionService,
-    mut discovery: Discovery,
-    mut door: Door,
-    front: Front,
-    metrics: Metrics,
+/// Shows and tells what belongs to the device's identity, whenever that changes.
+async fn show(
+    mut identity: watch::Receiver<Arc<Identity>>,
+    server: Server,
+    pages: Pages,
     shutdown: CancellationToken,
 ) {
-    loop {
-        match &discovery {
-            Discovery::Open => info!("whoever knows the onion address can find this device"),
-            Discovery::Closed(readers) => {
-                info!(bridges = readers.len() - 1, "only invited bridges can find this device");
-                door.warn_of_those_outside();
-            }
-        }
-        let launched = Instant::now();
-        let answer = {
-            let front = front.clone();
-            move |stream| -> futures::future::BoxFuture<'static, ()> {
-                Box::pin(front.clone().answer(stream))
-            }
-        };
-        let changed = door.changed_from(&discovery);
-        let pause = if service.serve(answer, &metrics, changed, &shutdown).await {
-            // Relaunched rather than reconfigured: arti publishes a change of configuration only
-            // after a minute. Directories want a later second for each descriptor.
-            RELAUNCH_GAP.saturating_sub(launched.elapsed())
-        } else {
-            RELAUNCH_PAUSE
-        };
-        if shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
-            return;
-        }
-        service = loop {
-            discovery = door.discovery();
-            match OnionService::launch(&tor, &door.settings, &discovery) {
-                Ok(service) => break service,
-                Err(failure) => error!("{failure}"),
-            }
-            if shutdown.run_until_cancelled(sleep(RELAUNCH_PAUSE)).await.is_none() {
-                return;
-            }
-        };
+    while let Some(Ok(())) = shutdown.run_until_cancelled(identity.changed()).await {
+        let now = identity.borrow_and_update().clone();
+        pages.announce(&now);
+        server.show(&now.host_key);
     }
 }
 

@@ -15,6 +15,7 @@ use crate::bridges;
 use crate::config::AgentConfig;
 use crate::identity::Identity;
 use crate::invitation::Invitation;
+use crate::rotation::command::Rotate;
 use crate::{identity, transfer};
 
 /// One thread is enough for a device. It is also quicker than several: what Tor's parts hand to each
@@ -68,6 +69,8 @@ enum Act {
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
+    /// Change the host key or the onion address, with an overlap in which bridges learn of it
+    Rotate(Rotate),
     /// Check the configuration and report every mistake in it
     Check,
 }
@@ -93,6 +96,7 @@ impl Command {
             Act::Revoke { name } => bridges::revoke(&config, &name),
             Act::Import { from } => transfer::import(&config, &from),
             Act::Export { to } => transfer::export(&config, &to),
+            Act::Rotate(rotate) => rotate.run(&config),
             Act::Check => check(&config, &options.shown_file()),
         }
     }

@@ -1,5 +1,6 @@
 //! Who the agent is: its onion address and its host key, known without a network.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use onionscrape::address::OnionAddress;
@@ -9,15 +10,22 @@ use onionscrape::ssh::KeyFile;
 use serde::Serialize;
 
 use crate::config::{AgentConfig, FrontConfig};
-use crate::onion;
+use crate::onion::{self, ServiceName};
+use crate::rotation::{self, Part, Rotation};
 
 /// What an agent is known by.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The onion service's address.
+    /// Which of its onion services counts.
+    pub service: ServiceName,
+    /// That onion service's address.
     pub onion: OnionAddress,
     /// The SSH server's host key.
     pub host_key: KeyFile,
+    /// The address that is to take the place of [`onion`](Self::onion), if one is.
+    pub next_onion: Option<OnionAddress>,
+    /// The host key that is to take the place of [`host_key`](Self::host_key), if one is.
+    pub next_host_key: Option<KeyFile>,
 }
 
 impl Identity {
@@ -28,9 +36,42 @@ impl Identity {
     /// # Errors
     /// When a key's file is there but cannot be used; it is never replaced.
     pub fn open_or_make(config: &AgentConfig) -> Result<Self, Failure> {
-        let onion = onion_address(config)?;
-        let host_key = host_key(&config.state_directory)?;
-        Ok(Self { onion, host_key })
+        let _alone = alone(&config.state_directory)?;
+        Self::read(config)
+    }
+
+    /// As [`open_or_make`](Self::open_or_make), for a caller that holds the lock of [`alone`].
+    pub(crate) fn read(config: &AgentConfig) -> Result<Self, Failure> {
+        let state = &config.state_directory;
+        let service = ServiceName::current(state)?;
+        let onion = onion::address(&config.tor, service)?;
+        let host_key = KeyFile::open_or_make(&host_key_path(state), "target-agent")?;
+        let under_way = |part| Rotation::read(state, part).map(|rotation| rotation.is_some());
+        let next_onion = under_way(Part::Onion)?.then(|| onion::address(&config.tor, service.next()));
+        let next_host_key = under_way(Part::HostKey)?.then(|| rotation::next_host_key(state));
+        Ok(Self {
+            service,
+            onion,
+            host_key,
+            next_onion: next_onion.transpose()?,
+            next_host_key: next_host_key.transpose()?,
+        })
+    }
+
+    /// How people compare this part of it: a fingerprint, or the whole address.
+    pub fn current(&self, part: Part) -> String {
+        match part {
+            Part::HostKey => self.host_key.fingerprint(),
+            Part::Onion => self.onion.unredacted().to_owned(),
+        }
+    }
+
+    /// How people compare what is to take that part's place, if something is.
+    pub fn next(&self, part: Part) -> Option<String> {
+        match part {
+            Part::HostKey => self.next_host_key.as_ref().map(KeyFile::fingerprint),
+            Part::Onion => self.next_onion.as_ref().map(|onion| onion.unredacted().to_owned()),
+        }
     }
 
     /// What `hostname --json` prints. The agent's own host key is left out where the device's `sshd`
@@ -55,14 +96,22 @@ impl Identity {
 
 /// The onion address, made if there is none yet.
 ///
-/// Processes make it one after the other: arti looks for a key and then writes one, so that two at
-/// once would have two, and one of them in vain.
-///
 /// # Errors
 /// When there is a key that cannot be used; it is not replaced.
 pub fn onion_address(config: &AgentConfig) -> Result<OnionAddress, Failure> {
-    let _alone = files::alone(&config.state_directory.join("identity.lock"))?;
-    onion::address(&config.tor)
+    let _alone = alone(&config.state_directory)?;
+    onion::address(&config.tor, ServiceName::current(&config.state_directory)?)
+}
+
+/// Keeps other processes from changing the identity while it is held.
+///
+/// Arti looks for a key and then writes one, so that two processes at once would have two, and one
+/// of them in vain.
+///
+/// # Errors
+/// When the lock's file cannot be made.
+pub fn alone(state_directory: &Path) -> Result<File, FileError> {
+    files::alone(&state_directory.join("identity.lock"))
 }
 
 /// The name of the host key's file, as OpenSSH has it.
@@ -71,10 +120,6 @@ pub const HOST_KEY: &str = "ssh_host_ed25519_key";
 /// Where the host key is.
 pub fn host_key_path(state_directory: &Path) -> PathBuf {
     state_directory.join(HOST_KEY)
-}
-
-fn host_key(state_directory: &Path) -> Result<KeyFile, FileError> {
-    KeyFile::open_or_make(&host_key_path(state_directory), "target-agent")
 }
 
 #[cfg(test)]

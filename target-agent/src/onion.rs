@@ -4,6 +4,7 @@
 
 mod circuit;
 pub mod keystore;
+mod name;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -23,14 +24,13 @@ use tokio_util::task::TaskTracker;
 use tor_hsservice::config::restricted_discovery::HsClientNickname;
 use tor_hsservice::config::{OnionServiceConfigBuilder, TokenBucketConfig};
 use tor_hsservice::status::State;
-use tor_hsservice::{HsNickname, OnionServiceConfig, RendRequest, RunningOnionService};
+use tor_hsservice::{OnionServiceConfig, RendRequest, RunningOnionService};
 use tracing::{debug, warn};
 
 use crate::config::OnionSettings;
 use crate::metrics::Metrics;
+pub use name::ServiceName;
 
-/// What arti calls the service, in its files most of all.
-const NICKNAME: &str = "agent";
 /// Circuits to clients at once; further clients wait their turn.
 const MAX_CIRCUITS: usize = 32;
 /// Streams at once on one circuit; a client that opens more loses the circuit.
@@ -41,16 +41,16 @@ const MAX_READERS: usize = 160;
 /// How long arti is waited for to say that publication began.
 const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
 
-/// The address of the onion service that `settings` lead to, made if there is none yet.
+/// The address of this onion service, made if it has none yet.
 ///
 /// The key is on disk when this returns, since an address that was told to anybody must not be lost
 /// to a power cut.
 ///
 /// # Errors
 /// When there is a key that cannot be used; it is not replaced.
-pub fn address(settings: &TorSettings) -> Result<OnionAddress, Failure> {
+pub fn address(settings: &TorSettings, name: ServiceName) -> Result<OnionAddress, Failure> {
     let config = settings.arti()?;
-    let service = TorClient::create_onion_service(&config, plain_config()?).map_err(|error| {
+    let service = TorClient::create_onion_service(&config, plain_config(name)?).map_err(|error| {
         Failure(format!("{}: Tor's state cannot be used: {}", settings.state.display(), one_line(&error)))
     })?;
     let made = service.generate_identity_key(KeystoreSelector::Primary);
@@ -58,20 +58,25 @@ pub fn address(settings: &TorSettings) -> Result<OnionAddress, Failure> {
         (Ok(id), _) => id,
         // Another process made it between arti's look and arti's writing; its key is the one.
         (Err(_), Some(id)) => id,
-        (Err(error), None) => return Err(unusable_key(settings, &one_line(&error))),
+        (Err(error), None) => return Err(unusable_key(settings, name, &one_line(&error))),
     };
     let address = id.display_unredacted().to_string().parse().map_err(Failure)?;
-    sync_key(settings)?;
+    sync_key(settings, name)?;
     Ok(address)
 }
 
 /// Where arti keeps the service's key.
-pub(crate) fn key_path(settings: &TorSettings) -> PathBuf {
-    settings.state.join("keystore/hss").join(NICKNAME).join("ks_hs_id.ed25519_expanded_private")
+pub(crate) fn key_path(settings: &TorSettings, name: ServiceName) -> PathBuf {
+    key_folder(settings, name).join("ks_hs_id.ed25519_expanded_private")
 }
 
-fn unusable_key(settings: &TorSettings, error: &str) -> Failure {
-    let path = key_path(settings);
+/// Where arti keeps all keys of the service.
+fn key_folder(settings: &TorSettings, name: ServiceName) -> PathBuf {
+    settings.state.join("keystore/hss").join(name.text())
+}
+
+fn unusable_key(settings: &TorSettings, name: ServiceName, error: &str) -> Failure {
+    let path = key_path(settings, name);
     if path.symlink_metadata().is_ok() {
         let what = format!(
             "is not a usable onion service key ({error}); restore it from a backup, or remove it to get a new address"
@@ -83,8 +88,8 @@ fn unusable_key(settings: &TorSettings, error: &str) -> Failure {
 }
 
 /// Syncs the key's file and every folder on the way to it; arti syncs nothing itself.
-fn sync_key(settings: &TorSettings) -> Result<(), FileError> {
-    let key = key_path(settings);
+fn sync_key(settings: &TorSettings, name: ServiceName) -> Result<(), FileError> {
+    let key = key_path(settings, name);
     let upwards = key.ancestors().take_while(|path| path.starts_with(&settings.state));
     upwards.chain(settings.state.parent()).try_for_each(sync_directory)
 }
@@ -103,18 +108,22 @@ fn refused(error: impl std::fmt::Display) -> Failure {
 }
 
 /// Enough to know the service's address.
-fn plain_config() -> Result<OnionServiceConfig, Failure> {
-    builder()?.build().map_err(refused)
+fn plain_config(name: ServiceName) -> Result<OnionServiceConfig, Failure> {
+    builder(name)?.build().map_err(refused)
 }
 
-fn builder() -> Result<OnionServiceConfigBuilder, Failure> {
+fn builder(name: ServiceName) -> Result<OnionServiceConfigBuilder, Failure> {
     let mut builder = OnionServiceConfigBuilder::default();
-    builder.nickname(HsNickname::new(NICKNAME.to_owned()).map_err(refused)?);
+    builder.nickname(name.nickname()?);
     Ok(builder)
 }
 
-fn service_config(settings: &OnionSettings, discovery: &Discovery) -> Result<OnionServiceConfig, Failure> {
-    let mut builder = builder()?;
+fn service_config(
+    name: ServiceName,
+    settings: &OnionSettings,
+    discovery: &Discovery,
+) -> Result<OnionServiceConfig, Failure> {
+    let mut builder = builder(name)?;
     let limit = TokenBucketConfig::new(settings.introductions_per_second, settings.introductions_burst);
     builder.max_concurrent_streams_per_circuit(MAX_STREAMS).rate_limit_at_intro(Some(limit));
     if let Discovery::Closed(readers) = discovery {
@@ -150,12 +159,17 @@ impl OnionService {
     ///
     /// # Errors
     /// When arti refuses, most likely because its state cannot be used.
-    pub fn launch(tor: &Tor, settings: &OnionSettings, discovery: &Discovery) -> Result<Self, Failure> {
+    pub fn launch(
+        tor: &Tor,
+        name: ServiceName,
+        settings: &OnionSettings,
+        discovery: &Discovery,
+    ) -> Result<Self, Failure> {
         let failed =
             |what: String| Failure::from(TorError(format!("the onion service cannot start: {what}")));
         let launched = tor
             .client()
-            .launch_onion_service(service_config(settings, discovery)?)
+            .launch_onion_service(service_config(name, settings, discovery)?)
             .map_err(|error| failed(one_line(&error)))?;
         let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
         Ok(Self { running, requests: Box::pin(requests) })

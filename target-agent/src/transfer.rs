@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::config::AgentConfig;
 use crate::identity::{self, Identity};
-use crate::onion::{self, keystore};
+use crate::onion::{self, ServiceName, keystore};
 
 /// The files of C tor's `HiddenServiceDir` (tor(1), "FILES"), and the host key beside them.
 const SECRET_KEY: &str = "hs_ed25519_secret_key";
@@ -34,15 +34,16 @@ const WARNING: &str = "two services with one key take each other's place: run on
 pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
     let _state = StateDirectory::hold(&config.state_directory)?;
     let key = read_secret(&from.join(SECRET_KEY))?;
+    let service = ServiceName::current(&config.state_directory)?;
     let host_key_from = from.join(HOST_KEY);
     let host_key = host_key_from.exists().then(|| KeyFile::open(&host_key_from)).transpose()?;
     let host_key_path = identity::host_key_path(&config.state_directory);
-    if let Some(known) = keystore::read(&config.tor)?
+    if let Some(known) = keystore::read(&config.tor, service)?
         && known != key
     {
         return Err(Failure(format!(
             "{}: this device has another onion address already; move that key away if the address may be lost",
-            onion::key_path(&config.tor).display()
+            onion::key_path(&config.tor, service).display()
         )));
     }
     if let (Some(key), true) = (&host_key, host_key_path.exists())
@@ -57,8 +58,8 @@ pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
     for (folder, kind, to) in guests(config) {
         copy(&from.join(folder), kind, to)?;
     }
-    if keystore::read(&config.tor)?.is_none() {
-        keystore::insert(&config.tor, &key)?;
+    if keystore::read(&config.tor, service)?.is_none() {
+        keystore::insert(&config.tor, service, &key)?;
     }
     if let Some(key) = host_key.filter(|_| !host_key_path.exists()) {
         key.write(&host_key_path)?;
@@ -74,8 +75,8 @@ pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
 /// When the folder is there already, or cannot be written.
 pub fn export(config: &AgentConfig, to: &Path) -> Result<ExitCode, Failure> {
     let _state = StateDirectory::share(&config.state_directory)?;
-    let Identity { onion, host_key } = Identity::open_or_make(config)?;
-    let Some(key) = keystore::read(&config.tor)? else {
+    let Identity { service, onion, host_key, .. } = Identity::open_or_make(config)?;
+    let Some(key) = keystore::read(&config.tor, service)? else {
         return Err(Failure("the device has no onion address yet; run: target-agent hostname".into()));
     };
     let cannot = |path: &Path, error: std::io::Error| {

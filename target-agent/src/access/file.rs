@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use onionscrape::address::Name;
-use onionscrape::config::{self, Section};
+use onionscrape::config::{self, Moment, Section};
 use onionscrape::files::{self, FileError};
 use onionscrape::ssh::UserKey;
 use onionscrape::tor::ClientAuthPublicKey;
-use serde::Deserialize;
 
 use super::permits::Permits;
 
@@ -54,20 +53,6 @@ pub struct OpenTicket {
     pub expires: SystemTime,
 }
 
-/// A time as RFC 3339 has it.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct Time(SystemTime);
-
-impl TryFrom<String> for Time {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let wrong = |_| format!("{text:?} is not a time such as 2026-01-02T03:04:05Z");
-        humantime::parse_rfc3339(&text).map(Self).map_err(wrong)
-    }
-}
-
 impl BridgeFile {
     /// Where the file about `name` is.
     pub fn path(folder: &Path, name: &Name) -> PathBuf {
@@ -102,7 +87,7 @@ impl BridgeFile {
             }
             let key = ticket.required("key");
             let client_auth = ticket.required("client_auth");
-            let expires = ticket.required::<Time>("expires");
+            let expires = ticket.required::<Moment>("expires");
             Standing::Invited(OpenTicket { key: key?, client_auth: client_auth?, expires: expires?.0 })
         } else {
             if !has_key {

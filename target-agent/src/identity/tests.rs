@@ -14,7 +14,10 @@ fn the_identity_stays() {
     let read = Identity::open_or_make(&config).expect("read");
     assert_eq!(made.onion, read.onion);
     assert_eq!(made.host_key.public_line(), read.host_key.public_line());
-    assert!(onion::key_path(&config.tor).is_file(), "the key is where a broken one is looked for");
+    assert!(
+        onion::key_path(&config.tor, made.service).is_file(),
+        "the key is where a broken one is looked for"
+    );
     let json: serde_json::Value = serde_json::from_str(&made.json(&config.front)).expect("JSON");
     assert_eq!(json["hostname"], made.onion.unredacted());
     assert_eq!(json["host_key_fingerprint"], made.host_key.fingerprint());
@@ -27,8 +30,8 @@ fn the_identity_stays() {
 fn a_broken_onion_key_is_named_and_kept() {
     let folder = tempfile::tempdir().expect("folder");
     let config = config(folder.path());
-    Identity::open_or_make(&config).expect("made");
-    let path = onion::key_path(&config.tor);
+    let made = Identity::open_or_make(&config).expect("made");
+    let path = onion::key_path(&config.tor, made.service);
     let whole = std::fs::read(&path).expect("key");
     for broken in [&whole[..whole.len() / 2], b"", b"garbage\n"] {
         std::fs::write(&path, broken).expect("write");

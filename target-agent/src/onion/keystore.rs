@@ -1,29 +1,30 @@
 //! The onion service's key itself, for taking it over from C tor and for keeping a copy.
 
+use onionscrape::files::FileError;
 use onionscrape::lifecycle::Failure;
 use onionscrape::tor::TorSettings;
 use tor_hscrypto::pk::HsIdKeypair;
-use tor_hsservice::{HsIdKeypairSpecifier, HsNickname};
+use tor_hsservice::HsIdKeypairSpecifier;
 use tor_keymgr::{ArtiNativeKeystore, KeyMgr, KeyMgrBuilder, KeystoreSelector};
 use tor_llcrypto::pk::ed25519::ExpandedKeypair;
 use zeroize::Zeroizing;
 
-use super::{NICKNAME, key_path, refused, sync_key, unusable_key};
+use super::{ServiceName, key_folder, key_path, sync_key, unusable_key};
 
 /// An onion service's secret key in its expanded form: a scalar and a hash prefix, 32 bytes each
 /// (rend-spec-v3, appendix "Tor ed25519 key format").
 pub type SecretKey = Zeroizing<[u8; 64]>;
 
-/// The key that is in the agent's state, if there is one.
+/// The service's key that is in the agent's state, if there is one.
 ///
 /// # Errors
 /// When there is one that cannot be used.
-pub fn read(settings: &TorSettings) -> Result<Option<SecretKey>, Failure> {
-    if key_path(settings).symlink_metadata().is_err() {
+pub fn read(settings: &TorSettings, name: ServiceName) -> Result<Option<SecretKey>, Failure> {
+    if key_path(settings, name).symlink_metadata().is_err() {
         return Ok(None);
     }
-    let unusable = |error: tor_keymgr::Error| unusable_key(settings, &error.to_string());
-    let key = keys(settings)?.get::<HsIdKeypair>(&specifier()?).map_err(unusable)?;
+    let unusable = |error: tor_keymgr::Error| unusable_key(settings, name, &error.to_string());
+    let key = keys(settings)?.get::<HsIdKeypair>(&specifier(name)?).map_err(unusable)?;
     let bytes = |key: HsIdKeypair| Zeroizing::new(ExpandedKeypair::from(key).to_secret_key_bytes());
     Ok(key.map(bytes))
 }
@@ -32,13 +33,27 @@ pub fn read(settings: &TorSettings) -> Result<Option<SecretKey>, Failure> {
 ///
 /// # Errors
 /// When there is one, or it cannot be written.
-pub fn insert(settings: &TorSettings, key: &SecretKey) -> Result<(), Failure> {
+pub fn insert(settings: &TorSettings, name: ServiceName, key: &SecretKey) -> Result<(), Failure> {
     let key = ExpandedKeypair::from_secret_key_bytes(**key)
         .ok_or_else(|| Failure("the key is not one of an onion service".into()))?;
     let inserted =
-        keys(settings)?.insert(HsIdKeypair::from(key), &specifier()?, KeystoreSelector::Primary, false);
-    inserted.map_err(|error| unusable_key(settings, &error.to_string()))?;
-    Ok(sync_key(settings)?)
+        keys(settings)?.insert(HsIdKeypair::from(key), &specifier(name)?, KeystoreSelector::Primary, false);
+    inserted.map_err(|error| unusable_key(settings, name, &error.to_string()))?;
+    Ok(sync_key(settings, name)?)
+}
+
+/// Removes the service's keys from the agent's state.
+///
+/// # Errors
+/// When they are there and cannot be removed.
+pub fn remove(settings: &TorSettings, name: ServiceName) -> Result<(), Failure> {
+    let folder = key_folder(settings, name);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(FileError::new(&folder, format!("cannot be removed: {error}")).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Where arti keeps keys, as arti itself opens it.
@@ -51,7 +66,6 @@ fn keys(settings: &TorSettings) -> Result<KeyMgr, Failure> {
     KeyMgrBuilder::default().primary_store(Box::new(store)).build().map_err(|error| cannot(error.to_string()))
 }
 
-fn specifier() -> Result<HsIdKeypairSpecifier, Failure> {
-    let nickname = HsNickname::new(NICKNAME.to_owned()).map_err(refused)?;
-    Ok(HsIdKeypairSpecifier::new(nickname))
+fn specifier(name: ServiceName) -> Result<HsIdKeypairSpecifier, Failure> {
+    Ok(HsIdKeypairSpecifier::new(name.nickname()?))
 }

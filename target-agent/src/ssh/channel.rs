@@ -40,10 +40,10 @@ pub struct Services {
 pub(super) enum Destination {
     /// A listed address, and the exporter that is listed with it.
     Bytes(SocketAddr, Name),
-    /// An exporter that was asked for by name.
-    Exporter(Exporter),
-    /// The agent's own pages, for somebody who may open these channels.
-    Own(Pages, Permits),
+    /// An exporter that was asked for by name; the pages' stamp goes on its answers.
+    Exporter(Exporter, Pages),
+    /// The agent's own pages, for somebody of this name who may open these channels.
+    Own(Pages, String, Permits),
     /// The place where this ticket is taken.
     Enrolment(Box<(Desk, UserKey)>),
 }
@@ -53,7 +53,7 @@ impl Services {
     ///
     /// Both are compared as they are. Nothing is looked up, and no two spellings are the same but
     /// those of one literal IP address.
-    pub(super) fn find(&self, host: &str, port: u32, permits: &Permits) -> Option<Destination> {
+    pub(super) fn find(&self, host: &str, port: u32, name: &str, permits: &Permits) -> Option<Destination> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             let wanted = SocketAddr::new(ip, u16::try_from(port).ok()?);
             let listed = |exporter: &&Exporter| exporter.config().address == ExporterAddress::Tcp(wanted);
@@ -64,10 +64,10 @@ impl Services {
             return None;
         }
         if host == OWN_NAME {
-            return Some(Destination::Own(self.pages.clone(), permits.clone()));
+            return Some(Destination::Own(self.pages.clone(), name.to_owned(), permits.clone()));
         }
         let named = self.exporters.iter().find(|exporter| exporter.config().name.as_str() == host);
-        named.cloned().map(Destination::Exporter)
+        named.map(|exporter| Destination::Exporter(exporter.clone(), self.pages.clone()))
     }
 }
 
@@ -76,7 +76,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(_, exporter) => exporter.fmt(f),
-            Self::Exporter(exporter) => exporter.config().name.fmt(f),
+            Self::Exporter(exporter, _) => exporter.config().name.fmt(f),
             Self::Own(..) | Self::Enrolment(..) => f.write_str(OWN_NAME),
         }
     }
@@ -93,17 +93,17 @@ impl Destination {
     ) -> &'static str {
         match self {
             Self::Bytes(address, _) => return pass(address, channel, reply, traffic).await,
-            Self::Exporter(exporter) => {
+            Self::Exporter(exporter, pages) => {
                 reply.accept().await;
                 let handler = move |request| {
-                    let exporter = exporter.clone();
-                    async move { exporter.answer(request).await }
+                    let (exporter, pages) = (exporter.clone(), pages.clone());
+                    async move { pages.stamped(exporter.answer(request).await) }
                 };
                 serve(channel, traffic, handler, shutdown).await;
             }
-            Self::Own(pages, permits) => {
+            Self::Own(pages, name, permits) => {
                 reply.accept().await;
-                let handler = move |request| std::future::ready(pages.to_bridge(&permits, &request));
+                let handler = move |request| std::future::ready(pages.to_bridge(&name, &permits, &request));
                 serve(channel, traffic, handler, shutdown).await;
             }
             Self::Enrolment(enrolment) => {

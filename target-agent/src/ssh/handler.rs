@@ -103,7 +103,7 @@ impl Handler {
         let admitted = shown.admitted(&server.access.now(), SystemTime::now());
         match (admitted, shown.key()) {
             (Admitted::As(name, permits), _) => {
-                let found = server.services.find(host, port, &permits).ok_or(Denied::DirectTcpip)?;
+                let found = server.services.find(host, port, &name, &permits).ok_or(Denied::DirectTcpip)?;
                 if permits.allows(host, port) { Ok((name, found)) } else { Err(Denied::NotPermitted) }
             }
             (Admitted::Invited(name), Some(key)) if host == OWN_NAME && port == u32::from(NAME_PORT) => {

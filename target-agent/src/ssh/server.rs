@@ -1,9 +1,10 @@
 //! SSH sessions, from a byte stream to its end, each with its bounds.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use onionscrape::address::OnionAddress;
 use onionscrape::ssh::{AGENT_HOST_KEYS, CutStream, KeyFile, MAX_PACKET, WINDOW, algorithms};
 use russh::server::{Config, RunningSession, run_stream};
 use russh::{Disconnect, MethodKind, MethodSet, SshId};
@@ -51,7 +52,8 @@ pub struct Server(Arc<Shared>);
 
 /// What all sessions of a server share.
 pub(super) struct Shared {
-    config: Arc<Config>,
+    /// What new sessions are shown and told.
+    config: Mutex<Arc<Config>>,
     login_grace: Duration,
     pub(super) access: Access,
     pub(super) services: Services,
@@ -73,23 +75,8 @@ impl Server {
         metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Self {
-        let config = Config {
-            server_id: SshId::Standard(GREETING.into()),
-            methods: MethodSet::from(&[MethodKind::PublicKey][..]),
-            // OpenSSH begins with a login that asks which methods there are; that is no guess.
-            auth_rejection_time_initial: Some(Duration::ZERO),
-            keys: vec![host_key.private().as_ref().clone()],
-            window_size: WINDOW,
-            maximum_packet_size: MAX_PACKET,
-            preferred: algorithms(AGENT_HOST_KEYS),
-            max_auth_attempts: MAX_AUTH_ATTEMPTS,
-            inactivity_timeout: Some(INACTIVITY),
-            keepalive_interval: Some(KEEPALIVE),
-            keepalive_max: KEEPALIVE_MAX,
-            ..Config::default()
-        };
         Self(Arc::new(Shared {
-            config: Arc::new(config),
+            config: Mutex::new(ssh_config(host_key)),
             login_grace: settings.login_grace,
             access,
             services,
@@ -101,8 +88,32 @@ impl Server {
         }))
     }
 
+    /// Shows this host key to new sessions from now on.
+    pub fn show(&self, host_key: &KeyFile) {
+        *self.config() = ssh_config(host_key);
+    }
+
+    fn config(&self) -> MutexGuard<'_, Arc<Config>> {
+        self.0.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Speaks SSH on one byte stream until the session ends.
     pub async fn serve<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.serve_from(stream, None).await;
+    }
+
+    /// As [`serve`](Self::serve), for a peer that came to this address.
+    pub async fn serve_at<S>(&self, stream: S, address: &OnionAddress)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.serve_from(stream, Some(address)).await;
+    }
+
+    async fn serve_from<S>(&self, stream: S, address: Option<&OnionAddress>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -118,9 +129,10 @@ impl Server {
         let handler = Handler::new(shared.clone(), login, cut.clone());
         let stream = CutStream::new(stream, cut);
         let deadline = Instant::now() + shared.login_grace;
+        let config = self.config().clone();
         let greeted = tokio::select! {
             () = shared.shutdown.cancelled() => return,
-            greeted = timeout_at(deadline, run_stream(shared.config.clone(), stream, handler)) => greeted,
+            greeted = timeout_at(deadline, run_stream(config, stream, handler)) => greeted,
         };
         let mut session = match greeted {
             Ok(Ok(session)) => session,
@@ -135,6 +147,9 @@ impl Server {
             () = shared.shutdown.cancelled() => return goodbye(session, "the agent stops").await,
         };
         drop(stranger);
+        if let (Some(address), Some(_)) = (address, &login.permits) {
+            shared.services.pages.note_learnt(&login.name, address.unredacted());
+        }
         self.logged_in(session, login).await;
     }
 
@@ -178,6 +193,25 @@ impl Server {
         shared.access.seen(&login.name);
         record.end(why, Some(login.channels.load(Ordering::Relaxed)));
     }
+}
+
+/// How the agent speaks SSH, and with which host key.
+fn ssh_config(host_key: &KeyFile) -> Arc<Config> {
+    Arc::new(Config {
+        server_id: SshId::Standard(GREETING.into()),
+        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
+        // OpenSSH begins with a login that asks which methods there are; that is no guess.
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys: vec![host_key.private().as_ref().clone()],
+        window_size: WINDOW,
+        maximum_packet_size: MAX_PACKET,
+        preferred: algorithms(AGENT_HOST_KEYS),
+        max_auth_attempts: MAX_AUTH_ATTEMPTS,
+        inactivity_timeout: Some(INACTIVITY),
+        keepalive_interval: Some(KEEPALIVE),
+        keepalive_max: KEEPALIVE_MAX,
+        ..Config::default()
+    })
 }
 
 /// Why what was shown is not good for a session any more, if so, and how long that may go on.

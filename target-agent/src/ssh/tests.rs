@@ -1,4 +1,5 @@
 mod hostile;
+mod rotation;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ struct Rig {
     server: Server,
     access: Access,
     metrics: Metrics,
+    pages: Pages,
     key: Arc<PrivateKey>,
     authorized_keys: PathBuf,
     /// Answers at once.
@@ -110,7 +112,7 @@ impl Rig {
         let access = Access::new(sources);
         tokio::spawn(access.clone().keep_up(CancellationToken::new()));
         let host_key = KeyFile::open_or_make(&folder.path().join("host"), "").expect("host key");
-        let services = Services { exporters, pages };
+        let services = Services { exporters, pages: pages.clone() };
         let shutdown = CancellationToken::new();
         let settings = SshSettings { login_grace };
         let server =
@@ -119,6 +121,7 @@ impl Rig {
             server,
             access,
             metrics,
+            pages,
             key,
             authorized_keys,
             quick,

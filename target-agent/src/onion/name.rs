@@ -1,0 +1,57 @@
+//! Which onion service of the device is the one that is told to people.
+
+use std::path::{Path, PathBuf};
+
+use onionscrape::files::{self, FileError};
+use onionscrape::lifecycle::Failure;
+use tor_hsservice::HsNickname;
+
+use super::refused;
+
+/// What arti calls the first service, in its files most of all; later ones have a number, too.
+const NICKNAME: &str = "agent";
+
+/// One of the device's onion services, one after the other: each has a key of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceName(u32);
+
+impl ServiceName {
+    /// The one that counts at this moment.
+    ///
+    /// # Errors
+    /// When the file that says so cannot be used.
+    pub fn current(state_directory: &Path) -> Result<Self, FileError> {
+        let path = record(state_directory);
+        let Some(text) = files::read_private(&path)? else { return Ok(Self(1)) };
+        let number = text.trim().parse().ok().filter(|number| *number > 0);
+        number.map(Self).ok_or_else(|| {
+            FileError::new(&path, "is not the number of an onion service; restore it from a backup")
+        })
+    }
+
+    /// The one that comes after this.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// Has this one count from now on, and for good.
+    ///
+    /// # Errors
+    /// When that cannot be written down; the one before counts then.
+    pub fn make_current(self, state_directory: &Path) -> Result<(), FileError> {
+        files::replace_private(&record(state_directory), format!("{}\n", self.0).as_bytes())
+    }
+
+    /// What arti calls it.
+    pub(super) fn text(self) -> String {
+        if self.0 == 1 { NICKNAME.to_owned() } else { format!("{NICKNAME}-{}", self.0) }
+    }
+
+    pub(super) fn nickname(self) -> Result<HsNickname, Failure> {
+        HsNickname::new(self.text()).map_err(refused)
+    }
+}
+
+fn record(state_directory: &Path) -> PathBuf {
+    state_directory.join("onion_service")
+}
