@@ -31,8 +31,8 @@ pub trait Dial: Send + Sync {
         waiting: &'a (dyn Fn(String) + Send + Sync),
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-    /// Dials afresh: nothing is taken over from an earlier dial that may be dead by now.
-    fn dial(&self) -> Dialled<'_>;
+    /// Dials this address afresh: nothing is taken over from an earlier dial that may be dead by now.
+    fn dial<'a>(&'a self, onion: &'a OnionAddress) -> Dialled<'a>;
 }
 
 /// Why a dial failed, in words for the answer to a scrape.
@@ -55,15 +55,14 @@ impl fmt::Display for DialFailure {
 /// Through Tor to an onion service.
 pub struct OnionDial {
     tor: Tor,
-    onion: OnionAddress,
     port: u16,
     key: Option<ClientAuthKey>,
 }
 
 impl OnionDial {
-    /// A way to `port` of `onion`; `key` reads the descriptor where that is closed to strangers.
-    pub fn new(tor: Tor, onion: OnionAddress, port: u16, key: Option<ClientAuthKey>) -> Self {
-        Self { tor, onion, port, key }
+    /// A way to `port` of onion services; `key` reads descriptors that are closed to strangers.
+    pub fn new(tor: Tor, port: u16, key: Option<ClientAuthKey>) -> Self {
+        Self { tor, port, key }
     }
 }
 
@@ -88,11 +87,11 @@ impl Dial for OnionDial {
         })
     }
 
-    fn dial(&self) -> Dialled<'_> {
+    fn dial<'a>(&'a self, onion: &'a OnionAddress) -> Dialled<'a> {
         Box::pin(async move {
             let failed =
                 |stage, what: &dyn fmt::Display| DialFailure { stage, closed: false, what: what.to_string() };
-            let connector = Connector::new(&self.tor, &self.onion, self.key.as_ref())
+            let connector = Connector::new(&self.tor, onion, self.key.as_ref())
                 .map_err(|error| failed(Stage::Bootstrap, &error))?;
             match timeout(ONION_LIMIT, connector.dial(self.port)).await {
                 Ok(Ok(stream)) => Ok(Box::new(stream) as Box<dyn Stream>),

@@ -25,7 +25,9 @@ use crate::config::{ScrapeLimits, TargetConfig};
 use crate::dial::OnionDial;
 use crate::metrics::Metrics;
 use crate::scrape::Scraper;
-use crate::target::Target;
+use crate::session::HostKeys;
+use crate::succession::Succession;
+use crate::target::{Reach, Target};
 
 /// Targets dialled at the same time; each dial builds several circuits.
 const MAX_DIALS: usize = 16;
@@ -226,10 +228,11 @@ impl Fleet {
         }
         let around = &self.around;
         let (tasks, stop) = (TaskTracker::new(), around.shutdown.child_token());
-        let dial =
-            Box::new(OnionDial::new(around.tor.clone(), config.onion.clone(), config.port, client_auth));
-        let target =
-            Target::start(config, key, dial, self.dials.clone(), &around.metrics, &tasks, stop.clone());
+        let dial = Box::new(OnionDial::new(around.tor.clone(), config.port, client_auth));
+        let succession = Succession::open(Succession::path(&around.state_directory, &config.name));
+        let host_keys = HostKeys::new(&config, succession);
+        let reach = Reach { key, host_keys, dial, dials: self.dials.clone() };
+        let target = Target::start(config, reach, &around.metrics, &tasks, stop.clone());
         let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
         for (index, (listener, exporter)) in bound.into_iter().zip(&target.config.exporters).enumerate() {
             let scraper = Scraper::new(target.clone(), index, around.limits);

@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::bridge::control_socket;
 use crate::config::BridgeConfig;
 use crate::probe::ask;
+use crate::succession::Succession;
 use device::Device;
 use pending::Pending;
 use target_file::{Offer, TargetFile};
@@ -172,7 +173,10 @@ pub async fn remove(config: BridgeConfig, name: &str) -> Result<ExitCode, Failur
     let _alone = lock(&config.state_directory)?;
     let known = config.targets.iter().find(|target| target.name.as_str() == name);
     let removed = match name.parse() {
-        Ok(parsed) => TargetFile::remove(&config.targets_dir, &parsed)?,
+        Ok(parsed) => {
+            files::remove(&Succession::path(&config.state_directory, &parsed))?;
+            TargetFile::remove(&config.targets_dir, &parsed)?
+        }
         Err(_) => false,
     };
     if !removed {

@@ -13,6 +13,7 @@ use hyper::ext::ReasonPhrase;
 use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use onionscrape::http::{Answer, Body, FAILURE, end_to_end, only_reading, timeout_header};
+use onionscrape::pairing::REVISION;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{ExporterConfig, ScrapeLimits, Way};
@@ -106,6 +107,11 @@ impl Scraper {
         let response = answered?;
         laps.lap("answer");
         let (mut head, incoming) = response.into_parts();
+        if let Some(revision) = head.headers.remove(REVISION)
+            && exporter.way == Way::Name
+        {
+            self.target.heard_of(revision);
+        }
         if let Some(failure) = head.headers.remove(FAILURE)
             && exporter.way == Way::Name
         {

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use hyper::header::HeaderValue;
+use onionscrape::address::OnionAddress;
 use onionscrape::ssh::LoginKey;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::config::TargetConfig;
-use crate::dial::Dial;
+use crate::config::{TargetConfig, Way};
+use crate::dial::{Dial, DialFailure, Stream};
 use crate::failure::ScrapeFailure;
+use crate::inventory::Follower;
 use crate::metrics::{Metrics, Stage, TargetMetrics};
 use crate::pool::Pool;
 use crate::session::{HostKeys, LoginFailure, LoginTimes, Session};
@@ -46,8 +49,22 @@ pub struct Target {
     /// What is counted about it.
     pub metrics: TargetMetrics,
     state: watch::Receiver<State>,
+    /// The revision of the device's inventory, as its last answer has it.
+    revision: watch::Sender<Option<HeaderValue>>,
     doubt: Notify,
     redial: Notify,
+}
+
+/// How a target is reached and logged in to.
+pub struct Reach {
+    /// What the bridge logs in with.
+    pub key: LoginKey,
+    /// What the device may show.
+    pub host_keys: HostKeys,
+    /// How its address is dialled.
+    pub dial: Box<dyn Dial>,
+    /// Bounds how many targets are dialled at once.
+    pub dials: Arc<Semaphore>,
 }
 
 /// How long each step to a session took.
@@ -61,24 +78,28 @@ pub struct DialTimes {
 
 impl Target {
     /// Starts keeping a session to the target until `shutdown`.
-    ///
-    /// `dials` bounds how many targets are dialled at once.
     pub fn start(
         config: TargetConfig,
-        key: LoginKey,
-        dial: Box<dyn Dial>,
-        dials: Arc<Semaphore>,
+        reach: Reach,
         metrics: &Metrics,
         tasks: &TaskTracker,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
         let (state, seen) = watch::channel(State::Dialling(None));
         let metrics = metrics.target(&config.name);
-        let target =
-            Arc::new(Self { config, metrics, state: seen, doubt: Notify::new(), redial: Notify::new() });
+        let (revision, _) = watch::channel(None);
+        let target = Arc::new(Self {
+            config,
+            metrics,
+            state: seen,
+            revision,
+            doubt: Notify::new(),
+            redial: Notify::new(),
+        });
+        let Reach { key, host_keys, dial, dials } = reach;
         let keeper = Keeper {
             target: target.clone(),
-            host_keys: Arc::new(HostKeys::new(&target.config)),
+            host_keys: Arc::new(host_keys),
             key,
             dial,
             dials,
@@ -137,6 +158,15 @@ impl Target {
         let mut state = self.state.clone();
         let gone = state.wait_for(|state| !matches!(state, State::Up(_)));
         let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
+    }
+
+    /// Says what revision of its inventory the device's answer had.
+    pub fn heard_of(&self, revision: HeaderValue) {
+        self.revision.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&revision);
+            *known = Some(revision);
+            changed
+        });
     }
 
     /// Says that a scrape timed out, so that the session is asked whether it is still there.
@@ -208,7 +238,7 @@ impl Keeper {
         let turn = if self.at_once { None } else { self.dials.acquire().await.ok() };
         target.metrics.connects.inc();
         let started = Instant::now();
-        let stream = self.dial.dial().await.map_err(|failure| {
+        let (address, stream) = self.dial().await.map_err(|failure| {
             target.metrics.connect_failure(failure.stage);
             warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");
             Outage::Passing(failure.what)
@@ -224,11 +254,48 @@ impl Keeper {
             warn!(target = name, stage = stage.label(), "not connected: {}", outage.why());
             outage
         })?;
+        self.host_keys.reached(&address);
         target.metrics.connect_duration.observe(started.elapsed().as_secs_f64());
         let times = DialTimes { onion, login };
         target.metrics.dialled(times);
         info!(target = name, seconds = started.elapsed().as_secs_f64(), "connected");
         Ok(Pool::new(session, times))
+    }
+
+    /// A stream to the device, at the latest address that leads to it.
+    async fn dial(&self) -> Result<(OnionAddress, Box<dyn Stream>), DialFailure> {
+        let mut addresses = self.host_keys.addresses();
+        loop {
+            let address = addresses.pop().unwrap_or_else(|| self.target.config.onion.clone());
+            match self.dial.dial(&address).await {
+                Ok(stream) => return Ok((address, stream)),
+                Err(failure) if addresses.is_empty() => return Err(failure),
+                Err(failure) => debug!("the device is not at its new address yet: {failure}"),
+            }
+        }
+    }
+
+    /// Hears what the device tells of itself, in a session in which it has proved itself.
+    fn follow(&self, pool: Arc<Pool>) {
+        let target = self.target.clone();
+        // A device's own `sshd` has nothing under that name, and would look it up.
+        if target.config.exporters.iter().all(|exporter| exporter.way != Way::Name) {
+            return;
+        }
+        let follower = Follower {
+            target: target.config.name.to_string(),
+            host_keys: self.host_keys.clone(),
+            revision: target.revision.subscribe(),
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = pool.session().ended() => {}
+                moved = follower.follow(&pool) => if moved {
+                    info!(target = target.config.name.as_str(), "the device has a new address; dialling it");
+                    target.redial.notify_one();
+                },
+            }
+        });
     }
 
     /// Offers the session to scrapes until it ends or does not answer any more; true if somebody
@@ -245,6 +312,7 @@ impl Keeper {
                 warm.warm(index, exporter).await;
             }
         });
+        self.follow(pool.clone());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         target.metrics.last_connected.set(now.as_secs_f64());
         self.state.send_replace(State::Up(pool.clone()));

@@ -61,8 +61,8 @@ impl HostKeyFault {
 /// What a host may show to be let on.
 #[derive(Clone, Debug)]
 pub enum ExpectedHostKey {
-    /// This one key.
-    Pinned(HostKeyPin),
+    /// One of these keys.
+    Pinned(Vec<HostKeyPin>),
     /// What a known_hosts file says of the host, which certificates know as `principal`.
     Known {
         /// What the file says.
@@ -91,7 +91,7 @@ impl ExpectedHostKey {
         match self {
             Self::Anything => Ok(()),
             // The key in a certificate is the one that the host proved to have.
-            Self::Pinned(pin) if pin.is(&key) => Ok(()),
+            Self::Pinned(pins) if pins.iter().any(|pin| pin.is(&key)) => Ok(()),
             Self::Pinned(_) => Err(HostKeyFault::Mismatch),
             Self::Certified { authorities, principal } => match shown.certificate() {
                 Some(certificate) => check_host_certificate(certificate, authorities, principal, now),
@@ -125,7 +125,7 @@ impl ExpectedHostKey {
     /// must not be asked for one that nobody wrote down.
     pub fn kinds(&self) -> Vec<Algorithm> {
         let known: Vec<Algorithm> = match self {
-            Self::Pinned(pin) => pin.kind().into_iter().collect(),
+            Self::Pinned(pins) => pins.iter().filter_map(HostKeyPin::kind).collect(),
             Self::Known { host, .. } => host.keys.iter().map(KeyData::algorithm).collect(),
             Self::Certified { .. } | Self::Anything => Vec::new(),
         };

@@ -5,6 +5,7 @@
 //!
 //! - `world`: the network and what stands on it; devices and monitors for a test to use;
 //! - `exporters`: exporters that misbehave;
+//! - `paired`: a device as a person runs it, to be paired by ticket;
 //! - `http`: scrapes, seen byte by byte;
 //! - the others: tests.
 
@@ -20,8 +21,10 @@ mod http;
 mod identity;
 mod leaks;
 mod load;
+mod paired;
 mod pairing;
 mod refused;
+mod rotation;
 mod stock;
 mod web;
 mod world;
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         pairing::a_ticket_works_once_and_until_it_expires,
         pairing::a_pairing_that_broke_off_goes_on,
         pairing::a_stock_tor_client_is_invited_with_c_tors_files,
+        rotation::a_new_host_key_and_a_new_address,
         host_keys::known_hosts,
         host_keys::host_and_user_certificates,
         host_keys::trust_on_first_use,

@@ -1,112 +1,21 @@
 //! From nothing to a scrape with one copied line, and who is kept out.
 
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use onionscrape::ssh::KeyFile;
 use onionscrape::ticket::Ticket;
 use onionscrape::tor::ClientAuthKey;
-use scraper_bridge::bridge::Bridge;
-use scraper_bridge::config::BridgeConfig;
 use scraper_bridge::target::State;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
-use tornet::process::{self, Process};
-use tornet::{ClientOptions, socks};
+use tornet::{ClientOptions, process, socks};
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraper, scrape};
+use crate::paired::{Device, add, bridge, text};
 use crate::world::{World, program, run};
-
-/// A device of its own process, which nobody may scrape yet.
-struct Device {
-    folder: PathBuf,
-    file: PathBuf,
-    process: Process,
-    admin: String,
-}
-
-impl Device {
-    async fn start(world: &World, exporters: &[(&str, std::net::SocketAddr)]) -> Self {
-        let folder = world.folder();
-        let admin = tornet::ports::reserve().unwrap().addr().to_string();
-        let file = world.agent_file(&folder, &format!("[admin]\nlisten = \"{admin}\"\n"), exporters);
-        let process = Self::run(&folder, &file);
-        Self { folder, file, process, admin }
-    }
-
-    fn run(folder: &Path, file: &Path) -> Process {
-        let mut command = Command::new(program("target-agent"));
-        command.arg("run").arg("--config.file").arg(file);
-        process::spawn(&command, &folder.join("agent.log")).unwrap()
-    }
-
-    fn agent(&self, arguments: &[&str]) -> Output {
-        let file = ["--config.file", self.file.to_str().unwrap()];
-        run("target-agent", &[arguments, &file].concat())
-    }
-
-    fn ticket(&self, arguments: &[&str]) -> String {
-        let printed = self.agent(&[&["ticket"], arguments].concat());
-        assert!(printed.status.success(), "{}", text(&printed.stderr));
-        let line = text(&printed.stdout);
-        assert_eq!(line.lines().count(), 1, "the ticket and nothing else: {line}");
-        line.trim().to_owned()
-    }
-
-    fn onion(&self) -> String {
-        text(&self.agent(&["hostname"]).stdout).trim().to_owned()
-    }
-
-    async fn metric(&self, series: &str) -> f64 {
-        let metrics = scrape(&self.admin).await.text().to_owned();
-        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {series} in:\n{metrics}")).parse().unwrap()
-    }
-
-    async fn reachable(&self, world: &World) {
-        let log = self.folder.join("agent.log");
-        world
-            .until("the device is reachable", || fs::read_to_string(&log).unwrap().contains("reachable"))
-            .await;
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs `scraper-bridge add` with the ticket on standard input.
-fn add(file: &Path, ticket: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(program("scraper-bridge"));
-    command.arg("add").args(arguments).arg("--config.file").arg(file);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    block_in_place(|| {
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(ticket.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    })
-}
-
-struct Running {
-    bridge: Bridge,
-    stop: CancellationToken,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
-async fn bridge(file: &Path) -> Running {
-    let stop = CancellationToken::new();
-    let bridge = Bridge::start(BridgeConfig::read(Some(file), None).unwrap(), stop.clone()).await.unwrap();
-    Running { bridge, stop }
-}
 
 pub async fn one_copied_line_pairs(world: &World) {
     let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;

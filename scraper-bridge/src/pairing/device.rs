@@ -1,25 +1,19 @@
 //! Talking to the device while pairing with it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
+use hyper::{Method, StatusCode};
 use onionscrape::lifecycle::Failure;
-use onionscrape::pairing::{ENROL_PATH, Enrolment, INVENTORY_PATH, Inventory, MAX_BODY, VERSION};
+use onionscrape::pairing::{ENROL_PATH, Enrolment, INVENTORY_PATH, Inventory, VERSION};
 use onionscrape::ssh::{KeyFile, LoginKey, UserKey};
 use onionscrape::ticket::Ticket;
 use onionscrape::tor::{ClientAuthKey, Tor};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::pending::Pending;
 use crate::dial::{Dial as _, OnionDial};
+use crate::inventory::{ask, one_line, parse, request};
 use crate::session::{HostKeys, LoginFailure, Session};
 
 /// How long the device may take to be found at all, and, once it has enrolled the bridge, to be found
@@ -31,12 +25,8 @@ const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
 const SPENT: &str = "the ticket was used already, has expired or was withdrawn; make a new one on the device: target-agent ticket";
 /// Pause between two dials.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long an answer may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// The SSH user; an agent takes any.
 const USER: &str = "scrape";
-/// Most exporters that are taken from a device.
-const MAX_EXPORTERS: usize = 64;
 
 /// The device that a ticket is of.
 pub(super) struct Device<'a> {
@@ -136,8 +126,8 @@ impl Device<'_> {
 
     async fn session(&self, Keys { client_auth, key, .. }: Keys<'_>) -> Result<Session, Closed> {
         let onion = self.ticket.onion.clone();
-        let dial = OnionDial::new(self.tor.clone(), onion, 22, Some(client_auth.clone()));
-        let stream = dial.dial().await.map_err(|failure| {
+        let dial = OnionDial::new(self.tor.clone(), 22, Some(client_auth.clone()));
+        let stream = dial.dial(&onion).await.map_err(|failure| {
             if failure.closed { Closed::Unknown } else { Closed::Unreachable(failure.to_string()) }
         })?;
         let host_key =
@@ -165,67 +155,24 @@ impl Device<'_> {
         };
         // Strings and numbers can always be written as JSON.
         let body = serde_json::to_vec(&enrolment).unwrap_or_default();
-        let (status, answer) = self.ask(session, Method::POST, ENROL_PATH, body).await?;
-        if status != StatusCode::OK {
-            return Err(Failure(format!("the device does not take the ticket: {}", one_line(&answer))));
+        let reply = ask(session, request(Method::POST, ENROL_PATH, body)).await.ok_or_else(broken_off)?;
+        if reply.status != StatusCode::OK {
+            let why = one_line(&reply.body);
+            return Err(Failure(format!("the device does not take the ticket: {why}")));
         }
         Ok(())
     }
 
     async fn inventory(&self, session: &Session) -> Result<Inventory, Failure> {
-        let (status, answer) = self.ask(session, Method::GET, INVENTORY_PATH, Vec::new()).await?;
-        if status != StatusCode::OK {
-            return Err(Failure(format!("the device does not say what it has: {}", one_line(&answer))));
-        }
-        let odd = |why: &str| Failure(format!("the device's inventory cannot be used: {why}"));
-        let inventory: Inventory =
-            serde_json::from_slice(&answer).map_err(|_| odd("it is not of the expected form"))?;
-        if inventory.version != VERSION {
-            return Err(odd("it is of another version; use releases that fit each other"));
-        }
+        let reply = ask(session, request(Method::GET, INVENTORY_PATH, "")).await.ok_or_else(broken_off)?;
+        let inventory = parse(&reply).map_err(Failure)?;
         if inventory.exporters.is_empty() {
-            return Err(odd("it has no exporter for this bridge"));
-        }
-        if inventory.exporters.len() > MAX_EXPORTERS {
-            return Err(odd("it has too many exporters"));
-        }
-        let names: HashSet<_> = inventory.exporters.iter().map(|exporter| &exporter.name).collect();
-        if names.len() != inventory.exporters.len() {
-            return Err(odd("two exporters have one name"));
+            return Err(Failure("the device has no exporter for this bridge".into()));
         }
         Ok(inventory)
     }
-
-    /// Asks the agent itself, over a channel of its own.
-    async fn ask(
-        &self,
-        session: &Session,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), Failure> {
-        let broken = || Failure("the session broke off; run the same again, it goes on where it was".into());
-        let asked = async {
-            let (channel, ()) = session.channel("agent".into(), 80, ()).await.ok()?;
-            let (mut sender, connection) = http1::Builder::new()
-                .max_headers(MAX_FIELDS)
-                .max_buf_size(MAX_HEAD)
-                .handshake(TokioIo::new(channel))
-                .await
-                .ok()?;
-            tokio::spawn(connection);
-            let request = Request::builder().method(method).uri(path).header(HOST, "agent");
-            let response =
-                sender.send_request(request.body(Full::new(Bytes::from(body))).ok()?).await.ok()?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_BODY).collect().await.ok()?;
-            Some((status, body.to_bytes()))
-        };
-        timeout(ANSWER_LIMIT, asked).await.ok().flatten().ok_or_else(broken)
-    }
 }
 
-/// What a device said, as far as it can be shown.
-fn one_line(answer: &[u8]) -> String {
-    String::from_utf8_lossy(answer).chars().take(120).filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
+fn broken_off() -> Failure {
+    Failure("the session broke off; run the same again, it goes on where it was".into())
 }

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use onionscrape::address::OnionAddress;
 use onionscrape::files::{self, FileError};
 use onionscrape::ssh::{ExpectedHostKey, HostKeyFault, HostKeyPin, KnownHosts};
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::config::{HostTrust, TargetConfig};
+use crate::succession::{Part, Succession};
 
 /// What is known of a target's host key, looked up anew for each login.
 pub struct HostKeys {
@@ -19,18 +20,20 @@ pub struct HostKeys {
     onion: OnionAddress,
     port: u16,
     trust: HostTrust,
+    succession: Mutex<Succession>,
     /// Lines of the known_hosts file that were warned of.
     warned: Mutex<BTreeSet<usize>>,
 }
 
 impl HostKeys {
-    /// What the configuration says of a target's host key.
-    pub fn new(config: &TargetConfig) -> Self {
+    /// What the configuration says of a target's host key, and what its device announced since.
+    pub fn new(config: &TargetConfig, succession: Succession) -> Self {
         Self {
             target: config.name.to_string(),
             onion: config.onion.clone(),
             port: config.port,
             trust: config.host_key.clone(),
+            succession: Mutex::new(succession),
             warned: Mutex::default(),
         }
     }
@@ -38,7 +41,8 @@ impl HostKeys {
     /// The one host key of a device that is not a target yet; `name` is for the log.
     pub fn pinned(name: &str, onion: &OnionAddress, pin: HostKeyPin) -> Self {
         let (target, onion, trust) = (name.to_owned(), onion.clone(), HostTrust::Pinned(pin));
-        Self { target, onion, port: 22, trust, warned: Mutex::default() }
+        let succession = Mutex::new(Succession::none());
+        Self { target, onion, port: 22, trust, succession, warned: Mutex::default() }
     }
 
     /// What the host may show now.
@@ -49,7 +53,7 @@ impl HostKeys {
         let principal =
             |given: &Option<String>| given.clone().unwrap_or_else(|| self.onion.unredacted().to_owned());
         match &self.trust {
-            HostTrust::Pinned(pin) => Ok(ExpectedHostKey::Pinned(pin.clone())),
+            HostTrust::Pinned(pin) => Ok(self.accepted(pin)),
             HostTrust::Certified { authorities, principal: given } => Ok(ExpectedHostKey::Certified {
                 authorities: authorities.keys().to_vec(),
                 principal: principal(given),
@@ -61,7 +65,7 @@ impl HostKeys {
                 Ok(ExpectedHostKey::Known { host, principal: principal(given) })
             }
             HostTrust::FirstUse { record } => Ok(match self.readable(recorded(record))? {
-                Some(pin) => ExpectedHostKey::Pinned(pin),
+                Some(pin) => self.accepted(&pin),
                 None => ExpectedHostKey::Anything,
             }),
         }
@@ -86,12 +90,86 @@ impl HostKeys {
             );
         }
         checked?;
-        match (&self.trust, expected) {
-            (HostTrust::FirstUse { record }, ExpectedHostKey::Anything) => {
-                self.record(record, &shown.public_key())
-            }
-            _ => Ok(()),
+        let key = shown.public_key();
+        if let (HostTrust::FirstUse { record }, ExpectedHostKey::Anything) = (&self.trust, expected) {
+            return self.record(record, &key);
         }
+        if let Some(pin) = self.pin() {
+            let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+            self.succeeded(Part::HostKey, &pin.to_string(), &fingerprint);
+        }
+        Ok(())
+    }
+
+    /// Addresses at which the device may be, the latest last.
+    pub fn addresses(&self) -> Vec<OnionAddress> {
+        let accepted = self.succession().accepted(Part::Onion, self.onion.unredacted());
+        let mut addresses: Vec<_> = accepted.iter().filter_map(|address| address.parse().ok()).collect();
+        if addresses.is_empty() {
+            addresses.push(self.onion.clone());
+        }
+        addresses
+    }
+
+    /// Notes that a session came about at this address.
+    pub fn reached(&self, address: &OnionAddress) {
+        self.succeeded(Part::Onion, self.onion.unredacted(), address.unredacted());
+    }
+
+    /// Writes down a host key that the device announced. True if it is accepted now; one that is
+    /// known by a file of somebody else's is not followed to another key.
+    pub fn announced(&self, next: &HostKeyPin) -> bool {
+        let Some(pin) = self.pin() else { return false };
+        self.note(Part::HostKey, &pin.to_string(), &next.to_string()).is_some()
+    }
+
+    /// Writes down an address that the device announced. True if it was not known before.
+    pub fn address_announced(&self, next: &OnionAddress) -> bool {
+        self.pin().is_some()
+            && self.note(Part::Onion, self.onion.unredacted(), next.unredacted()) == Some(true)
+    }
+
+    /// The one key that the device is known by, if it is; then nothing depends on its address.
+    fn pin(&self) -> Option<HostKeyPin> {
+        match &self.trust {
+            HostTrust::Pinned(pin) => Some(pin.clone()),
+            HostTrust::FirstUse { record } => recorded(record).ok().flatten(),
+            HostTrust::KnownHosts { .. } | HostTrust::Certified { .. } => None,
+        }
+    }
+
+    /// The pin, or what the device announced in its place.
+    fn accepted(&self, pin: &HostKeyPin) -> ExpectedHostKey {
+        let configured = pin.to_string();
+        let accepted = self.succession().accepted(Part::HostKey, &configured);
+        let announced = |one: &String| if *one == configured { Some(pin.clone()) } else { one.parse().ok() };
+        ExpectedHostKey::Pinned(accepted.iter().filter_map(announced).collect())
+    }
+
+    fn note(&self, part: Part, configured: &str, next: &str) -> Option<bool> {
+        let noted = self.succession().announced(part, configured, next);
+        noted.map_err(|fault| warn!(target = self.target, "what the device announced is lost: {fault}")).ok()
+    }
+
+    fn succeeded(&self, part: Part, configured: &str, shown: &str) {
+        match self.succession().shown(part, configured, shown) {
+            Ok(false) => {}
+            Ok(true) => {
+                let what = match part {
+                    Part::HostKey => "host key",
+                    Part::Onion => "onion address",
+                };
+                info!(
+                    target = self.target,
+                    "the device has the {what} that it announced; the one before counts no more"
+                );
+            }
+            Err(fault) => warn!(target = self.target, "the one before still counts: {fault}"),
+        }
+    }
+
+    fn succession(&self) -> MutexGuard<'_, Succession> {
+        self.succession.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record(&self, path: &Path, key: &PublicKey) -> Result<(), HostKeyFault> {

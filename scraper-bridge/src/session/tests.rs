@@ -17,6 +17,7 @@ use tokio::io::duplex;
 
 use super::*;
 use crate::config::{BridgeConfig, TargetConfig};
+use crate::succession::Succession;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
 
@@ -85,7 +86,7 @@ impl Rig {
         let key = target.key(&self.path("state")).expect("a key to log in with");
         let (near, far) = duplex(64 << 10);
         let server = tokio::spawn(server::run_stream(self.server(), far, Door { tried: self.tried.clone() }));
-        let host_keys = Arc::new(HostKeys::new(&target));
+        let host_keys = Arc::new(HostKeys::new(&target, Succession::open(self.path("succession.toml"))));
         let login = Session::login(near, &host_keys, &target.user, &key).await;
         server.abort();
         login.map(drop)

@@ -18,7 +18,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{ExporterConfig, HostTrust, LoginSettings, Way};
-use crate::dial::{DialFailure, Dialled, Stream};
+use crate::dial::Dialled;
+use crate::succession::Succession;
 
 /// What becomes of a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Dial for MemoryDial {
         Box::pin(std::future::ready(()))
     }
 
-    fn dial(&self) -> Dialled<'_> {
+    fn dial<'a>(&'a self, _: &'a OnionAddress) -> Dialled<'a> {
         Box::pin(async {
             self.0.dials.fetch_add(1, Ordering::Relaxed);
             let manner = *self.0.manner.lock().expect("lock");
@@ -145,10 +146,14 @@ impl Rig {
                 path: "/metrics".into(),
             }],
         };
-        let dial = Box::new(MemoryDial(device.clone()));
-        let (dials, shutdown) = (self.dials.clone(), self.shutdown.clone());
-        let key = LoginKey::in_file(device.key(), None).expect("key");
-        Target::start(config, key, dial, dials, &self.metrics, &self.tasks, shutdown)
+        let reach = Reach {
+            key: LoginKey::in_file(device.key(), None).expect("key"),
+            host_keys: HostKeys::new(&config, Succession::open(device.path("succession/target.toml"))),
+            dial: Box::new(MemoryDial(device.clone())),
+            dials: self.dials.clone(),
+        };
+        let shutdown = self.shutdown.clone();
+        Target::start(config, reach, &self.metrics, &self.tasks, shutdown)
     }
 
     fn metric(&self, series: &str) -> String {

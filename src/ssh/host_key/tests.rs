@@ -66,8 +66,9 @@ fn a_pin_means_the_key_in_a_certificate() {
     keygen.key("authority", "ed25519", "");
     let [host, other] = ["host", "other"].map(|name| keygen.key(name, "ed25519", ""));
     let certificate = keygen.certificate("authority", "host", &["-h", "-n", "another.onion"]);
-    let pin =
-        |key: &PublicKey| ExpectedHostKey::Pinned(key.to_openssh().expect("line").parse().expect("pin"));
+    let pin = |key: &PublicKey| {
+        ExpectedHostKey::Pinned(vec![key.to_openssh().expect("line").parse().expect("pin")])
+    };
     assert_eq!(pin(&host).check(&shows(&certificate), NOW), Ok(()));
     assert_eq!(pin(&host).check(&host.clone().into(), NOW), Ok(()));
     assert_eq!(pin(&other).check(&shows(&certificate), NOW), Err(HostKeyFault::Mismatch));
@@ -123,7 +124,7 @@ fn known_kinds_are_asked_for_first() {
     let usual = ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"]
         .map(String::from);
     assert_eq!(kinds(ExpectedHostKey::Anything), usual);
-    let by_pin = ExpectedHostKey::Pinned(ecdsa.to_openssh().expect("line").parse().expect("pin"));
+    let by_pin = ExpectedHostKey::Pinned(vec![ecdsa.to_openssh().expect("line").parse().expect("pin")]);
     let by_file = known(KnownHost { keys: authorities(&ecdsa), ..Default::default() });
     for expected in [by_pin, by_file] {
         let kinds = kinds(expected);
