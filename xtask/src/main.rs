@@ -13,6 +13,7 @@ mod bench;
 mod build;
 mod chain;
 mod demo;
+mod deny;
 mod packages;
 mod stage;
 mod test;

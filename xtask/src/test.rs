@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::build::{cargo, cargo_command};
 use crate::stage::Stage;
-use crate::{Failure, packages};
+use crate::{Failure, deny, packages};
 
 /// How long each reader of other people's input is fed, in seconds.
 const FUZZ_SECONDS: &str = "60";
@@ -18,7 +18,7 @@ pub struct Test {
 }
 
 impl Test {
-    /// Checks formatting and lints, then runs every test; the last line counts them.
+    /// Checks formatting, lints and dependencies, then runs every test; the last line counts them.
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::TESTS)?;
         if self.filter.is_none() {
@@ -37,6 +37,7 @@ impl Test {
                 "warnings",
             ])?;
             stage.done();
+            deny::check()?;
         }
         let mut tests = cargo_command(&["test", "--release", "--workspace", "--no-fail-fast"]);
         tests.args(self.filter).env("ONIONSCRAPE_FUZZ_SECONDS", FUZZ_SECONDS);

@@ -1,0 +1,43 @@
+//! What may come into the programs, checked by cargo-deny against `deny.toml`.
+
+use std::process::{Command, Stdio};
+
+use crate::Failure;
+use crate::build::{cargo, workspace};
+use crate::stage::Stage;
+
+/// The release that is used, so that a new one cannot fail a change that has nothing to do with it.
+const VERSION: &str = "0.20.2";
+/// Where it is installed, from the project's folder.
+const ROOT: &str = "target/tools";
+
+/// Checks bans, licences and sources; advisories, too, where their database can be had.
+pub fn check() -> Result<(), Failure> {
+    let program = workspace().join(ROOT).join("bin/cargo-deny");
+    if !program.exists() {
+        let stage = Stage::begin("building cargo-deny");
+        cargo(&["install", "--quiet", "--locked", "--root", ROOT, "cargo-deny", "--version", VERSION])?;
+        stage.done();
+    }
+    let deny = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(arguments).current_dir(workspace());
+        command
+    };
+    let stage = Stage::begin("dependencies");
+    if !deny(&["--log-level", "error", "check", "bans", "licenses", "sources"]).status()?.success() {
+        return Err("cargo deny check failed".into());
+    }
+    stage.done();
+    let fetched = deny(&["fetch", "db"]).stderr(Stdio::null()).status()?.success();
+    if !fetched {
+        println!("advisories were not checked: their database cannot be reached");
+        return Ok(());
+    }
+    let stage = Stage::begin("advisories");
+    if !deny(&["--log-level", "error", "check", "advisories"]).status()?.success() {
+        return Err("cargo deny check advisories failed".into());
+    }
+    stage.done();
+    Ok(())
+}
