@@ -255,6 +255,13 @@ impl TargetConfig {
         self.login.key(state_directory)
     }
 
+    /// The files with keys that are read once for the target, and again when one of them changes.
+    pub fn key_files(&self, state_directory: &Path) -> Vec<PathBuf> {
+        let mut files = self.login.files(state_directory);
+        files.extend(self.client_auth_file.clone());
+        files
+    }
+
     /// The key to read the descriptor with, if the configuration names one.
     ///
     /// # Errors

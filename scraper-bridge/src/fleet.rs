@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use onionscrape::address::Name;
+use onionscrape::files::Stamp;
 use onionscrape::http::{Body, HostNames, Listener, Web, serve_public};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::LoginKey;
@@ -77,8 +78,17 @@ struct Kept {
     target: Arc<Target>,
     scrapers: Vec<Scraper>,
     listening: Vec<Listening>,
+    /// What the files of its keys looked like when they were read.
+    keys: Vec<Stamp>,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+impl Kept {
+    /// True if starting it anew from this configuration would change nothing.
+    fn is(&self, config: &TargetConfig) -> bool {
+        self.target.config == *config && self.keys.iter().all(Stamp::still_holds)
+    }
 }
 
 /// What is needed to start a target, gathered before anything is changed.
@@ -86,6 +96,7 @@ pub struct Prepared {
     config: TargetConfig,
     key: LoginKey,
     client_auth: Option<ClientAuthKey>,
+    keys: Vec<Stamp>,
     /// In the order of the exporters; `None` where an old target still has the address.
     listeners: Vec<Option<Listener>>,
 }
@@ -100,7 +111,9 @@ impl Prepared {
         state_directory: &Path,
         held: &HashSet<SocketAddr>,
     ) -> Result<Self, Failure> {
+        // The default key may be made here, so they are looked at afterwards.
         let key = config.key(state_directory)?;
+        let keys = config.key_files(state_directory).iter().map(|path| Stamp::take(path)).collect();
         let client_auth = config.client_auth()?;
         let mut listeners = Vec::new();
         for exporter in &config.exporters {
@@ -111,7 +124,7 @@ impl Prepared {
                 None
             });
         }
-        Ok(Self { config, key, client_auth, listeners })
+        Ok(Self { config, key, client_auth, keys, listeners })
     }
 }
 
@@ -122,8 +135,8 @@ impl Fleet {
         Self { around, dials, kept: Mutex::default(), changing: tokio::sync::Mutex::default() }
     }
 
-    /// Keeps these targets and no others. One whose configuration is what it was keeps its session
-    /// and its listeners; one that is gone may finish its scrapes.
+    /// Keeps these targets and no others. One whose configuration and keys are what they were keeps its
+    /// session and its listeners; one that is gone may finish its scrapes.
     ///
     /// # Errors
     /// When a key cannot be used or an address is taken; everything is as it was then. Only an
@@ -162,6 +175,11 @@ impl Fleet {
         if failed.is_empty() { Ok(()) } else { Err(Failure(failed.join("\n"))) }
     }
 
+    /// True if the file of some target's key is not what it was when it was read.
+    pub fn has_replaced_keys(&self) -> bool {
+        !self.locked().iter().flat_map(|kept| &kept.keys).all(Stamp::still_holds)
+    }
+
     /// Where each exporter is, in the order of the configuration.
     pub fn listening(&self) -> Vec<Listening> {
         self.locked().iter().flat_map(|kept| kept.listening.clone()).collect()
@@ -195,10 +213,11 @@ impl Fleet {
     /// The names of targets that are not wanted as they are, and the configurations to start.
     fn compare(&self, targets: &[TargetConfig]) -> (Vec<Name>, Vec<TargetConfig>) {
         let kept = self.locked();
-        let is_kept = |config: &TargetConfig| kept.iter().any(|kept| kept.target.config == *config);
-        let is_wanted = |kept: &&Kept| !targets.contains(&kept.target.config);
-        let gone = kept.iter().filter(is_wanted).map(|kept| kept.target.config.name.clone()).collect();
-        (gone, targets.iter().filter(|config| !is_kept(config)).cloned().collect())
+        let (stays, goes): (Vec<&Kept>, Vec<&Kept>) =
+            kept.iter().partition(|kept| targets.iter().any(|config| kept.is(config)));
+        let gone = goes.iter().map(|kept| kept.target.config.name.clone()).collect();
+        let is_fresh = |config: &&TargetConfig| !stays.iter().any(|kept| kept.target.config == **config);
+        (gone, targets.iter().filter(is_fresh).cloned().collect())
     }
 
     async fn stop(&self, names: &[Name]) {
@@ -218,7 +237,7 @@ impl Fleet {
     }
 
     async fn start(&self, prepared: Prepared) -> Result<(), Failure> {
-        let Prepared { config, key, client_auth, listeners } = prepared;
+        let Prepared { config, key, client_auth, keys, listeners } = prepared;
         let mut bound = Vec::new();
         for (listener, exporter) in listeners.into_iter().zip(&config.exporters) {
             bound.push(match listener {
@@ -246,7 +265,7 @@ impl Fleet {
             tasks.spawn(serve_public(listener, names, around.web.clone(), surface(scraper), stop.clone()));
         }
         tasks.close();
-        self.locked().push(Kept { target, scrapers, listening, tasks, stop });
+        self.locked().push(Kept { target, scrapers, listening, keys, tasks, stop });
         Ok(())
     }
 

@@ -55,7 +55,10 @@ impl Reloader {
         while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
             let known = self.0.known.lock().await;
             let changed = known.stamps != stamps(&self.0.source, &self.0.targets_dir);
-            let again = known.failed.is_some_and(|failed| failed.elapsed() > RETRY);
+            let again = match known.failed {
+                Some(failed) => failed.elapsed() > RETRY,
+                None => self.0.fleet.has_replaced_keys(),
+            };
             drop(known);
             if changed || again {
                 // It is told of where it happens.

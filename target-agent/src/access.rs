@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 pub use file::{BridgeFile, OpenTicket, Standing};
-pub use guests::{Admitted, Entry, Guests};
+pub use guests::{Admitted, Entry, Guests, line_name};
 pub use line::{Authority, AuthorizedKey};
 pub use permits::{NAME_PORT, Permits};
 
@@ -137,7 +137,8 @@ impl Access {
         }
     }
 
-    /// Takes the ticket with this enrolment key and lets its bridge in with keys of its own.
+    /// Takes the ticket with this enrolment key and lets its bridge in with keys of its own. It waits
+    /// for the disk.
     ///
     /// # Errors
     /// Says why not; nothing has changed then.

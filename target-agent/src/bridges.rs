@@ -9,7 +9,7 @@ use onionscrape::files::{self, StateDirectory};
 use onionscrape::lifecycle::Failure;
 use serde::Serialize;
 
-use crate::access::{self, AuthorizedKey, BridgeFile, Guests, Sources, Standing};
+use crate::access::{self, AuthorizedKey, BridgeFile, Guests, Sources, Standing, line_name};
 use crate::config::AgentConfig;
 
 /// One who may come in, as people and scripts see it.
@@ -156,16 +156,46 @@ pub fn revoke(config: &AgentConfig, name: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes `authorized_keys` anew without the lines whose comment is `name`; true if there were any.
+/// Writes `authorized_keys` anew without the lines whose key goes by `name`; true if there were any.
 fn remove_lines(sources: &Sources, name: &str) -> Result<bool, Failure> {
     let path = &sources.authorized_keys;
     let Some(text) = files::read_trusted(path)? else { return Ok(false) };
-    let is_its =
-        |line: &&str| AuthorizedKey::parse(line).is_ok_and(|key| key.comment.as_deref() == Some(name));
-    let kept: String = text.split_inclusive('\n').filter(|line| !is_its(line)).collect();
+    let is_its = |(index, line): &(usize, &str)| {
+        AuthorizedKey::parse(line.trim()).is_ok_and(|key| match key.comment {
+            Some(comment) => comment == name,
+            None => line_name(path, index + 1) == name,
+        })
+    };
+    let lines = text.split_inclusive('\n').enumerate();
+    let kept: String = lines.filter(|line| !is_its(line)).map(|(_, line)| line).collect();
     if kept.len() == text.len() {
         return Ok(false);
     }
-    files::replace_private(path, kept.as_bytes())?;
+    // A link stays one: whoever owns the file put it where it is.
+    let file = path.canonicalize().unwrap_or_else(|_| path.clone());
+    files::replace_private(&file, kept.as_bytes())?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_removed_by_comment_or_by_place() {
+        const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+        let folder = tempfile::tempdir().expect("folder");
+        let sources = Sources::in_state(folder.path());
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&elsewhere, format!("# keys\n{KEY}\n{KEY} home\nbroken\n")).expect("write");
+        std::os::unix::fs::symlink(&elsewhere, &sources.authorized_keys).expect("link");
+        let text = || std::fs::read_to_string(&elsewhere).expect("read");
+        assert!(!remove_lines(&sources, "line 3 of authorized_keys").expect("read"), "it has a name");
+        assert!(!remove_lines(&sources, "line 4 of authorized_keys").expect("read"), "it is no key");
+        assert!(remove_lines(&sources, "line 2 of authorized_keys").expect("written"));
+        assert_eq!(text(), format!("# keys\n{KEY} home\nbroken\n"));
+        assert!(remove_lines(&sources, "home").expect("written"));
+        assert_eq!(text(), "# keys\nbroken\n");
+        assert!(sources.authorized_keys.is_symlink());
+    }
 }

@@ -10,6 +10,7 @@ use onionscrape::http::{Answer, Body};
 use onionscrape::pairing::{ENROL_PATH, Enrolment, MAX_BODY, VERSION};
 use onionscrape::ssh::UserKey;
 use onionscrape::tor::ClientAuthPublicKey;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -77,7 +78,11 @@ impl Desk {
         }
         let client_auth: ClientAuthPublicKey =
             enrolment.client_auth.parse().map_err(|_| wrong("its client authorisation key is wrong"))?;
-        self.access.take_ticket(ticket, enrolment.key, client_auth).map_err(|refused| match refused {
+        let (access, ticket) = (self.access.clone(), ticket.clone());
+        // The agent has one thread for everything, which must not wait for a disk.
+        let taken = spawn_blocking(move || access.take_ticket(&ticket, enrolment.key, client_auth)).await;
+        let taken = taken.unwrap_or_else(|error| Err(Refused::Disk(error.to_string())));
+        taken.map_err(|refused| match refused {
             Refused::NotValid => {
                 self.metrics.ticket(TicketOutcome::Used);
                 Answer::new(StatusCode::FORBIDDEN, "the ticket was used already or has expired")

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use onionscrape::address::Name;
-use onionscrape::files::StateDirectory;
+use onionscrape::files::{self, StateDirectory};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::UserKey;
 use onionscrape::ticket::Ticket;
@@ -68,6 +68,7 @@ impl Invitation {
         }
         let _alone = access::lock(&config.sources.bridges)?;
         let guests = Guests::read(&config.sources, &Guests::default());
+        sweep(config, &guests)?;
         let name = match self.name {
             Some(name) => free(config, &guests, name)?,
             None => unused(config, &guests)?,
@@ -97,6 +98,17 @@ impl Invitation {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Removes tickets whose time was over long ago; until then a late showing can be told from a stranger.
+fn sweep(config: &AgentConfig, guests: &Guests) -> Result<(), Failure> {
+    let long_ago = SystemTime::now() - LONGEST;
+    for file in &guests.files {
+        if matches!(&file.standing, Standing::Invited(ticket) if ticket.expires < long_ago) {
+            files::remove(&BridgeFile::path(&config.sources.bridges, &file.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// The name, if no bridge has it that was paired. A ticket that was not used gives way to a new one.
@@ -137,4 +149,33 @@ fn picture(ticket: &str) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(
         code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use onionscrape::ssh::KeyFile;
+    use onionscrape::tor::ClientAuthKey;
+
+    use super::*;
+
+    #[test]
+    fn tickets_of_long_ago_are_removed_and_no_others() {
+        let folder = tempfile::tempdir().expect("folder");
+        let config = AgentConfig::read(None, Some(folder.path().join("state"))).expect("defaults");
+        let key = KeyFile::open_or_make(&folder.path().join("key"), "").expect("key");
+        let ages = [("old", LONGEST * 2), ("late", LONGEST / 2)];
+        for (name, age) in ages {
+            let open = OpenTicket {
+                key: UserKey::of(key.private().public_key()),
+                client_auth: ClientAuthKey::generate().public(),
+                expires: SystemTime::now() - age,
+            };
+            let name = name.parse().expect("name");
+            let file = BridgeFile { name, exporters: None, standing: Standing::Invited(open) };
+            file.write(&config.sources.bridges).expect("written");
+        }
+        sweep(&config, &Guests::read(&config.sources, &Guests::default())).expect("swept");
+        let left = Guests::read(&config.sources, &Guests::default()).files;
+        assert_eq!(left.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["late"]);
+    }
 }

@@ -41,6 +41,17 @@ pub async fn a_wrong_key(world: &World) {
     assert_eq!(scraped.status, 502, "{scraped:?}");
     assert!(scraped.reason.contains("does not know this bridge's key"), "{}", scraped.reason);
     assert_eq!(exporter.requests.load(std::sync::atomic::Ordering::SeqCst), 0);
+
+    // The right key in its place is taken up by itself.
+    let right = stranger.with_extension("right");
+    world.key().write(&right).unwrap();
+    std::fs::rename(&right, &stranger).unwrap();
+    let is_up = || {
+        let target = monitor.bridge.fleet().target("backpack");
+        target.is_some_and(|target| matches!(&*target.state().borrow(), State::Up(_)))
+    };
+    world.until("the target is up with the other key", is_up).await;
+    assert_eq!(scrape(&monitor.address("backpack", "app")).await.text(), "a 1\n");
 }
 
 pub async fn a_wrong_host_key(world: &World) {

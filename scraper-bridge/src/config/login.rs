@@ -55,6 +55,16 @@ impl LoginSettings {
         LoginKey::in_file(key, certificate)
     }
 
+    /// The files that [`key`](Self::key) reads.
+    pub fn files(&self, state_directory: &Path) -> Vec<PathBuf> {
+        let default = || self.ssh_agent.is_none().then(|| super::default_key_file(state_directory));
+        let passphrase = match &self.passphrase {
+            Some(PassphraseSource::File(file)) => Some(file.clone()),
+            _ => None,
+        };
+        self.key_file.clone().or_else(default).into_iter().chain(passphrase).collect()
+    }
+
     /// Reads the keys of a target.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let key_file = section.path("key_file");

@@ -2,6 +2,7 @@
 //! written, so that a pairing that broke off is not begun anew with other keys.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use onionscrape::files::{self, FileError};
 use onionscrape::ssh::KeyFile;
@@ -11,6 +12,9 @@ use onionscrape::tor::ClientAuthKey;
 /// Names of the key files.
 const KEY: &str = "id_ed25519";
 const CLIENT_AUTH: &str = "client.auth_private";
+
+/// How long a pairing can be gone on with: twice as long as any ticket lives.
+const FORGOTTEN: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// A pairing that was begun.
 pub(super) struct Pending {
@@ -27,6 +31,7 @@ impl Pending {
     pub(super) fn open(state_directory: &Path, ticket: &Ticket) -> Result<Self, FileError> {
         let parent = state_directory.join("pending");
         files::private_directory(&parent)?;
+        sweep(&parent);
         // Named after the public half of the enrolment key: the same for the same ticket, and it
         // opens nothing.
         let name: String = KeyFile::of(ticket.enrolment_key())
@@ -75,8 +80,41 @@ impl Pending {
     }
 }
 
+/// Forgets pairings that were begun long ago and never gone on with.
+fn sweep(parent: &Path) {
+    for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+        let begun = entry.metadata().and_then(|meta| meta.modified()).ok();
+        if begun.and_then(|begun| begun.elapsed().ok()).is_some_and(|age| age > FORGOTTEN) {
+            // What cannot be removed is in nobody's way.
+            let _ = discard(&entry.path());
+        }
+    }
+}
+
 /// Forgets the pairing that is kept in `folder`.
 pub(super) fn discard(folder: &Path) -> Result<(), FileError> {
     std::fs::remove_dir_all(folder)
         .map_err(|error| FileError::new(folder, format!("cannot be removed: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_pairings_are_forgotten_and_no_others() {
+        let folder = tempfile::tempdir().expect("folder");
+        let aged = |name: &str, age: Duration| {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).expect("made");
+            std::fs::write(path.join(KEY), "key").expect("written");
+            let begun = std::time::SystemTime::now() - age;
+            std::fs::File::open(&path).and_then(|file| file.set_modified(begun)).expect("aged");
+            path
+        };
+        let old = aged("old", FORGOTTEN + Duration::from_secs(60));
+        let young = aged("young", FORGOTTEN - Duration::from_secs(60));
+        sweep(folder.path());
+        assert!(!old.exists() && young.exists());
+    }
 }

@@ -43,6 +43,11 @@ pub struct Entry {
     pub authority: Option<Authority>,
 }
 
+/// What a key without a comment is called: its line in the file at `path`, counted from 1.
+pub fn line_name(path: &Path, number: usize) -> String {
+    format!("line {number} of {}", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
 /// What a key that was shown is good for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admitted {
@@ -123,14 +128,13 @@ impl Guests {
             Ok(text) => text.unwrap_or_default(),
             Err(error) => return self.problems.push(error.to_string()),
         };
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             match AuthorizedKey::parse(line) {
-                Ok(key) => self.add(key, || format!("line {} of {file_name}", number + 1)),
+                Ok(key) => self.add(key, || line_name(path, number + 1)),
                 Err(problem) => {
                     self.problems.push(format!("{}:{}: {problem}", path.display(), number + 1));
                 }

@@ -122,6 +122,26 @@ fn many_who_take_one_ticket_at_once_are_one() {
     assert_eq!(taken, 1);
 }
 
+/// Whoever revokes a bridge while its ticket is being taken finds it revoked afterwards.
+#[test]
+fn a_ticket_waits_for_its_turn_and_then_looks() {
+    let rig = Rig::new();
+    let ticket = rig.key("ticket");
+    rig.invite("home", &ticket, in_an_hour());
+    let access = Access::new(rig.sources.clone());
+    let key = rig.key("own");
+    let turn = lock(&rig.sources.bridges).expect("nobody else has it");
+    std::thread::scope(|scope| {
+        let taking = scope.spawn(|| access.take_ticket(&ticket, key, ClientAuthKey::generate().public()));
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(!taking.is_finished(), "another process has the turn");
+        std::fs::remove_file(rig.sources.bridges.join("home.toml")).expect("revoked");
+        drop(turn);
+        assert_eq!(taking.join().expect("no panic"), Err(Refused::NotValid));
+    });
+    assert!(!rig.sources.bridges.join("home.toml").exists());
+}
+
 #[test]
 fn an_expired_ticket_and_a_key_in_use() {
     let rig = Rig::new();

@@ -10,7 +10,7 @@ use russh::server::{Config, RunningSession, run_stream};
 use russh::{Disconnect, MethodKind, MethodSet, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -43,6 +43,8 @@ const ENROLLED: Duration = Duration::from_secs(2);
 const ENROLMENT: Duration = Duration::from_secs(120);
 /// Sessions with a ticket at once; whoever saw one must not take the places of bridges.
 const MAX_ENROLMENTS: usize = 2;
+/// How often it is written down that a bridge is here; flash memory wears out.
+const SEEN: Duration = Duration::from_secs(3600);
 /// How often a certificate's end is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -157,7 +159,7 @@ impl Server {
         let shared = &self.0;
         let _counted = shared.metrics.session();
         let record = Record::session(login.name.clone());
-        shared.access.seen(&login.name);
+        let mut seen = interval(SEEN);
         let mut guests = shared.access.guests();
         let enrolment_ends = Instant::now() + ENROLMENT;
         let why = loop {
@@ -182,6 +184,7 @@ impl Server {
                     break "the agent stops";
                 }
                 Ok(()) = guests.changed() => {}
+                _ = seen.tick() => self.note_seen(&login.name),
                 // The end of a certificate is nobody else's news, and the clock may be set meanwhile.
                 () = sleep(LOOK), if login.shown.has_an_end() => {}
                 () = sleep_until(enrolment_ends), if login.permits.is_none() => {
@@ -190,8 +193,14 @@ impl Server {
                 }
             }
         };
-        shared.access.seen(&login.name);
+        self.note_seen(&login.name);
         record.end(why, Some(login.channels.load(Ordering::Relaxed)));
+    }
+
+    /// Notes that `name` is here, off the agent's one thread.
+    fn note_seen(&self, name: &str) {
+        let (access, name) = (self.0.access.clone(), name.to_owned());
+        tokio::task::spawn_blocking(move || access.seen(&name));
     }
 }
 
