@@ -3,7 +3,7 @@
 
 mod stamp;
 
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -186,6 +186,18 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let file = staged(path, bytes)?;
     file.persist(path).map_err(|error| FileError::io(path, "cannot be written", &error.error))?;
+    sync_directory(folder_of(path))
+}
+
+/// As [`replace_private`], for a file that everybody may read.
+///
+/// # Errors
+/// When it cannot be written; the old one is as it was then.
+pub fn replace_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let cannot = |error: &io::Error| FileError::io(path, "cannot be written", error);
+    let file = staged(path, bytes)?;
+    file.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(|error| cannot(&error))?;
+    file.persist(path).map_err(|error| cannot(&error.error))?;
     sync_directory(folder_of(path))
 }
 

@@ -17,7 +17,7 @@ pub use answer::{Answer, landing, only_reading, page, text};
 pub use forward::{end_to_end, is_path, timeout_header};
 pub use host::HostNames;
 pub use origin::own_pages_only;
-pub use public::serve_public;
+pub use public::{serve_proxy, serve_public};
 pub use serve::{HalfClose, Listener, serve, serve_connection};
 pub use web::Web;
 

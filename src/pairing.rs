@@ -59,7 +59,19 @@ pub struct Item {
     pub name: Name,
     /// The path of its metrics.
     pub path: String,
+    /// The port that it has on the device, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// Labels that the device declares for it.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+/// True for what can be a label's name (Prometheus data model: letters, digits and `_`); names that
+/// begin with `__` are Prometheus' own.
+pub fn is_label(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.starts_with("__")
+        && !name.is_empty()
 }

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
+use hyper::header::HOST;
 use hyper::{Method, Request, Response, StatusCode};
-use onionscrape::http::{Answer, Body, landing, only_reading, page, text};
+use onionscrape::http::{Answer, Body, Web, landing, only_reading, page, text};
 use onionscrape::lifecycle::Failure;
 use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
 use onionscrape::tor::Tor;
 use prometheus_client::registry::Registry;
 
+use crate::discovery::{self, Place, Via};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
+use crate::surface::path;
 
 /// Answers on the admin listener and the control socket.
 #[derive(Clone)]
@@ -21,6 +24,8 @@ pub struct Admin(Arc<Inner>);
 
 struct Inner {
     registry: Arc<Registry>,
+    metrics: Metrics,
+    web: Web,
     fleet: Arc<Fleet>,
     reloader: Reloader,
     tor: Tor,
@@ -30,14 +35,22 @@ type Answered = BoxFuture<'static, Response<Body>>;
 
 impl Admin {
     /// Tells of these targets and metrics.
-    pub fn new(metrics: &Metrics, fleet: Arc<Fleet>, reloader: Reloader, tor: Tor) -> Self {
+    pub fn new(metrics: &Metrics, web: Web, fleet: Arc<Fleet>, reloader: Reloader, tor: Tor) -> Self {
         let registry = registry(env!("CARGO_PKG_VERSION"), |own| metrics.register(own));
-        Self(Arc::new(Inner { registry, fleet, reloader, tor }))
+        Self(Arc::new(Inner { registry, metrics: metrics.clone(), web, fleet, reloader, tor }))
     }
 
     /// The admin listener's handler.
     pub fn public(self) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
-        move |request| Box::pin(std::future::ready(self.0.page(&request)))
+        move |request| {
+            let inner = self.0.clone();
+            Box::pin(async move {
+                match path::scrape(&inner.fleet, &inner.metrics, request).await {
+                    Ok(scraped) => scraped,
+                    Err(request) => inner.page(&request),
+                }
+            })
+        }
     }
 
     /// The control socket's handler: `GET /t/TARGET/EXPORTER/metrics` is a scrape,
@@ -63,6 +76,7 @@ impl Inner {
                 env!("CARGO_PKG_VERSION"),
             ),
             "/metrics" => page(CLASSIC_TEXT, classic_text(&self.registry)),
+            "/sd" => self.discovery(request),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => {
                 let bootstrap = self.tor.bootstrap().borrow().clone();
@@ -76,13 +90,32 @@ impl Inner {
         }
     }
 
+    /// The exporters for Prometheus' HTTP SD, in its terms: JSON, all of it, at each request.
+    fn discovery(&self, request: &Request<Incoming>) -> Response<Body> {
+        let query = request.uri().query().unwrap_or_default();
+        let via = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "via");
+        let via = match via.as_ref().map(|(_, via)| &**via) {
+            None | Some("port") => Via::Port,
+            Some("path") => Via::Path,
+            Some("proxy") => Via::Proxy,
+            Some(_) => {
+                return Answer::new(StatusCode::BAD_REQUEST, "via is one of port, path, proxy").into();
+            }
+        };
+        // By the name that it used for us, which was checked, Prometheus gets here again.
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let admin = host.unwrap_or_default().to_owned();
+        let place = Place { admin, scheme: self.web.scheme() };
+        page("application/json", discovery::json(&discovery::groups(&self.fleet, via, &place)))
+    }
+
     /// Reloads to the end, whether or not whoever asked waits for it.
     async fn reload(&self) -> Result<(), Failure> {
         let reloader = self.reloader.clone();
         tokio::spawn(async move { reloader.reload().await }).await.map_err(Failure::of)?
     }
 
-    async fn control(&self, mut request: Request<Incoming>) -> Response<Body> {
+    async fn control(&self, request: Request<Incoming>) -> Response<Body> {
         let parts: Vec<&str> = request.uri().path().split('/').collect();
         match (request.method(), parts.as_slice()) {
             (&Method::POST, ["", "t", target, "redial"]) => match self.fleet.target(target) {
@@ -96,14 +129,10 @@ impl Inner {
                 Ok(()) => text(StatusCode::OK, "reloaded\n"),
                 Err(Failure(mistakes)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{mistakes}\n")),
             },
-            (_, ["", "t", target, exporter, "metrics"]) => {
-                let Some(scraper) = self.fleet.scraper(target, exporter) else {
-                    return Answer::new(StatusCode::NOT_FOUND, "no such target or exporter").into();
-                };
-                *request.uri_mut() = hyper::Uri::from_static("/metrics");
-                scraper.answer(request).await
-            }
-            _ => Answer::new(StatusCode::NOT_FOUND, "no such page").into(),
+            _ => match path::scrape(&self.fleet, &self.metrics, request).await {
+                Ok(scraped) => scraped,
+                Err(_) => Answer::new(StatusCode::NOT_FOUND, "no such page").into(),
+            },
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onionscrape::files::StateDirectory;
-use onionscrape::http::{HostNames, Listener, serve, serve_public};
+use onionscrape::http::{HostNames, Listener, serve, serve_proxy, serve_public};
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::tor::Tor;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -16,9 +16,11 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::config::BridgeConfig;
+use crate::discovery::{Place, SdFile};
 use crate::fleet::{Fleet, Prepared, Surroundings};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
+use crate::surface::proxy::Proxy;
 
 /// How long tasks may take to end after a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
@@ -28,6 +30,7 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 /// A bridge whose listeners are bound and whose targets are being dialled. Dropping it stops it.
 pub struct Bridge {
     admin: SocketAddr,
+    proxy: Option<SocketAddr>,
     fleet: Arc<Fleet>,
     reloader: Reloader,
     tor: Tor,
@@ -56,6 +59,12 @@ impl Bridge {
         }
         let admin_listener =
             Listener::tcp(config.admin).await.map_err(|error| Failure(format!("admin: {error}")))?;
+        let proxy_listener = match config.proxy {
+            Some(address) => {
+                Some(Listener::tcp(address).await.map_err(|error| Failure(format!("proxy: {error}")))?)
+            }
+            None => None,
+        };
         let control = Listener::unix(&control_socket(&config), 0o600).map_err(Failure)?;
 
         let metrics = Metrics::default();
@@ -78,21 +87,47 @@ impl Bridge {
         }
         let admin_address = admin_listener.tcp_address().unwrap_or(config.admin);
         info!(url = %format_args!("{scheme}://{admin_address}/"), "admin listening");
-        let admin = Admin::new(&metrics, fleet.clone(), reloader.clone(), tor.clone());
+        let admin = Admin::new(&metrics, web.clone(), fleet.clone(), reloader.clone(), tor.clone());
         let names = HostNames::of(admin_address, &config.host_names);
         let tasks = TaskTracker::new();
-        tasks.spawn(follow_tor(tor.clone(), metrics, shutdown.clone()));
+        tasks.spawn(follow_tor(tor.clone(), metrics.clone(), shutdown.clone()));
         tasks.spawn(reloader.clone().follow(shutdown.clone()));
         let public = admin.clone().public();
-        tasks.spawn(serve_public(admin_listener, names, web, public, shutdown.clone()));
+        tasks.spawn(serve_public(admin_listener, names, web.clone(), public, shutdown.clone()));
+        if let Some((path, via)) = config.sd_file.clone() {
+            let place = Place { admin: admin_address.to_string(), scheme };
+            tasks.spawn(SdFile { path, via }.keep(fleet.clone(), place, shutdown.clone()));
+        }
+        let proxy_address = proxy_listener.as_ref().and_then(Listener::tcp_address);
+        if let (Some(listener), Some(address)) = (proxy_listener, proxy_address) {
+            info!(url = %format_args!("{scheme}://{address}"), "proxy listening");
+            let proxy = Proxy { fleet: fleet.clone(), metrics: metrics.clone() };
+            let handler = move |request| proxy.clone().answer(request);
+            tasks.spawn(serve_proxy(listener, web.clone(), handler, shutdown.clone()));
+        }
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
         tasks.close();
-        Ok(Self { admin: admin_address, fleet, reloader, tor, tasks, shutdown, _stop: guard, _state: state })
+        Ok(Self {
+            admin: admin_address,
+            proxy: proxy_address,
+            fleet,
+            reloader,
+            tor,
+            tasks,
+            shutdown,
+            _stop: guard,
+            _state: state,
+        })
     }
 
     /// Where `/metrics` is.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where the forward proxy is, if there is one.
+    pub fn proxy(&self) -> Option<SocketAddr> {
+        self.proxy
     }
 
     /// The targets and where their exporters are offered.

@@ -3,7 +3,7 @@
 mod host_trust;
 mod login;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,9 +13,11 @@ use onionscrape::config::{self, Mistakes, Period, Section, Size};
 use onionscrape::files::FileError;
 use onionscrape::http::{Web, is_path};
 use onionscrape::logs::LogSettings;
+use onionscrape::pairing::is_label;
 use onionscrape::ssh::LoginKey;
 use onionscrape::tor::{ClientAuthKey, TorSettings};
 
+use crate::discovery::{OURS, Via};
 pub use host_trust::HostTrust;
 pub use login::LoginSettings;
 
@@ -31,6 +33,10 @@ pub struct BridgeConfig {
     pub tor: TorSettings,
     /// Where `/metrics` and its neighbours are served.
     pub admin: SocketAddr,
+    /// Where a forward proxy for Prometheus listens, if one does.
+    pub proxy: Option<SocketAddr>,
+    /// A file that discovery is written to, if one is, and the surface it names.
+    pub sd_file: Option<(PathBuf, Via)>,
     /// Names, besides the usual local ones, that requests to any listener may use as Host.
     pub host_names: Vec<String>,
     /// TLS and users of the public listeners, in Prometheus' own format; plain HTTP without it.
@@ -111,6 +117,8 @@ pub struct TargetConfig {
     pub client_auth_file: Option<PathBuf>,
     /// The key to log in with; default `id_ed25519` in the state directory.
     pub login: LoginSettings,
+    /// Labels that discovery gives its exporters; they win over the device's own.
+    pub labels: BTreeMap<String, String>,
     /// What can be scraped there; never empty.
     pub exporters: Vec<ExporterConfig>,
 }
@@ -183,16 +191,23 @@ impl BridgeConfig {
         let mut admin = top.section("admin");
         let admin_listen = admin.or("listen", ListenAddress(DEFAULT_ADMIN)).0;
         drop(admin);
+        taken.listen.insert(admin_listen);
+        let mut discovery = top.section("discovery");
+        let via = discovery.or("via", Via::Port);
+        let sd_file = discovery.path("file").map(|file| (file, via));
+        drop(discovery);
+        let proxy = read_proxy(top.section("proxy"), taken);
         let host_names = top.or("host_names", Vec::new());
         let web_config_file = top.path("web_config_file");
         let scrape = ScrapeLimits::read(top.section("scrape"));
         let log = LogSettings::read(top.section("log"));
-        taken.listen.insert(admin_listen);
         let targets = read_targets(top, &state_directory, taken);
         Some(Self {
             state_directory,
             tor: tor?,
             admin: admin_listen,
+            proxy,
+            sd_file,
             host_names,
             web_config_file,
             scrape,
@@ -202,6 +217,15 @@ impl BridgeConfig {
             source,
         })
     }
+}
+
+fn read_proxy(mut section: Section<'_>, taken: &mut Taken) -> Option<SocketAddr> {
+    let listen = section.spanned::<ListenAddress>("listen")?;
+    let ListenAddress(address) = *listen.get_ref();
+    if address.port() != 0 && !taken.listen.insert(address) {
+        section.mistake(listen.span(), format!("{address} is listened on already"));
+    }
+    Some(address)
 }
 
 /// The `[[target]]` tables of a file.
@@ -290,6 +314,7 @@ impl TargetConfig {
         let user = section.or("user", "scrape".to_owned());
         let client_auth_file = section.path("client_auth_file");
         let login = LoginSettings::read(&mut section);
+        let labels = read_labels(&mut section);
         let mut names = HashSet::new();
         let exporters: Vec<_> = section
             .sections("exporter")
@@ -308,6 +333,7 @@ impl TargetConfig {
             user,
             client_auth_file,
             login,
+            labels,
             exporters: exporters.into_iter().collect::<Option<_>>()?,
         })
     }
@@ -360,6 +386,23 @@ impl ExporterConfig {
             path: path.map_or_else(|| "/metrics".to_owned(), toml::Spanned::into_inner),
         })
     }
+}
+
+/// The labels of a target.
+fn read_labels(section: &mut Section<'_>) -> BTreeMap<String, String> {
+    let Some(labels) = section.spanned::<BTreeMap<String, String>>("labels") else {
+        return BTreeMap::new();
+    };
+    for name in labels.get_ref().keys() {
+        if !is_label(name) {
+            let message = format!("labels: {name:?} cannot be a label's name in Prometheus");
+            section.mistake(labels.span(), message);
+        } else if OURS.contains(&name.as_str()) {
+            let message = format!("labels: {name:?} is set by the bridge or by Prometheus");
+            section.mistake(labels.span(), message);
+        }
+    }
+    labels.into_inner()
 }
 
 /// The key that a bridge logs in with unless a target names another.

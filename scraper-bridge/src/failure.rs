@@ -3,6 +3,8 @@
 use hyper::StatusCode;
 use onionscrape::http::Answer;
 
+use crate::session::ChannelFailure;
+
 /// Why a scrape failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScrapeFailure {
@@ -38,6 +40,15 @@ pub const REASONS: [&str; 7] =
     ["not_connected", "denied", "refused", "timeout", "aborted", "bad_response", "too_large"];
 
 impl ScrapeFailure {
+    /// That there is no channel.
+    pub fn of_channel(failure: ChannelFailure) -> Self {
+        match failure {
+            ChannelFailure::Refused => Self::Refused,
+            ChannelFailure::Unreachable => Self::Unreachable,
+            ChannelFailure::Lost => Self::Aborted,
+        }
+    }
+
     /// The label `reason` of `onionscrape_scrape_failures_total`.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -14,12 +14,12 @@ use hyper_util::rt::TokioIo;
 use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
 use onionscrape::pairing::{INVENTORY_PATH, Inventory, MAX_BODY, NEXT_HOST_KEY_PATH, REVISION, VERSION};
 use onionscrape::ssh::HostKeyPin;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::pool::Pool;
 use crate::session::{HostKeys, Session};
+use crate::target::Target;
 
 /// How long an answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -99,38 +99,43 @@ pub fn one_line(answer: &[u8]) -> String {
 
 /// Keeps up with what one target's device tells.
 pub struct Follower {
-    /// The target's name, for the log.
-    pub target: String,
+    /// The target.
+    pub target: Arc<Target>,
     /// What is known of its host key and address.
     pub host_keys: Arc<HostKeys>,
-    /// The revision that the last answer had.
-    pub revision: watch::Receiver<Option<HeaderValue>>,
 }
 
 impl Follower {
     /// Asks, and asks again at each change, until the session ends. True as soon as the device says
     /// that it has a new address.
-    pub async fn follow(mut self, pool: &Pool) -> bool {
+    pub async fn follow(self, pool: &Pool) -> bool {
         let session = pool.session();
+        let mut revision = self.target.revision();
         loop {
             let mut known = None;
             if let Some(reply) = ask(session, request(Method::GET, INVENTORY_PATH, "")).await {
                 match parse(&reply) {
                     Ok(inventory) => {
-                        if self.heard(session, &inventory).await {
+                        let moved = self.heard(session, &inventory).await;
+                        self.target.has(inventory);
+                        if moved {
                             return true;
                         }
                     }
-                    Err(why) => warn!(target = self.target, "{why}"),
+                    Err(why) => warn!(target = self.name(), "{why}"),
                 }
                 known = reply.revision;
             }
             sleep(GAP).await;
-            let changed = self.revision.wait_for(|now| now.is_some() && *now != known);
+            let changed = revision.wait_for(|now| now.is_some() && *now != known);
             if changed.await.is_err() {
                 return std::future::pending().await;
             }
         }
+    }
+
+    fn name(&self) -> &str {
+        self.target.config.name.as_str()
     }
 
     async fn heard(&self, session: &Session, inventory: &Inventory) -> bool {
@@ -138,13 +143,13 @@ impl Follower {
             match next.parse::<HostKeyPin>() {
                 Ok(pin) if self.host_keys.announced(&pin) => self.confirm(session, &pin).await,
                 Ok(_) => {}
-                Err(_) => warn!(target = self.target, "the device announces a host key that is none"),
+                Err(_) => warn!(target = self.name(), "the device announces a host key that is none"),
             }
         }
         match inventory.next_onion.as_ref().map(|onion| onion.parse()) {
             Some(Ok(onion)) => self.host_keys.address_announced(&onion),
             Some(Err(_)) => {
-                warn!(target = self.target, "the device announces an address that is none");
+                warn!(target = self.name(), "the device announces an address that is none");
                 false
             }
             None => false,
@@ -161,11 +166,11 @@ impl Follower {
         match ask(session, request).await {
             Some(reply) if reply.status == StatusCode::OK => {
                 info!(
-                    target = self.target,
+                    target = self.name(),
                     "the device will have another host key, and may show it from now on"
                 );
             }
-            _ => debug!(target = self.target, "that the next host key is known could not be confirmed"),
+            _ => debug!(target = self.name(), "that the next host key is known could not be confirmed"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the bridge counts.
 
+mod surface;
+
 use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
@@ -15,6 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::failure::{REASONS, ScrapeFailure};
 use crate::session::LoginFailure;
 use crate::target::DialTimes;
+pub use surface::{Surface, SurfaceRefusal};
 
 type Seconds = Gauge<f64, AtomicU64>;
 
@@ -114,6 +117,7 @@ pub struct Metrics {
     response_bytes: Family<TargetLabel, Counter>,
     /// Scrapes under way.
     pub in_flight: Gauge,
+    refusals: surface::Refusals,
     tor_bootstrap: Seconds,
     tor_blocked: Family<KindLabel, Gauge>,
     config_loaded: Gauge,
@@ -181,6 +185,7 @@ impl Metrics {
         to.register("scrape_failures", "Scrapes that failed, by reason", m.failures);
         to.register("scrape_response_bytes", "Bytes of bodies passed on to Prometheus", m.response_bytes);
         to.register("scrape_requests_in_flight", "Scrapes under way", m.in_flight);
+        to.register("surface_refusals", "Requests that lead to no exporter, by reason", m.refusals.0);
         to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
         to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
         to.register(
@@ -204,6 +209,11 @@ impl Metrics {
     /// Notes that the configuration was to be read again and has mistakes.
     pub fn config_refused(&self) {
         self.config_loaded.set(0);
+    }
+
+    /// Counts a request that leads nowhere.
+    pub fn surface_refused(&self, surface: Surface, reason: SurfaceRefusal) {
+        self.refusals.count(surface, reason);
     }
 
     /// Takes everything about a target out, which is not kept any more.

@@ -3,6 +3,7 @@
 //! With one at hand a scrape costs one round trip: request and answer. Opening a channel first
 //! costs a second one.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
+use onionscrape::ssh::ChannelStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::debug;
@@ -113,6 +115,24 @@ impl Pool {
         };
         let connection = self.open(exporter, place).await?;
         Ok(Taken { connection, reused: false })
+    }
+
+    /// A channel to an address, on which whatever its owner wants is spoken. It counts as open until
+    /// the permit is dropped; the caller sets the time it may take.
+    ///
+    /// # Errors
+    /// When the channel is refused, or the session is gone.
+    pub async fn channel(
+        &self,
+        address: SocketAddr,
+    ) -> Result<(ChannelStream, OwnedSemaphorePermit), ChannelFailure> {
+        let place = if let Ok(place) = self.room.clone().try_acquire_owned() {
+            place
+        } else {
+            self.evict();
+            self.room.clone().acquire_owned().await.map_err(|_| ChannelFailure::Lost)?
+        };
+        self.session.channel(address.ip().to_string(), address.port(), place).await
     }
 
     /// Gives back a connection whose last answer was read to its end.

@@ -114,6 +114,8 @@ fn fixed(config: &BridgeConfig) -> String {
         state_directory,
         tor,
         admin,
+        proxy,
+        sd_file,
         host_names,
         web_config_file,
         scrape,
@@ -122,7 +124,7 @@ fn fixed(config: &BridgeConfig) -> String {
         ..
     } = config;
     format!(
-        "{state_directory:?} {tor:?} {admin:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
+        "{state_directory:?} {tor:?} {admin:?} {proxy:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
     )
 }
 

@@ -3,6 +3,7 @@
 mod body;
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANS
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use onionscrape::http::{Answer, Body, FAILURE, end_to_end, only_reading, timeout_header};
 use onionscrape::pairing::REVISION;
+use onionscrape::ssh::ChannelStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{ExporterConfig, ScrapeLimits, Way};
 use crate::failure::{REASONS, ScrapeFailure};
 use crate::pool::{Pool, Taken};
-use crate::session::ChannelFailure;
 use crate::target::Target;
 use body::ScrapeBody;
 
@@ -73,6 +75,28 @@ impl Scraper {
                 failure.answer(self.exporter().name.as_str()).into()
             }
         }
+    }
+
+    /// A channel to this address of the device, for who speaks with the exporter itself.
+    ///
+    /// # Errors
+    /// The answer to give.
+    pub async fn channel_to(
+        &self,
+        address: SocketAddr,
+    ) -> Result<(ChannelStream, OwnedSemaphorePermit), Answer> {
+        self.target.metrics.requests.inc();
+        let deadline = Instant::now() + self.limits.timeout;
+        let opened = async {
+            let pool =
+                timeout_at(deadline, self.target.pool()).await.map_err(|_| self.target.last_failure())??;
+            let opened = timeout_at(deadline, pool.channel(address)).await;
+            opened.map_err(|_| unopened(&pool))?.map_err(ScrapeFailure::of_channel)
+        };
+        opened.await.map_err(|failure| {
+            self.target.metrics.scrape_failure(&failure);
+            failure.answer(self.exporter().name.as_str())
+        })
     }
 
     fn is_for_us(&self, request: &Request<Incoming>) -> Result<(), Answer> {
@@ -161,15 +185,8 @@ impl Scraper {
     async fn channel(&self, pool: &Pool, deadline: Instant) -> Result<Taken, ScrapeFailure> {
         timeout_at(deadline, pool.take(self.index, self.exporter()))
             .await
-            .map_err(|_| {
-                pool.unopened();
-                ScrapeFailure::Timeout("opening a channel to the device")
-            })?
-            .map_err(|failure| match failure {
-                ChannelFailure::Refused => ScrapeFailure::Refused,
-                ChannelFailure::Unreachable => ScrapeFailure::Unreachable,
-                ChannelFailure::Lost => ScrapeFailure::Aborted,
-            })
+            .map_err(|_| unopened(pool))?
+            .map_err(ScrapeFailure::of_channel)
     }
 
     /// A connection that was never idle.
@@ -229,6 +246,12 @@ impl Scraper {
         }
         onward
     }
+}
+
+/// Notes that a channel did not open in time.
+fn unopened(pool: &Pool) -> ScrapeFailure {
+    pool.unopened();
+    ScrapeFailure::Timeout("opening a channel to the device")
 }
 
 /// How long a scrape may take: what Prometheus will wait, less what our answer needs to arrive,

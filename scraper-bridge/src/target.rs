@@ -1,12 +1,13 @@
 //! The owner of a target's session: the one place that decides when to dial, to wait, and to give
 //! a session up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use hyper::header::HeaderValue;
 use onionscrape::address::OnionAddress;
+use onionscrape::pairing::Inventory;
 use onionscrape::ssh::LoginKey;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use crate::config::{TargetConfig, Way};
+use crate::config::{ExporterConfig, TargetConfig, Way};
 use crate::dial::{Dial, DialFailure, Stream};
 use crate::failure::ScrapeFailure;
 use crate::inventory::Follower;
@@ -51,6 +52,8 @@ pub struct Target {
     state: watch::Receiver<State>,
     /// The revision of the device's inventory, as its last answer has it.
     revision: watch::Sender<Option<HeaderValue>>,
+    /// What the device said last of what it has.
+    inventory: Mutex<Option<Arc<Inventory>>>,
     doubt: Notify,
     redial: Notify,
 }
@@ -93,6 +96,7 @@ impl Target {
             metrics,
             state: seen,
             revision,
+            inventory: Mutex::default(),
             doubt: Notify::new(),
             redial: Notify::new(),
         });
@@ -167,6 +171,29 @@ impl Target {
             *known = Some(revision);
             changed
         });
+    }
+
+    /// The revision of the device's inventory, and every change of it.
+    pub fn revision(&self) -> watch::Receiver<Option<HeaderValue>> {
+        self.revision.subscribe()
+    }
+
+    /// Says what the device has.
+    pub fn has(&self, inventory: Inventory) {
+        *self.inventory.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(inventory));
+    }
+
+    /// What the device said last of what it has.
+    pub fn inventory(&self) -> Option<Arc<Inventory>> {
+        self.inventory.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The port that an exporter has on the device, as far as that is known.
+    pub fn port(&self, exporter: &ExporterConfig) -> Option<u16> {
+        match exporter.way {
+            Way::Address(address) => Some(address.port()),
+            Way::Name => self.inventory()?.exporters.iter().find(|item| item.name == exporter.name)?.port,
+        }
     }
 
     /// Says that a scrape timed out, so that the session is asked whether it is still there.
@@ -282,11 +309,7 @@ impl Keeper {
         if target.config.exporters.iter().all(|exporter| exporter.way != Way::Name) {
             return;
         }
-        let follower = Follower {
-            target: target.config.name.to_string(),
-            host_keys: self.host_keys.clone(),
-            revision: target.revision.subscribe(),
-        };
+        let follower = Follower { target: target.clone(), host_keys: self.host_keys.clone() };
         tokio::spawn(async move {
             tokio::select! {
                 () = pool.session().ended() => {}

@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::{Body, full};
 
 /// Longest reason phrase: what Prometheus' targets page shows without wrapping.
 const MAX_REASON: usize = 80;
+
+/// How passwords are asked for (RFC 7617, section 2).
+const BASIC: &str = "Basic realm=\"onionscrape\", charset=\"UTF-8\"";
 
 /// An answer with a status and one line that says why.
 ///
@@ -41,14 +44,16 @@ impl From<Answer> for Response<Body> {
         if let Ok(phrase) = ReasonPhrase::try_from(phrase.into_bytes()) {
             response.extensions_mut().insert(phrase);
         }
-        // What these two must say besides (RFC 9110, sections 15.5.2 and 15.5.6).
+        // What these must say besides (RFC 9110, sections 15.5.2, 15.5.6 and 15.5.8).
         match answer.status {
             StatusCode::METHOD_NOT_ALLOWED => {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             }
             StatusCode::UNAUTHORIZED => {
-                let scheme = HeaderValue::from_static("Basic realm=\"onionscrape\", charset=\"UTF-8\"");
-                response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(BASIC));
+            }
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                response.headers_mut().insert(PROXY_AUTHENTICATE, HeaderValue::from_static(BASIC));
             }
             _ => {}
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use hyper::{Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -33,14 +33,35 @@ pub async fn serve_public<H, F>(
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let door = Arc::new(Door { names, web, handler });
+    let door = Arc::new(Door { names: Some(names), web, handler });
+    serve_door(listener, door, shutdown).await;
+}
+
+/// Serves a listener that is a proxy until `shutdown`, in the same way. Which names it leads to is the
+/// handler's to decide; passwords come in `Proxy-Authorization` (RFC 9110, section 11.7), and what is
+/// in `Authorization` is for whoever is behind it.
+pub async fn serve_proxy<H, F>(listener: Listener, web: Web, handler: H, shutdown: CancellationToken)
+where
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let door = Arc::new(Door { names: None, web, handler });
+    serve_door(listener, door, shutdown).await;
+}
+
+async fn serve_door<H, F>(listener: Listener, door: Arc<Door<H>>, shutdown: CancellationToken)
+where
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
     let stop = shutdown.clone();
     let connection = move |peer| Arc::clone(&door).serve(peer, stop.child_token());
     serve_each(listener, connection, shutdown).await;
 }
 
 struct Door<H> {
-    names: HostNames,
+    /// `None` for a proxy.
+    names: Option<HostNames>,
     web: Web,
     handler: H,
 }
@@ -103,10 +124,22 @@ where
             // Opened before TLS was asked for.
             return Err(Answer::new(StatusCode::MISDIRECTED_REQUEST, "TLS is spoken here; connect anew"));
         }
-        self.names.check(request)?;
-        own_pages_only(request, &self.names, tls)?;
+        let Some(names) = &self.names else {
+            // A page elsewhere cannot have a browser send what only proxies are sent.
+            if let Some(users) = settings.users() {
+                users.check(request.headers(), PROXY_AUTHORIZATION).await.map_err(|mut answer| {
+                    if answer.status == StatusCode::UNAUTHORIZED {
+                        answer.status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+                    }
+                    answer
+                })?;
+            }
+            return Ok(());
+        };
+        names.check(request)?;
+        own_pages_only(request, names, tls)?;
         if let Some(users) = settings.users() {
-            users.check(request.headers()).await?;
+            users.check(request.headers(), AUTHORIZATION).await?;
             // It was meant for us, and a device has no business with it.
             request.headers_mut().remove(AUTHORIZATION);
         }

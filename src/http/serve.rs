@@ -206,7 +206,9 @@ pub async fn serve_connection<S, H, F>(
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_FIELDS)
         .half_close(half_close == HalfClose::Waits)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        // For CONNECT, where a handler takes it.
+        .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::header::{HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
-use onionscrape::address::Name;
+use onionscrape::address::{ExporterAddress, Name};
 use onionscrape::http::{Answer, Body, HostNames, landing, only_reading, page, text};
 use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
 use onionscrape::pairing::{INVENTORY_PATH, Inventory, Item, NEXT_HOST_KEY_PATH, REVISION, VERSION};
@@ -59,6 +59,10 @@ impl Pages {
         let items = exporters.iter().map(|exporter| Item {
             name: exporter.name.clone(),
             path: exporter.path.clone(),
+            port: match &exporter.address {
+                ExporterAddress::Tcp(address) => Some(address.port()),
+                ExporterAddress::Unix(_) => None,
+            },
             labels: exporter.labels.clone(),
         });
         let inventory = Inventory {

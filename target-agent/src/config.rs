@@ -9,6 +9,7 @@ use onionscrape::address::{ExporterAddress, ListenAddress, Name, is_loopback};
 use onionscrape::config::{self, Mistakes, Period, Section};
 use onionscrape::http::is_path;
 use onionscrape::logs::LogSettings;
+use onionscrape::pairing::is_label;
 use onionscrape::tor::TorSettings;
 use serde::Deserialize;
 
@@ -255,14 +256,6 @@ impl ExporterConfig {
             labels: labels.map_or_else(BTreeMap::new, |labels| labels.into_inner()),
         })
     }
-}
-
-/// Prometheus data model: letters, digits and `_`; names that begin with `__` are Prometheus' own.
-fn is_label(name: &str) -> bool {
-    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && !name.starts_with("__")
-        && !name.is_empty()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use scraper_bridge::target::State;
 use tornet::Cut;
@@ -11,6 +11,7 @@ use tornet::process;
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraper, scrape};
+use crate::prometheus::Prometheus;
 use crate::world::{World, program, run};
 
 /// The names and labels of all series and the comments, without the values that move.
@@ -81,36 +82,11 @@ pub async fn prometheus_says_up(world: &World) {
 
 /// Has a real Prometheus scrape `target`, with `more` in its job, until it says `up`.
 pub async fn is_up(world: &World, target: &str, more: &str) {
-    let folder = world.folder();
-    let file = folder.join("prometheus.yml");
-    let text = format!(
+    let config = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: onion\n  \
          static_configs: [{{targets: ['{target}'], labels: {{instance: backpack}}}}]\n{more}",
     );
-    fs::write(&file, text).unwrap();
-    let web = tornet::ports::reserve().unwrap().addr();
-    let mut command = Command::new(process::find("prometheus").unwrap());
-    command
-        .arg(format!("--config.file={}", file.display()))
-        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-        .arg(format!("--web.listen-address={web}"));
-    let prometheus = process::spawn(&command, &folder.join("prometheus.log")).unwrap();
-    let started = Instant::now();
-    loop {
-        assert!(started.elapsed() < Duration::from_secs(60), "{}", prometheus.log_tail());
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        if tokio::net::TcpStream::connect(web).await.is_err() {
-            continue;
-        }
-        let query = "/api/v1/query?query=up%7Bjob%3D%22onion%22%7D";
-        let answer = Scraper::connect(&web.to_string()).await.get(query, &[]).await;
-        let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let result = &answer["data"]["result"][0];
-        if result["value"][1] == "1" {
-            assert_eq!(result["metric"]["instance"], "backpack");
-            return;
-        }
-    }
+    Prometheus::start(world, &config, &[]).until_up("backpack", "").await;
 }
 
 pub async fn probe_and_metrics(world: &World) {

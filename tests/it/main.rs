@@ -6,6 +6,7 @@
 //! - `world`: the network and what stands on it; devices and monitors for a test to use;
 //! - `exporters`: exporters that misbehave;
 //! - `paired`: a device as a person runs it, to be paired by ticket;
+//! - `prometheus`: a real one;
 //! - `http`: scrapes, seen byte by byte;
 //! - the others: tests.
 
@@ -23,9 +24,11 @@ mod leaks;
 mod load;
 mod paired;
 mod pairing;
+mod prometheus;
 mod refused;
 mod rotation;
 mod stock;
+mod surfaces;
 mod web;
 mod world;
 
@@ -104,6 +107,8 @@ fn main() -> ExitCode {
         exporter::redirects,
         exporter::a_slow_one_delays_no_other,
         leaks::nothing_is_told_and_nothing_listens,
+        surfaces::prometheus_by_every_way_in,
+        surfaces::names_that_lead_nowhere,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,

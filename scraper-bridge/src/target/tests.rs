@@ -139,6 +139,7 @@ impl Rig {
                 ssh_agent: None,
                 certificate_file: None,
             },
+            labels: Default::default(),
             exporters: vec![ExporterConfig {
                 name: "agent".parse().expect("name"),
                 listen: "127.0.0.1:0".parse().expect("address"),

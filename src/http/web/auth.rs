@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use data_encoding::BASE64;
-use hyper::header::AUTHORIZATION;
+use hyper::header::HeaderName;
 use hyper::{HeaderMap, StatusCode};
 use ring::hmac;
 use tokio::sync::Semaphore;
@@ -46,13 +46,13 @@ impl Users {
         })
     }
 
-    /// Lets a request through that has a known user and the right password.
+    /// Lets a request through that has a known user and the right password in this header field.
     ///
     /// # Errors
     /// The answer to give: 401 for anything else, 503 while too many passwords wait to be compared.
-    pub(in crate::http) async fn check(&self, headers: &HeaderMap) -> Result<(), Answer> {
+    pub(in crate::http) async fn check(&self, headers: &HeaderMap, field: HeaderName) -> Result<(), Answer> {
         let refused = || Answer::new(StatusCode::UNAUTHORIZED, "a user's name and password are needed");
-        let Credentials { user, password } = Credentials::of(headers).ok_or_else(refused)?;
+        let Credentials { user, password } = Credentials::of(headers, field).ok_or_else(refused)?;
         let proof = self.proof(&user, &password);
         if self.remembers(&proof) {
             return Ok(());
@@ -118,8 +118,8 @@ struct Credentials {
 
 impl Credentials {
     /// What the one Authorization field says, if it says it in the Basic scheme.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut fields = headers.get_all(AUTHORIZATION).iter();
+    fn of(headers: &HeaderMap, field: HeaderName) -> Option<Self> {
+        let mut fields = headers.get_all(field).iter();
         let (Some(field), None) = (fields.next(), fields.next()) else { return None };
         let (scheme, encoded) = field.to_str().ok()?.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -135,6 +135,8 @@ impl Credentials {
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
+
+    use hyper::header::AUTHORIZATION;
 
     use super::*;
 
@@ -156,7 +158,7 @@ mod tests {
     }
 
     async fn status(users: &Users, headers: &HeaderMap) -> Option<u16> {
-        users.check(headers).await.err().map(|answer| answer.status.as_u16())
+        users.check(headers, AUTHORIZATION).await.err().map(|answer| answer.status.as_u16())
     }
 
     #[tokio::test]

@@ -1,0 +1,207 @@
+//! Every way in for Prometheus, each with the `prometheus.yml` that stands in `docs/prometheus`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use hyper::{Method, Request};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tornet::process;
+
+use crate::exporters::{Exporter, Manner};
+use crate::http::{Scraped, Scraper, scrape};
+use crate::prometheus::Prometheus;
+use crate::world::{Monitor, World};
+
+const MORE: &str = "[proxy]\nlisten = \"127.0.0.1:0\"\n";
+
+/// The file of this name, with the addresses of this bridge and a shorter interval.
+fn documented(name: &str, monitor: &Monitor, sd_file: &Path) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prometheus").join(name);
+    let text = fs::read_to_string(path).unwrap();
+    let proxy = monitor.bridge.proxy().expect("configured").to_string();
+    text.replace("scrape_interval: 15s", "scrape_interval: 1s")
+        .replace("refresh_interval: 15s", "refresh_interval: 1s")
+        .replace("127.0.0.1:9101", &monitor.address("backpack", "node"))
+        .replace("127.0.0.1:9822", &monitor.bridge.admin().to_string())
+        .replace("127.0.0.1:9823", &proxy)
+        .replace("/run/scraper-bridge/sd/targets.json", sd_file.to_str().unwrap())
+}
+
+pub async fn prometheus_by_every_way_in(world: &World) {
+    // An exporter that speaks TLS, besides the usual one.
+    let folder = world.folder();
+    let certified = rcgen::generate_simple_self_signed(["exporter.example".to_owned()]).unwrap();
+    fs::write(folder.join("exporter.crt"), certified.cert.pem()).unwrap();
+    fs::write(folder.join("exporter.key"), certified.signing_key.serialize_pem()).unwrap();
+    fs::write(
+        folder.join("web.yml"),
+        "tls_server_config: {cert_file: exporter.crt, key_file: exporter.key}\n",
+    )
+    .unwrap();
+    let secure = tornet::ports::reserve().unwrap().addr();
+    let mut command = Command::new(process::find("prometheus-node-exporter").unwrap());
+    command
+        .arg(format!("--web.listen-address={secure}"))
+        .arg(format!("--web.config={}", folder.join("web.yml").display()));
+    let _secure = process::spawn(&command, &folder.join("node_exporter.log")).unwrap();
+
+    let device = world.device(&[("node", world.node_exporter()), ("secure", secure)]).await;
+    let gone = world.device(&[("node", world.node_exporter())]).await;
+    let sd_file = folder.join("targets.json");
+    let more = format!("{MORE}[discovery]\nfile = {sd_file:?}\nvia = \"port\"\n");
+    let targets = world.target("backpack", &device, "labels = {room = \"attic\"}", &["node"])
+        + &format!(
+            "[[target.exporter]]\nname = \"secure\"\nlisten = \"127.0.0.1:0\"\naddress = \"{secure}\"\n"
+        )
+        + &world.target("gone", &gone, "", &["node"]);
+    gone.stop().await;
+    let monitor = world.monitor_of(&more, &targets).await;
+    monitor.connected("backpack").await;
+
+    for name in ["port.yml", "path.yml", "probe.yml", "proxy.yml"] {
+        let prometheus = Prometheus::start(world, &documented(name, &monitor, &sd_file), &[]);
+        let is_up = |(instance, _): &(String, String)| instance == "backpack";
+        prometheus.until(name, |up| up.iter().any(|(target, up)| is_up(target) && *up)).await;
+    }
+    let config =
+        documented("proxy_https.yml", &monitor, &sd_file).replace("9443", &secure.port().to_string());
+    let certificate = ("exporter.crt", certified.cert.pem());
+    let prometheus = Prometheus::start(world, &config, &[(certificate.0, &certificate.1)]);
+    prometheus.until_up("backpack", "secure").await;
+
+    // What is found has everything in it, also what is down.
+    for name in ["http_sd.yml", "http_sd_proxy.yml", "file_sd.yml"] {
+        let prometheus = Prometheus::start(world, &documented(name, &monitor, &sd_file), &[]);
+        prometheus.until_up("backpack", "node").await;
+        let down = ("gone".to_owned(), "node".to_owned());
+        prometheus.until("listed as down", |up| up.get(&down) == Some(&false)).await;
+    }
+    let found = Scraper::connect(&monitor.bridge.admin().to_string()).await.get("/sd", &[]).await;
+    assert_eq!(found.header("content-type"), Some("application/json"));
+    let found: serde_json::Value = serde_json::from_slice(&found.body).unwrap();
+    let labels = &found[0]["labels"];
+    assert_eq!(found[0]["targets"][0], monitor.address("backpack", "node"));
+    for (name, value) in [
+        ("instance", "backpack"),
+        ("exporter", "node"),
+        ("room", "attic"),
+        ("__metrics_path__", "/metrics"),
+        ("__scheme__", "http"),
+        ("__meta_onionscrape_target", "backpack"),
+        ("__meta_onionscrape_transport", "onion"),
+    ] {
+        assert_eq!(labels[name], value, "{name} in {labels}");
+    }
+    assert!(!found.to_string().contains(".onion"), "no address is told");
+    let written: serde_json::Value = serde_json::from_slice(&fs::read(&sd_file).unwrap()).unwrap();
+    assert_eq!(written, found);
+    // Promtool reads it as Prometheus would.
+    let checked = folder.join("prometheus.yml");
+    fs::write(&checked, documented("file_sd.yml", &monitor, &sd_file)).unwrap();
+    let promtool = Command::new(process::find("promtool").unwrap())
+        .args(["check", "config"])
+        .arg(&checked)
+        .output()
+        .unwrap();
+    assert!(promtool.status.success(), "{}", String::from_utf8_lossy(&promtool.stderr));
+}
+
+async fn through(proxy: &str, method: Method, target: &str) -> Scraped {
+    let request = Request::builder().method(method).uri(target).header("host", "ignored");
+    Scraper::connect(proxy).await.send(request.body(http_body_util::Empty::new()).unwrap()).await
+}
+
+pub async fn names_that_lead_nowhere(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let device = world.device(&[("app", exporter.address)]).await;
+    let monitor = world.monitor_with(MORE, &[("backpack", &device, &["app"])]).await;
+    monitor.connected("backpack").await;
+    let proxy = monitor.bridge.proxy().expect("configured").to_string();
+    let admin = monitor.bridge.admin().to_string();
+
+    const NAMES_ONLY: &str = "the proxy leads to configured targets and exporters only";
+    for (method, target, status, reason) in [
+        (Method::GET, "http://169.254.169.254/latest", 403, NAMES_ONLY),
+        (Method::GET, "http://127.0.0.1:22/", 403, NAMES_ONLY),
+        (Method::GET, "http://other:9100/metrics", 403, NAMES_ONLY),
+        (Method::GET, "http://backpack:22/metrics", 403, NAMES_ONLY),
+        (Method::GET, "http://nope.backpack/metrics", 403, NAMES_ONLY),
+        (Method::GET, "http://app.backpack:22/metrics", 403, NAMES_ONLY),
+        (Method::GET, "http://app.backpack/other", 404, "the metrics are at /metrics"),
+        (
+            Method::GET,
+            "https://app.backpack/metrics",
+            400,
+            "only http is asked for in this form; https goes by CONNECT",
+        ),
+        (
+            Method::GET,
+            "/metrics",
+            400,
+            "this is a proxy: set it as proxy_url, and scrape http://EXPORTER.TARGET/metrics",
+        ),
+        (Method::POST, "http://app.backpack/metrics", 405, "only GET and HEAD are answered here"),
+        (Method::CONNECT, "backpack:22", 403, NAMES_ONLY),
+        (Method::CONNECT, "169.254.169.254:80", 403, NAMES_ONLY),
+        (
+            Method::CONNECT,
+            "app.backpack:443",
+            403,
+            "CONNECT leads to exporters that have an address in the configuration",
+        ),
+    ] {
+        let answered = through(&proxy, method.clone(), target).await;
+        assert_eq!((answered.status, answered.reason.as_str()), (status, reason), "{method} {target}");
+    }
+    for (path, status) in [
+        ("/t/other/app/metrics", 404),
+        ("/t/backpack/other/metrics", 404),
+        ("/t/backpack/../app/metrics", 404),
+        ("/t/backpack/app/metrics/../../../-/reload", 404),
+        ("/probe?target=other", 404),
+        ("/probe", 404),
+        ("/sd?via=elsewhere", 400),
+    ] {
+        let answered = Scraper::connect(&admin).await.get(path, &[]).await;
+        assert_eq!(answered.status, status, "{path}: {answered:?}");
+    }
+    // A block of header fields that is too large, and two lengths, end the connection's request.
+    let long =
+        format!("GET http://app.backpack/metrics HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(70_000));
+    let two = "GET http://app.backpack/metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n";
+    for (bytes, status) in [(long.as_str(), "431"), (two, "400")] {
+        let mut stream = tokio::net::TcpStream::connect(&proxy).await.unwrap();
+        // It may be answered before all of it is sent.
+        let _ = stream.write_all(bytes.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    assert_eq!(exporter.requests.load(std::sync::atomic::Ordering::SeqCst), 0, "nothing got through");
+
+    let metrics = monitor.metrics().await;
+    for (surface, reason, count) in [
+        ("proxy", "unknown_target", 4),
+        ("proxy", "unknown_exporter", 4),
+        ("proxy", "not_allowed", 1),
+        ("proxy", "bad_request", 2),
+        ("path", "unknown_target", 3),
+        ("path", "unknown_exporter", 1),
+    ] {
+        let line = format!("surface_refusals_total{{surface=\"{surface}\",reason=\"{reason}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line} in:\n{metrics}");
+    }
+
+    // Both names of one exporter, and the path, lead to it.
+    for target in
+        ["http://app.backpack/metrics", &format!("http://backpack:{}/metrics", exporter.address.port())]
+    {
+        let good = through(&proxy, Method::GET, target).await;
+        assert_eq!((good.status, good.text()), (200, "a 1\n"), "{target}");
+    }
+    let by_path = Scraper::connect(&admin).await.get("/t/backpack/app/metrics", &[]).await;
+    assert_eq!(by_path.text(), "a 1\n");
+    assert_eq!(scrape(&monitor.address("backpack", "app")).await.text(), "a 1\n");
+}
