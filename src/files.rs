@@ -263,12 +263,32 @@ pub fn read_trusted(path: &Path) -> Result<Option<String>, FileError> {
 /// # Errors
 /// When the file cannot be made or locked.
 pub fn alone(path: &Path) -> Result<File, FileError> {
-    let cannot = |error: &io::Error| FileError::io(path, "cannot be locked", error);
+    let file = lock_file(path)?;
+    file.lock().map_err(|error| cannot_lock(path, &error))?;
+    Ok(file)
+}
+
+/// The same, for who will not wait; `None` if another process is there.
+///
+/// # Errors
+/// When the file cannot be made or locked.
+pub fn alone_now(path: &Path) -> Result<Option<File>, FileError> {
+    let file = lock_file(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(cannot_lock(path, &error)),
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File, FileError> {
     let mut options = File::options();
     options.create(true).truncate(false).write(true).mode(0o600);
-    let file = options.open(path).map_err(|error| cannot(&error))?;
-    file.lock().map_err(|error| cannot(&error))?;
-    Ok(file)
+    options.open(path).map_err(|error| cannot_lock(path, &error))
+}
+
+fn cannot_lock(path: &Path, error: &io::Error) -> FileError {
+    FileError::io(path, "cannot be locked", error)
 }
 
 /// Syncs a file or a folder's list of files to disk.

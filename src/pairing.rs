@@ -44,12 +44,21 @@ pub struct Inventory {
     pub device: Option<Name>,
     /// The exporters that the asker may scrape.
     pub exporters: Vec<Item>,
-    /// The host key that will take the place of the one that is shown now, `ssh-ed25519 AAAA…`.
+    /// The host key that will take the place of the one that is shown now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_host_key: Option<String>,
+    pub next_host_key: Option<NextHostKey>,
     /// The onion address that will take the place of the one that leads here now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_onion: Option<String>,
+}
+
+/// A host key to come. Without a proof a device could have another one's key accepted as its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NextHostKey {
+    /// `ssh-ed25519 AAAA…`.
+    pub key: String,
+    /// A signature with that key over the fingerprint of the present one (OpenSSH's PROTOCOL.sshsig).
+    pub proof: String,
 }
 
 /// One exporter of an inventory.

@@ -111,9 +111,15 @@ impl Prepared {
         state_directory: &Path,
         held: &HashSet<SocketAddr>,
     ) -> Result<Self, Failure> {
-        // The default key may be made here, so they are looked at afterwards.
-        let key = config.key(state_directory)?;
-        let keys = config.key_files(state_directory).iter().map(|path| Stamp::take(path)).collect();
+        let files = config.key_files(state_directory);
+        let look = || files.iter().map(|path| Stamp::take(path)).collect::<Vec<_>>();
+        let mut keys = look();
+        let mut key = config.key(state_directory)?;
+        if keys != look() {
+            // The default key was made, or one was replaced while it was read.
+            keys = look();
+            key = config.key(state_directory)?;
+        }
         let client_auth = config.client_auth()?;
         let mut listeners = Vec::new();
         for exporter in &config.exporters {

@@ -17,8 +17,7 @@ use onionscrape::ssh::HostKeyPin;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::pool::Pool;
-use crate::session::{HostKeys, Session};
+use crate::session::{Announced, HostKeys, Session};
 use crate::target::Target;
 
 /// How long an answer may take.
@@ -26,7 +25,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Most exporters that are taken from a device.
 const MAX_EXPORTERS: usize = 64;
 /// Least time between two questions to one device, whatever it says.
-const GAP: Duration = Duration::from_secs(5);
+const GAP: Duration = Duration::from_secs(10);
 
 /// What a device says when it is asked.
 pub struct Reply {
@@ -106,30 +105,31 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Asks, and asks again at each change, until the session ends. True as soon as the device says
-    /// that it has a new address.
-    pub async fn follow(self, pool: &Pool) -> bool {
-        let session = pool.session();
+    /// Asks, and asks again at each change. It ends when it is dropped.
+    pub async fn follow(self, session: &Session) {
         let mut revision = self.target.revision();
         loop {
-            let mut known = None;
+            let before = revision.borrow_and_update().clone();
+            // Who does not answer is not asked again before something changes.
+            let mut known = before;
             if let Some(reply) = ask(session, request(Method::GET, INVENTORY_PATH, "")).await {
+                known = reply.revision.clone().or(known);
                 match parse(&reply) {
                     Ok(inventory) => {
-                        let moved = self.heard(session, &inventory).await;
+                        self.heard(session, &inventory).await;
                         self.target.has(inventory);
-                        if moved {
-                            return true;
-                        }
                     }
                     Err(why) => warn!(target = self.name(), "{why}"),
                 }
-                known = reply.revision;
             }
             sleep(GAP).await;
+            if known.is_none() {
+                // It has not said yet which revision it was asked for.
+                known = revision.borrow().clone();
+            }
             let changed = revision.wait_for(|now| now.is_some() && *now != known);
             if changed.await.is_err() {
-                return std::future::pending().await;
+                return;
             }
         }
     }
@@ -138,21 +138,35 @@ impl Follower {
         self.target.config.name.as_str()
     }
 
-    async fn heard(&self, session: &Session, inventory: &Inventory) -> bool {
+    async fn heard(&self, session: &Session, inventory: &Inventory) {
         if let Some(next) = &inventory.next_host_key {
-            match next.parse::<HostKeyPin>() {
-                Ok(pin) if self.host_keys.announced(&pin) => self.confirm(session, &pin).await,
-                Ok(_) => {}
-                Err(_) => warn!(target = self.name(), "the device announces a host key that is none"),
+            match self.host_keys.announced(&next.key, &next.proof) {
+                Announced::Accepted(pin) => self.confirm(session, &pin).await,
+                Announced::NotOurs => warn!(
+                    target = self.name(),
+                    "the device will have another host key; change it where it is known by, the bridge does not"
+                ),
+                Announced::Unproved => {
+                    warn!(
+                        target = self.name(),
+                        "the device announces a host key that it has not proved to have"
+                    );
+                }
+                Announced::Lost => {}
             }
         }
-        match inventory.next_onion.as_ref().map(|onion| onion.parse()) {
-            Some(Ok(onion)) => self.host_keys.address_announced(&onion),
-            Some(Err(_)) => {
-                warn!(target = self.name(), "the device announces an address that is none");
-                false
+        if let Some(next) = &inventory.next_onion {
+            match next.parse() {
+                Ok(onion) => {
+                    if let Announced::NotOurs = self.host_keys.address_announced(&onion) {
+                        warn!(
+                            target = self.name(),
+                            "the device will have another address; change it in the configuration, with what its host key is known by"
+                        );
+                    }
+                }
+                Err(_) => warn!(target = self.name(), "the device announces an address that is none"),
             }
-            None => false,
         }
     }
 

@@ -174,8 +174,11 @@ pub async fn remove(config: BridgeConfig, name: &str) -> Result<ExitCode, Failur
     let known = config.targets.iter().find(|target| target.name.as_str() == name);
     let removed = match name.parse() {
         Ok(parsed) => {
-            files::remove(&Succession::path(&config.state_directory, &parsed))?;
-            TargetFile::remove(&config.targets_dir, &parsed)?
+            let removed = TargetFile::remove(&config.targets_dir, &parsed)?;
+            if removed {
+                files::remove(&Succession::path(&config.state_directory, &parsed))?;
+            }
+            removed
         }
         Err(_) => false,
     };

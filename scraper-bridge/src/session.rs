@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use handler::{Events, client_config};
-pub use host_key::HostKeys;
+pub use host_key::{Announced, HostKeys};
 
 /// Key exchange takes three round trips, which through Tor can be some seconds each.
 const KEX_LIMIT: Duration = Duration::from_secs(30);

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use onionscrape::address::Name;
 use onionscrape::files::{self, FileError};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
 
 /// What stands at the head of the file.
 const HEAD: &str = "# What this target's device announced in sessions in which it had proved itself.\n\
@@ -18,7 +17,8 @@ const MAX_ACCEPTED: usize = 4;
 #[derive(Debug)]
 pub struct Succession {
     path: PathBuf,
-    lines: Lines,
+    /// `None` until the file could be read.
+    lines: Option<Lines>,
 }
 
 /// The file.
@@ -27,6 +27,15 @@ pub struct Succession {
 struct Lines {
     host_key: Option<Line>,
     onion: Option<Line>,
+}
+
+impl Lines {
+    fn part(&self, part: Part) -> Option<&Line> {
+        match part {
+            Part::HostKey => self.host_key.as_ref(),
+            Part::Onion => self.onion.as_ref(),
+        }
+    }
 }
 
 /// One thing that has successors.
@@ -56,27 +65,24 @@ impl Succession {
 
     /// That of a device to which nobody has listened yet.
     pub fn none() -> Self {
-        Self { path: PathBuf::new(), lines: Lines::default() }
+        Self { path: PathBuf::new(), lines: Some(Lines::default()) }
     }
 
-    /// What is kept at `path`. A file that cannot be used is warned of, and counts as none.
+    /// What is kept at `path`.
     pub fn open(path: PathBuf) -> Self {
-        let lines = match read(&path) {
-            Ok(lines) => lines.unwrap_or_default(),
-            Err(fault) => {
-                warn!("{fault}; only what the configuration names is accepted");
-                Lines::default()
-            }
-        };
-        Self { path, lines }
+        Self { path, lines: None }
     }
 
     /// What is accepted where the configuration names `configured`; the latest comes last.
-    pub fn accepted(&self, part: Part, configured: &str) -> Vec<String> {
-        match self.line(part) {
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read: then nothing is accepted, since what the
+    /// configuration names may be over.
+    pub fn accepted(&mut self, part: Part, configured: &str) -> Result<Vec<String>, FileError> {
+        Ok(match self.lines()?.part(part) {
             Some(line) if line.configured == configured && !line.accepted.is_empty() => line.accepted.clone(),
             _ => vec![configured.to_owned()],
-        }
+        })
     }
 
     /// Accepts `next` as well from now on. True if it was not accepted before.
@@ -84,7 +90,7 @@ impl Succession {
     /// # Errors
     /// When it cannot be written down; nothing has changed then.
     pub fn announced(&mut self, part: Part, configured: &str, next: &str) -> Result<bool, FileError> {
-        let mut accepted = self.accepted(part, configured);
+        let mut accepted = self.accepted(part, configured)?;
         if accepted.iter().any(|known| known == next) {
             return Ok(false);
         }
@@ -101,7 +107,7 @@ impl Succession {
     /// # Errors
     /// When it cannot be written down; nothing has changed then.
     pub fn shown(&mut self, part: Part, configured: &str, shown: &str) -> Result<bool, FileError> {
-        let mut accepted = self.accepted(part, configured);
+        let mut accepted = self.accepted(part, configured)?;
         match accepted.iter().position(|known| known == shown) {
             None | Some(0) => Ok(false),
             Some(place) => {
@@ -111,16 +117,18 @@ impl Succession {
         }
     }
 
-    fn line(&self, part: Part) -> Option<&Line> {
-        match part {
-            Part::HostKey => self.lines.host_key.as_ref(),
-            Part::Onion => self.lines.onion.as_ref(),
-        }
+    /// What the file says, read when it is first needed and again until it can be.
+    fn lines(&mut self) -> Result<&Lines, FileError> {
+        let lines = match self.lines.take() {
+            Some(lines) => lines,
+            None => read(&self.path)?.unwrap_or_default(),
+        };
+        Ok(self.lines.insert(lines))
     }
 
     fn replace(&mut self, part: Part, configured: &str, accepted: Vec<String>) -> Result<(), FileError> {
         let line = Some(Line { configured: configured.to_owned(), accepted });
-        let mut lines = self.lines.clone();
+        let mut lines = self.lines()?.clone();
         match part {
             Part::HostKey => lines.host_key = line,
             Part::Onion => lines.onion = line,
@@ -131,7 +139,7 @@ impl Succession {
         // Strings and lists of them can always be written as TOML.
         let text = format!("{HEAD}\n{}", toml::to_string(&lines).unwrap_or_default());
         files::replace_private(&self.path, text.as_bytes())?;
-        self.lines = lines;
+        self.lines = Some(lines);
         Ok(())
     }
 }
@@ -140,7 +148,12 @@ fn read(path: &Path) -> Result<Option<Lines>, FileError> {
     let Some(text) = files::read_private(path)? else { return Ok(None) };
     let lines = toml::from_str(&text).map_err(|error| {
         let what = error.message().lines().next().unwrap_or_default().to_owned();
-        FileError::new(path, format!("cannot be understood: {what}"))
+        FileError::new(
+            path,
+            format!(
+                "cannot be understood: {what}; mend it, or remove it to accept what the configuration names"
+            ),
+        )
     });
     lines.map(Some)
 }
@@ -157,20 +170,24 @@ mod tests {
     fn the_old_one_counts_until_a_new_one_is_shown() {
         let folder = tempfile::tempdir().expect("folder");
         let mut one = opened(folder.path());
-        let of = |one: &Succession| one.accepted(Part::HostKey, "a").join(" ");
-        assert_eq!(of(&one), "a");
+        let of = |one: &mut Succession| one.accepted(Part::HostKey, "a").expect("read").join(" ");
+        assert_eq!(of(&mut one), "a");
         assert!(!one.shown(Part::HostKey, "a", "a").expect("nothing to write"));
         assert!(!one.shown(Part::HostKey, "a", "x").expect("nothing to write"), "not accepted, so not shown");
         assert!(one.announced(Part::HostKey, "a", "b").expect("written"));
         assert!(!one.announced(Part::HostKey, "a", "b").expect("known"));
-        assert_eq!(of(&one), "a b");
+        assert_eq!(of(&mut one), "a b");
         assert!(one.announced(Part::HostKey, "a", "c").expect("written"));
-        assert_eq!(of(&one), "a b c", "the device may have gone back to b");
+        assert_eq!(of(&mut one), "a b c", "the device may have gone back to b");
         assert!(one.shown(Part::HostKey, "a", "b").expect("written"));
-        assert_eq!(of(&one), "b c", "a is over");
-        assert_eq!(of(&opened(folder.path())), "b c", "after a restart, too");
-        assert_eq!(one.accepted(Part::Onion, "o"), ["o"], "the other part is as it was");
-        assert_eq!(one.accepted(Part::HostKey, "z"), ["z"], "the configuration has the last word");
+        assert_eq!(of(&mut one), "b c", "a is over");
+        assert_eq!(of(&mut opened(folder.path())), "b c", "after a restart, too");
+        assert_eq!(one.accepted(Part::Onion, "o").expect("read"), ["o"], "the other part is as it was");
+        assert_eq!(
+            one.accepted(Part::HostKey, "z").expect("read"),
+            ["z"],
+            "the configuration has the last word"
+        );
     }
 
     #[test]
@@ -180,7 +197,11 @@ mod tests {
         for number in 0..100 {
             one.announced(Part::Onion, "a", &number.to_string()).expect("written");
         }
-        assert_eq!(one.accepted(Part::Onion, "a"), ["a", "97", "98", "99"], "what is in use stays");
+        assert_eq!(
+            one.accepted(Part::Onion, "a").expect("read"),
+            ["a", "97", "98", "99"],
+            "what is in use stays"
+        );
     }
 
     #[test]
@@ -189,10 +210,12 @@ mod tests {
         let mut one = opened(folder.path());
         one.announced(Part::HostKey, "a", "b").expect("written");
         files::replace_private(&one.path, b"host_key = 1\n").expect("written");
-        assert_eq!(opened(folder.path()).accepted(Part::HostKey, "a"), ["a"]);
+        let why = opened(folder.path()).accepted(Part::HostKey, "a").expect_err("damaged").to_string();
+        assert!(why.contains("backpack.toml: cannot be understood"), "{why}");
+        assert!(opened(folder.path()).announced(Part::HostKey, "a", "c").is_err(), "nothing is overwritten");
         std::fs::remove_dir_all(folder.path().join("succession")).expect("removed");
         std::fs::write(folder.path().join("succession"), "in the way").expect("written");
         assert!(one.announced(Part::HostKey, "a", "c").is_err());
-        assert_eq!(one.accepted(Part::HostKey, "a"), ["a", "b"]);
+        assert_eq!(one.accepted(Part::HostKey, "a").expect("known"), ["a", "b"]);
     }
 }

@@ -28,6 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between dials of a target that may come back at any moment.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// Pause between dials of a new address while there is a session at the old one.
+const MOVE_PAUSE: Duration = Duration::from_secs(600);
+
 /// What a target's session is doing.
 #[derive(Clone)]
 pub enum State {
@@ -217,21 +220,32 @@ struct Keeper {
 impl Keeper {
     async fn keep(mut self) {
         let mut last = None;
+        let mut ready = None;
         loop {
-            let blocked = |why| {
-                self.state.send_replace(State::Blocked(why));
+            let connected = match ready.take() {
+                Some(connection) => Ok(connection),
+                None => {
+                    let blocked = |why| {
+                        self.state.send_replace(State::Blocked(why));
+                    };
+                    self.dial.ready(&blocked).await;
+                    self.state.send_replace(State::Dialling(last.take()));
+                    self.connect(self.host_keys.addresses()).await
+                }
             };
-            self.dial.ready(&blocked).await;
-            self.state.send_replace(State::Dialling(last.take()));
-            let connected = self.connect().await;
             self.at_once = false;
             let (next, pause) = match connected {
-                Ok(pool) => {
-                    let pool = Arc::new(pool);
-                    let asked = self.hold(&pool).await;
+                Ok(connection) => {
+                    let pool = connection.pool.clone();
+                    let held = self.hold(connection).await;
+                    if let Held::Moved(connection) = held {
+                        // Scrapes under way finish in the old session, which ends with the last of them.
+                        ready = Some(connection);
+                        continue;
+                    }
                     self.state.send_replace(State::Dialling(None));
                     pool.session().close().await;
-                    if asked || pool.session().has_proved_itself() {
+                    if matches!(held, Held::Asked) || pool.session().has_proved_itself() {
                         // Lost after good service: the network most likely changed, so dial at once.
                         self.pauses = fresh_pauses();
                         self.at_once = true;
@@ -257,15 +271,15 @@ impl Keeper {
         }
     }
 
-    /// Dials and logs in.
-    async fn connect(&self) -> Result<Pool, Outage> {
+    /// Dials one of these addresses, the last first, and logs in.
+    async fn connect(&self, addresses: Vec<OnionAddress>) -> Result<Connection, Outage> {
         let target = &self.target;
         let name = target.config.name.as_str();
         // A target that was well until now does not stand in line behind devices that are off.
         let turn = if self.at_once { None } else { self.dials.acquire().await.ok() };
         target.metrics.connects.inc();
         let started = Instant::now();
-        let (address, stream) = self.dial().await.map_err(|failure| {
+        let (address, stream) = self.dial(addresses).await.map_err(|failure| {
             target.metrics.connect_failure(failure.stage);
             warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");
             Outage::Passing(failure.what)
@@ -286,12 +300,14 @@ impl Keeper {
         let times = DialTimes { onion, login };
         target.metrics.dialled(times);
         info!(target = name, seconds = started.elapsed().as_secs_f64(), "connected");
-        Ok(Pool::new(session, times))
+        Ok(Connection { pool: Arc::new(Pool::new(session, times)), address })
     }
 
-    /// A stream to the device, at the latest address that leads to it.
-    async fn dial(&self) -> Result<(OnionAddress, Box<dyn Stream>), DialFailure> {
-        let mut addresses = self.host_keys.addresses();
+    /// A stream to the device, at the last of the addresses that leads to it.
+    async fn dial(
+        &self,
+        mut addresses: Vec<OnionAddress>,
+    ) -> Result<(OnionAddress, Box<dyn Stream>), DialFailure> {
         loop {
             let address = addresses.pop().unwrap_or_else(|| self.target.config.onion.clone());
             match self.dial.dial(&address).await {
@@ -303,27 +319,36 @@ impl Keeper {
     }
 
     /// Hears what the device tells of itself, in a session in which it has proved itself.
-    fn follow(&self, pool: Arc<Pool>) {
-        let target = self.target.clone();
+    async fn follow(&self, pool: &Pool) {
         // A device's own `sshd` has nothing under that name, and would look it up.
-        if target.config.exporters.iter().all(|exporter| exporter.way != Way::Name) {
-            return;
+        if self.target.config.exporters.iter().any(|exporter| exporter.way == Way::Name) {
+            let follower = Follower { target: self.target.clone(), host_keys: self.host_keys.clone() };
+            follower.follow(pool.session()).await;
         }
-        let follower = Follower { target: target.clone(), host_keys: self.host_keys.clone() };
-        tokio::spawn(async move {
-            tokio::select! {
-                () = pool.session().ended() => {}
-                moved = follower.follow(&pool) => if moved {
-                    info!(target = target.config.name.as_str(), "the device has a new address; dialling it");
-                    target.redial.notify_one();
-                },
-            }
-        });
+        std::future::pending().await
     }
 
-    /// Offers the session to scrapes until it ends or does not answer any more; true if somebody
-    /// asked for a new one.
-    async fn hold(&self, pool: &Arc<Pool>) -> bool {
+    /// A session at the latest address of the device, if that is another than `now`; tried as soon as
+    /// it is announced, and then from time to time, beside the session that is up.
+    async fn moved(&self, now: &OnionAddress) -> Connection {
+        loop {
+            let announced = self.host_keys.address_changed();
+            let Some(latest) = self.host_keys.addresses().pop().filter(|latest| latest != now) else {
+                announced.await;
+                continue;
+            };
+            match self.connect(vec![latest]).await {
+                Ok(connection) => return connection,
+                // However often the device announces another.
+                Err(_) => sleep(MOVE_PAUSE).await,
+            }
+        }
+    }
+
+    /// Offers the session to scrapes until it ends, does not answer any more, or another is there in
+    /// its place.
+    async fn hold(&self, connection: Connection) -> Held {
+        let Connection { pool, address } = connection;
         let target = &self.target;
         let name = target.config.name.as_str();
         // Gone with this function, however it ends.
@@ -335,10 +360,11 @@ impl Keeper {
                 warm.warm(index, exporter).await;
             }
         });
-        self.follow(pool.clone());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         target.metrics.last_connected.set(now.as_secs_f64());
         self.state.send_replace(State::Up(pool.clone()));
+        // Both end with this function, so that nothing holds on to a session that is over.
+        let (mut following, mut moved) = (Box::pin(self.follow(&pool)), Box::pin(self.moved(&address)));
         loop {
             tokio::select! {
                 () = pool.session().ended() => {
@@ -346,16 +372,18 @@ impl Keeper {
                         target.metrics.keepalive_failures.inc();
                     }
                     warn!(target = name, "session lost");
-                    return false;
+                    return Held::Lost;
                 }
-                () = target.redial.notified() => return true,
+                () = target.redial.notified() => return Held::Asked,
                 () = target.doubt.notified() => {
                     if !pool.session().answers().await {
                         target.metrics.keepalive_failures.inc();
                         warn!(target = name, "session does not answer; dialling anew");
-                        return false;
+                        return Held::Lost;
                     }
                 }
+                () = &mut following => {}
+                connection = &mut moved => return Held::Moved(connection),
             }
         }
     }
@@ -363,6 +391,22 @@ impl Keeper {
     fn pause(&mut self) -> Duration {
         self.pauses.next().unwrap_or(LONGEST_PAUSE)
     }
+}
+
+/// A session, and where the device was reached.
+struct Connection {
+    pool: Arc<Pool>,
+    address: OnionAddress,
+}
+
+/// Why a session is not offered to scrapes any more.
+enum Held {
+    /// It ended, or does not answer.
+    Lost,
+    /// Somebody asked for a new one.
+    Asked,
+    /// There is one at the device's new address.
+    Moved(Connection),
 }
 
 enum Outage {

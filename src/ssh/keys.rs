@@ -5,11 +5,14 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use russh::keys::ssh_key::{Fingerprint, LineEnding};
+use russh::keys::ssh_key::{Fingerprint, LineEnding, SshSig};
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
 use serde::Deserialize;
 
 use crate::files::{self, FileError};
+
+/// What proofs about host keys to come are signed for, so that no other signature passes for one.
+const NEXT_HOST_KEY: &str = "next-host-key@onionscrape";
 
 /// A private key that was read from its file. `Debug` shows its fingerprint only.
 #[derive(Clone, PartialEq, Eq)]
@@ -101,6 +104,13 @@ impl KeyFile {
         &self.key
     }
 
+    /// A proof that this key is there, and is to take the place of the one with the fingerprint
+    /// `current`; `None` if it cannot sign.
+    pub fn prove_next(&self, current: &str) -> Option<String> {
+        let signature = self.key.sign(NEXT_HOST_KEY, HashAlg::Sha512, current.as_bytes()).ok()?;
+        signature.to_pem(LineEnding::LF).ok()
+    }
+
     /// The public half as `ssh-ed25519 AAAA… comment`.
     pub fn public_line(&self) -> String {
         // An ed25519 key can always be encoded; an empty line would be refused wherever it is pasted.
@@ -156,6 +166,15 @@ impl HostKeyPin {
         key.fingerprint(HashAlg::Sha256) == self.fingerprint
     }
 
+    /// The pin of the whole key in `line`, if `proof` shows that it is to take the place of the key with
+    /// the fingerprint `current`.
+    pub fn of_next(line: &str, proof: &str, current: &str) -> Option<Self> {
+        let key = PublicKey::from_openssh(line).ok()?;
+        let proof = SshSig::from_pem(proof).ok()?;
+        key.verify(NEXT_HOST_KEY, current.as_bytes(), &proof).ok()?;
+        line.parse().ok()
+    }
+
     /// The kind of key, if the whole key was given.
     pub fn kind(&self) -> Option<Algorithm> {
         self.kind.clone()
@@ -209,6 +228,27 @@ mod tests {
         }
         let other = KeyFile::open_or_make(&folder.path().join("other"), "").expect("made");
         assert!(!made.fingerprint().parse::<HostKeyPin>().expect("pin").is(other.private().public_key()));
+    }
+
+    #[test]
+    fn only_the_key_itself_proves_that_it_is_to_come() {
+        let folder = tempfile::tempdir().expect("folder");
+        let key = |name: &str| KeyFile::open_or_make(&folder.path().join(name), name).expect("key");
+        let (old, next, other) = (key("old"), key("next"), key("other"));
+        let (current, line) = (old.fingerprint(), next.public_line());
+        let proof = next.prove_next(&current).expect("signed");
+        assert!(
+            HostKeyPin::of_next(&line, &proof, &current).expect("proved").is(next.private().public_key())
+        );
+        assert!(HostKeyPin::of_next(&line, &proof, &other.fingerprint()).is_none(), "of another device");
+        let borrowed = other.prove_next(&current).expect("signed");
+        assert!(HostKeyPin::of_next(&line, &borrowed, &current).is_none(), "by another key");
+        let elsewhere = next.private().sign("file", HashAlg::Sha512, current.as_bytes()).expect("signed");
+        let elsewhere = elsewhere.to_pem(LineEnding::LF).expect("PEM");
+        assert!(HostKeyPin::of_next(&line, &elsewhere, &current).is_none(), "for another purpose");
+        for garbage in ["", "-----BEGIN SSH SIGNATURE-----", &proof[..proof.len() / 2]] {
+            assert!(HostKeyPin::of_next(&line, garbage, &current).is_none());
+        }
     }
 
     #[test]

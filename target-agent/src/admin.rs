@@ -5,17 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::header::{HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
-use onionscrape::address::{ExporterAddress, Name};
+use onionscrape::address::{ExporterAddress, Name, OnionAddress};
 use onionscrape::http::{Answer, Body, HostNames, landing, only_reading, page, text};
 use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
-use onionscrape::pairing::{INVENTORY_PATH, Inventory, Item, NEXT_HOST_KEY_PATH, REVISION, VERSION};
-use onionscrape::ssh::KeyFile;
+use onionscrape::pairing::{
+    INVENTORY_PATH, Inventory, Item, NEXT_HOST_KEY_PATH, NextHostKey, REVISION, VERSION,
+};
 use prometheus_client::registry::Registry;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
-use crate::access::Permits;
-use crate::config::ExporterConfig;
+use crate::access::{NAME_PORT, Permits};
+use crate::config::{ExporterConfig, OWN_NAME};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::rotation::Part;
@@ -38,11 +39,17 @@ struct Told {
     inventory: Inventory,
     /// Another for each inventory.
     revision: HeaderValue,
-    /// The fingerprint of the host key to come.
-    next_host_key: Option<String>,
+    /// What is to come, in words that people compare, whether or not bridges are told already.
+    to_come: [Option<String>; 2],
 }
 
-/// Which bridges have what is to come: their names, each with the fingerprint or address.
+impl Told {
+    fn is_to_come(&self, what: &str) -> bool {
+        self.to_come.iter().flatten().any(|one| one == what)
+    }
+}
+
+/// Who has what is to come: fingerprints of login keys, each with that of the host key or the address.
 pub type Learnt = BTreeSet<(String, String)>;
 
 /// Most of them that are kept: more than any device has bridges.
@@ -72,18 +79,37 @@ impl Pages {
             next_host_key: None,
             next_onion: None,
         };
-        let told = Told { revision: revision(&inventory), inventory, next_host_key: None };
+        let told = Told { revision: revision(&inventory), inventory, to_come: [None, None] };
         let (learnt, _) = watch::channel(Learnt::new());
         Self(Arc::new(Inner { registry, told: Mutex::new(told), learnt, status }))
     }
 
-    /// Tells bridges of what is to take the place of the device's keys, as it stands now.
+    /// Tells bridges of the host key that is to take the device's place, as it stands now. They hear of
+    /// an address when it leads here: see [`can_be_reached`](Self::can_be_reached).
     pub fn announce(&self, identity: &Identity) {
         let mut told = self.told();
-        told.next_host_key = identity.next(Part::HostKey);
-        told.inventory.next_host_key = identity.next_host_key.as_ref().map(KeyFile::public_line);
-        told.inventory.next_onion = identity.next(Part::Onion);
+        let to_come = Part::ALL.map(|part| identity.next(part));
+        if told.to_come != to_come {
+            self.0.learnt.send_modify(Learnt::clear);
+        }
+        told.to_come = to_come;
+        let current = identity.host_key.fingerprint();
+        let next = identity.next_host_key.as_ref();
+        told.inventory.next_host_key = next
+            .and_then(|key| Some(NextHostKey { key: key.public_line(), proof: key.prove_next(&current)? }));
+        if told.inventory.next_onion != identity.next(Part::Onion) {
+            told.inventory.next_onion = None;
+        }
         told.revision = revision(&told.inventory);
+    }
+
+    /// Tells bridges of this address from now on, if it is the one to come.
+    pub fn can_be_reached(&self, address: &OnionAddress) {
+        let mut told = self.told();
+        if told.is_to_come(address.unredacted()) {
+            told.inventory.next_onion = Some(address.unredacted().to_owned());
+            told.revision = revision(&told.inventory);
+        }
     }
 
     /// Who has what is to come, and every change of it.
@@ -91,11 +117,14 @@ impl Pages {
         self.0.learnt.subscribe()
     }
 
-    /// Notes that this bridge has `what`: a host key's fingerprint or an onion address.
-    pub fn note_learnt(&self, bridge: &str, what: &str) {
-        self.0.learnt.send_if_modified(|learnt| {
-            learnt.len() < MAX_LEARNT && learnt.insert((bridge.to_owned(), what.to_owned()))
-        });
+    /// Notes that whoever logs in with the key of this fingerprint has `what`, if that is to come: a
+    /// host key's fingerprint or an onion address.
+    pub fn note_learnt(&self, key: &str, what: &str) {
+        if self.told().is_to_come(what) {
+            self.0.learnt.send_if_modified(|learnt| {
+                learnt.len() < MAX_LEARNT && learnt.insert((key.to_owned(), what.to_owned()))
+            });
+        }
     }
 
     /// Puts the inventory's revision on an answer, so that a bridge that scrapes hears of a change.
@@ -104,16 +133,20 @@ impl Pages {
         answer
     }
 
-    /// Answers the bridge of this name, which asked for the name `agent` and may open these channels.
-    pub fn to_bridge<B>(&self, name: &str, permits: &Permits, request: &Request<B>) -> Response<Body> {
+    /// Answers a bridge that logged in with the key of this fingerprint, asked for the name `agent`
+    /// and may open these channels. What it is told here it is told whatever they are, except metrics.
+    pub fn to_bridge<B>(&self, key: &str, permits: &Permits, request: &Request<B>) -> Response<Body> {
         if request.method() == Method::POST && request.uri().path() == NEXT_HOST_KEY_PATH {
-            return self.confirmed(name, request);
+            return self.confirmed(key, request);
         }
         if let Err(answer) = only_reading(request) {
             return answer.into();
         }
         match request.uri().path() {
-            "/metrics" => self.metrics(),
+            "/metrics" if permits.allows(OWN_NAME, NAME_PORT.into()) => self.metrics(),
+            "/metrics" => {
+                Answer::new(StatusCode::FORBIDDEN, "this key may not read the agent's metrics").into()
+            }
             INVENTORY_PATH => self.inventory(permits),
             _ => Answer::new(StatusCode::NOT_FOUND, "the agent has /metrics and /inventory").into(),
         }
@@ -148,15 +181,16 @@ impl Pages {
     }
 
     /// Notes that the bridge has the host key to come, if that is the one it means.
-    fn confirmed<B>(&self, name: &str, request: &Request<B>) -> Response<Body> {
-        let Some(next) = self.told().next_host_key.clone() else {
+    fn confirmed<B>(&self, key: &str, request: &Request<B>) -> Response<Body> {
+        let [next, _] = self.told().to_come.clone();
+        let Some(next) = next else {
             return Answer::new(StatusCode::NOT_FOUND, "no other host key is to come").into();
         };
         let meant = request.headers().get(IF_MATCH).map(HeaderValue::as_bytes);
         if meant != Some(format!("\"{next}\"").as_bytes()) {
             return Answer::new(StatusCode::PRECONDITION_FAILED, "another host key is to come").into();
         }
-        self.note_learnt(name, &next);
+        self.note_learnt(key, &next);
         text(StatusCode::OK, "noted\n")
     }
 

@@ -13,7 +13,7 @@ use onionscrape::ssh::KeyFile;
 use onionscrape::tor::{ClientAuthKey, Connector, Tor};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -34,6 +34,8 @@ use crate::status::{self, AgentStatus};
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a dial to the own onion service may take, up to the SSH banner.
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
+/// Pause between dials of an address that is to come.
+const REACH_PAUSE: Duration = Duration::from_secs(5);
 
 /// A running agent.
 #[derive(Debug)]
@@ -91,12 +93,13 @@ impl Agent {
         };
         let first = publication.launch(identity.service)?;
         let probe = {
-            let (tor, seen) = (tor.clone(), seen.clone());
+            let (tor, seen, own_key) = (tor.clone(), seen.clone(), own_key.clone());
             move || reachable(tor.clone(), seen.borrow().onion.clone(), own_key.clone())
         };
         let (bootstrap, published) = (tor.bootstrap(), first.0.published());
         tasks.spawn(status::follow(bootstrap, published, probe, tell, metrics.clone(), shutdown.clone()));
-        tasks.spawn(publication.keep(first, seen));
+        tasks.spawn(publication.keep(first, seen.clone()));
+        tasks.spawn(tell_when_reachable(tor, seen, pages.clone(), own_key, shutdown.clone()));
         let rotations = Keeper::new(config, access.clone(), identities, pages.learnt());
         tasks.spawn(rotations.keep(shutdown.clone()));
         tasks.spawn(access.keep_up(shutdown.clone()));
@@ -104,12 +107,12 @@ impl Agent {
         Ok(Self { identity, status, admin_address, tasks, shutdown, state })
     }
 
-    /// The onion service's address.
+    /// The onion service's address at the start; a rotation may have changed it since.
     pub fn onion(&self) -> &OnionAddress {
         &self.identity.onion
     }
 
-    /// The SSH server's host key.
+    /// The SSH server's host key at the start; a rotation may have changed it since.
     pub fn host_key(&self) -> &KeyFile {
         &self.identity.host_key
     }
@@ -161,6 +164,36 @@ async fn show(
         pages.announce(&now);
         server.show(&now.host_key);
     }
+}
+
+/// Tells bridges of an address that is to come as soon as it leads here.
+async fn tell_when_reachable(
+    tor: Tor,
+    mut identity: watch::Receiver<Arc<Identity>>,
+    pages: Pages,
+    own_key: ClientAuthKey,
+    shutdown: CancellationToken,
+) {
+    let telling = async {
+        loop {
+            let next = identity.borrow_and_update().next_onion.clone();
+            let reaching = async {
+                let Some(next) = next else { return std::future::pending().await };
+                while !reachable(tor.clone(), next.clone(), own_key.clone()).await {
+                    sleep(REACH_PAUSE).await;
+                }
+                pages.can_be_reached(&next);
+            };
+            tokio::select! {
+                () = reaching => {}
+                Ok(()) = identity.changed() => continue,
+            }
+            if identity.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    shutdown.run_until_cancelled(telling).await;
 }
 
 /// Dials the onion service as a stranger would, and waits for an SSH server's greeting.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::config::{AgentConfig, FrontConfig};
 use crate::onion::{self, ServiceName};
-use crate::rotation::{self, Part, Rotation};
+use crate::rotation::{Part, next};
 
 /// What an agent is known by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,16 +46,20 @@ impl Identity {
         let service = ServiceName::current(state)?;
         let onion = onion::address(&config.tor, service)?;
         let host_key = KeyFile::open_or_make(&host_key_path(state), "target-agent")?;
-        let under_way = |part| Rotation::read(state, part).map(|rotation| rotation.is_some());
-        let next_onion = under_way(Part::Onion)?.then(|| onion::address(&config.tor, service.next()));
-        let next_host_key = under_way(Part::HostKey)?.then(|| rotation::next_host_key(state));
-        Ok(Self {
-            service,
-            onion,
-            host_key,
-            next_onion: next_onion.transpose()?,
-            next_host_key: next_host_key.transpose()?,
-        })
+        // A rotation that cannot be read keeps nobody from being who they are.
+        let next_onion = next::address(config, service, &onion).ok().flatten();
+        let next_host_key = next::host_key(config, &host_key).ok().flatten();
+        Ok(Self { service, onion, host_key, next_onion, next_host_key })
+    }
+
+    /// Looks whether the rotations that are under way can go on.
+    ///
+    /// # Errors
+    /// Says what keeps one from it.
+    pub fn check_rotations(&self, config: &AgentConfig) -> Result<(), Failure> {
+        next::address(config, self.service, &self.onion)?;
+        next::host_key(config, &self.host_key)?;
+        Ok(())
     }
 
     /// How people compare this part of it: a fingerprint, or the whole address.
@@ -112,6 +116,14 @@ pub fn onion_address(config: &AgentConfig) -> Result<OnionAddress, Failure> {
 /// When the lock's file cannot be made.
 pub fn alone(state_directory: &Path) -> Result<File, FileError> {
     files::alone(&state_directory.join("identity.lock"))
+}
+
+/// The same, for who will not wait; `None` if another process has it.
+///
+/// # Errors
+/// When the lock's file cannot be made.
+pub fn alone_now(state_directory: &Path) -> Result<Option<File>, FileError> {
+    files::alone_now(&state_directory.join("identity.lock"))
 }
 
 /// The name of the host key's file, as OpenSSH has it.

@@ -133,9 +133,10 @@ impl Publication {
         loop {
             let now = identity.borrow_and_update().clone();
             let next = now.next_onion.as_ref().map(|onion| (now.service.next(), onion));
-            let wanted: HashMap<_, _> = [(now.service, &now.onion)].into_iter().chain(next).collect();
+            // The one that counts comes first: what was launched already is its.
+            let wanted: Vec<_> = [(now.service, &now.onion)].into_iter().chain(next).collect();
             kept.retain(|name, retired| {
-                let keep = wanted.contains_key(name);
+                let keep = wanted.iter().any(|(wanted, _)| wanted == name);
                 if !keep {
                     retired.cancel();
                 }

@@ -4,10 +4,12 @@
 //! In reading order:
 //! - [`command`][]: `rotate`;
 //! - this module: a rotation under way, as it stands on disk;
+//! - [`next`][]: what is to come, and putting it in the old one's place;
 //! - [`keeper`][]: bringing it to its end while the agent runs.
 
 pub mod command;
 pub mod keeper;
+pub mod next;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,13 +19,9 @@ use clap::ValueEnum;
 use onionscrape::config::{self, Moment, Section};
 use onionscrape::files::{self, FileError};
 use onionscrape::lifecycle::Failure;
-use onionscrape::ssh::KeyFile;
-use tracing::warn;
 
-use crate::access::Guests;
-use crate::config::{AgentConfig, FrontConfig};
-use crate::identity;
-use crate::onion::{self, ServiceName, keystore};
+use crate::access::{Guests, Standing};
+use crate::config::FrontConfig;
 
 /// What stands at the head of a rotation's file.
 const HEAD: &str = "# A rotation under way; `target-agent rotate` shows how far it is.\n";
@@ -61,14 +59,17 @@ impl Part {
 /// A rotation under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// When the new one takes the old one's place in any case.
+    /// What is to come: a host key's fingerprint, or an onion address.
+    pub next: String,
+    /// When it takes the old one's place in any case.
     pub until: SystemTime,
-    /// Names of those who have the new one.
+    /// Fingerprints of the login keys of those who have it. Names would not do: two may be the same,
+    /// and one can be given to another.
     pub known: BTreeSet<String>,
 }
 
 impl Rotation {
-    /// The rotation of `part` that is under way, if one is.
+    /// What the file says of the rotation of `part`, if there is one.
     ///
     /// # Errors
     /// When its file is there and cannot be used.
@@ -78,9 +79,10 @@ impl Rotation {
             return Ok(None);
         }
         let build = |top: &mut Section<'_>| {
+            let next = top.required("next");
             let until = top.required::<Moment>("until");
             let known = top.or("known", BTreeSet::new());
-            Some(Self { until: until?.0, known })
+            Some(Self { next: next?, until: until?.0, known })
         };
         Ok(Some(config::read(&path, build)?))
     }
@@ -91,71 +93,43 @@ impl Rotation {
     /// When that cannot be done; what was written before stands then.
     pub fn write(&self, state_directory: &Path, part: Part) -> Result<(), FileError> {
         files::private_directory(&folder(state_directory))?;
-        let known: Vec<_> = self.known.iter().map(|name| toml::Value::from(name.as_str())).collect();
-        let text =
-            format!("{HEAD}until = \"{}\"\nknown = {}\n", Moment(self.until), toml::Value::from(known));
+        // None of these has a letter that TOML would want escaped.
+        let known: Vec<_> = self.known.iter().map(|key| format!("    \"{key}\",\n")).collect();
+        let text = format!(
+            "{HEAD}next = \"{}\"\nuntil = \"{}\"\nknown = [\n{}]\n",
+            self.next,
+            Moment(self.until),
+            known.concat()
+        );
         files::replace_private(&part.file(state_directory), text.as_bytes())
     }
 
-    /// Those who may come in and have not got the new one yet.
-    pub fn waits_for<'a>(&'a self, guests: &'a Guests, now: SystemTime) -> impl Iterator<Item = &'a str> {
-        let valid = guests.entries.iter().filter(move |entry| entry.expires.is_none_or(|end| now < end));
-        valid.map(|entry| entry.name.as_str()).filter(|name| !self.known.contains(*name))
+    /// The names of those who may come in, or were handed a ticket, and have not got the new one yet.
+    pub fn waits_for(&self, guests: &Guests, now: SystemTime) -> Vec<String> {
+        let has_it = |fingerprint: String| self.known.contains(&fingerprint);
+        let entries = guests.entries.iter().filter(|entry| entry.expires.is_none_or(|end| now < end));
+        let entries =
+            entries.filter(|entry| !has_it(entry.key.fingerprint())).map(|entry| entry.name.clone());
+        // A ticket names the key and address of its day, and is good for nothing with others.
+        let tickets = guests.files.iter().filter_map(|file| match &file.standing {
+            Standing::Invited(ticket) if now < ticket.expires => Some(format!("the ticket of {}", file.name)),
+            _ => None,
+        });
+        entries.chain(tickets).collect()
     }
 
-    /// True if the new one takes the old one's place now. Where the device's own `sshd` answers,
-    /// nobody can be told, and only the date counts.
-    pub fn is_due(&self, front: &FrontConfig, guests: &Guests, now: SystemTime) -> bool {
-        let all_have_it =
-            matches!(front, FrontConfig::Ssh(_)) && self.waits_for(guests, now).next().is_none();
+    /// True if all who may come in have it. Where the device's own `sshd` answers, nobody can be told,
+    /// and of a certificate authority nobody knows whom it lets in: only the date counts then.
+    pub fn is_known_to_all(&self, front: &FrontConfig, guests: &Guests, now: SystemTime) -> bool {
         // Files that cannot be read may hold bridges.
-        now >= self.until || (all_have_it && guests.problems.is_empty())
+        matches!(front, FrontConfig::Ssh(_))
+            && guests.problems.is_empty()
+            && self.waits_for(guests, now).is_empty()
     }
-}
-
-/// The host key to come, made if there is none yet.
-///
-/// # Errors
-/// When it is there and cannot be used, or cannot be made.
-pub fn next_host_key(state_directory: &Path) -> Result<KeyFile, FileError> {
-    files::private_directory(&folder(state_directory))?;
-    KeyFile::open_or_make(&next_host_key_path(state_directory), "target-agent")
-}
-
-/// Puts the new one in the old one's place. The caller holds the lock of [`identity::alone`].
-///
-/// The rotation's file goes first: if it breaks off there, the rotation has not taken place, and the
-/// new one is kept for the next.
-///
-/// # Errors
-/// When a file cannot be written.
-pub fn finish(config: &AgentConfig, part: Part) -> Result<(), Failure> {
-    let state = &config.state_directory;
-    match part {
-        Part::HostKey => {
-            next_host_key(state)?;
-            files::remove(&part.file(state))?;
-            files::rename(&next_host_key_path(state), &identity::host_key_path(state))?;
-        }
-        Part::Onion => {
-            let old = ServiceName::current(state)?;
-            onion::address(&config.tor, old.next())?;
-            files::remove(&part.file(state))?;
-            old.next().make_current(state)?;
-            if let Err(error) = keystore::remove(&config.tor, old) {
-                warn!("the old onion key is still there: {error}");
-            }
-        }
-    }
-    Ok(())
 }
 
 fn folder(state_directory: &Path) -> PathBuf {
     state_directory.join("rotation")
-}
-
-fn next_host_key_path(state_directory: &Path) -> PathBuf {
-    folder(state_directory).join(identity::HOST_KEY)
 }
 
 #[cfg(test)]

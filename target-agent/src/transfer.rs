@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::config::AgentConfig;
 use crate::identity::{self, Identity};
 use crate::onion::{self, ServiceName, keystore};
+use crate::rotation::Part;
 
 /// The files of C tor's `HiddenServiceDir` (tor(1), "FILES"), and the host key beside them.
 const SECRET_KEY: &str = "hs_ed25519_secret_key";
@@ -75,7 +76,13 @@ pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
 /// When the folder is there already, or cannot be written.
 pub fn export(config: &AgentConfig, to: &Path) -> Result<ExitCode, Failure> {
     let _state = StateDirectory::share(&config.state_directory)?;
-    let Identity { service, onion, host_key, .. } = Identity::open_or_make(config)?;
+    let identity = Identity::open_or_make(config)?;
+    if Part::ALL.iter().any(|part| identity.next(*part).is_some()) {
+        eprintln!(
+            "a rotation is under way: export again when it is over, since this is the device as it was before"
+        );
+    }
+    let Identity { service, onion, host_key, .. } = identity;
     let Some(key) = keystore::read(&config.tor, service)? else {
         return Err(Failure("the device has no onion address yet; run: target-agent hostname".into()));
     };

@@ -57,12 +57,14 @@ pub async fn a_new_host_key_and_a_new_address(world: &World) {
         .until("the bridge has the key to come", || {
             let _ =
                 tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(scrape(&address)));
-            fs::read_to_string(&known).is_ok_and(|text| text.contains("home"))
+            fs::read_to_string(&known).is_ok_and(|text| text.matches("SHA256:").count() == 2)
         })
         .await;
-    let said = text(&device.agent(&["rotate", "host-key"]).stderr);
+    let said = text(&device.agent(&["rotate"]).stderr);
     assert!(said.contains("1 have it; not yet: other"), "{said}");
     assert_eq!(fingerprint(), old_key, "one bridge has not learnt of it");
+    let again = device.agent(&["rotate", "host-key"]);
+    assert!(text(&again.stderr).contains("another host key is to come already"), "{again:?}");
     connected(fleet, true).await;
     fs::remove_file(&device_keys).unwrap();
     world.until("the new key counts", || fingerprint() == new_key).await;

@@ -8,8 +8,8 @@ use crate::stage::Stage;
 
 /// The release that is used, so that a new one cannot fail a change that has nothing to do with it.
 const VERSION: &str = "0.20.2";
-/// Where it is installed, from the project's folder.
-const ROOT: &str = "target/tools";
+/// Where it is installed, from the project's folder; the release is part of it.
+const ROOT: &str = "target/tools/cargo-deny-0.20.2";
 
 /// Checks bans, licences and sources; advisories, too, where their database can be had.
 pub fn check() -> Result<(), Failure> {
@@ -29,9 +29,10 @@ pub fn check() -> Result<(), Failure> {
         return Err("cargo deny check failed".into());
     }
     stage.done();
-    let fetched = deny(&["fetch", "db"]).stderr(Stdio::null()).status()?.success();
-    if !fetched {
-        println!("advisories were not checked: their database cannot be reached");
+    let fetched = deny(&["fetch", "db"]).stderr(Stdio::piped()).output()?;
+    if !fetched.status.success() {
+        let why = String::from_utf8_lossy(&fetched.stderr).lines().next().unwrap_or_default().to_owned();
+        println!("advisories were not checked, their database cannot be had: {why}");
         return Ok(());
     }
     let stage = Stage::begin("advisories");

@@ -9,10 +9,25 @@ use onionscrape::address::OnionAddress;
 use onionscrape::files::{self, FileError};
 use onionscrape::ssh::{ExpectedHostKey, HostKeyFault, HostKeyPin, KnownHosts};
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tracing::{error, info, warn};
 
 use crate::config::{HostTrust, TargetConfig};
 use crate::succession::{Part, Succession};
+
+/// What became of something that a device announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announced<T> {
+    /// It is accepted from now on, and written down.
+    Accepted(T),
+    /// The device is known by files that belong to somebody else.
+    NotOurs,
+    /// The device has not proved that it is its own.
+    Unproved,
+    /// It could not be written down; the log says why.
+    Lost,
+}
 
 /// What is known of a target's host key, looked up anew for each login.
 pub struct HostKeys {
@@ -21,6 +36,8 @@ pub struct HostKeys {
     port: u16,
     trust: HostTrust,
     succession: Mutex<Succession>,
+    /// Told when another address was announced.
+    moved: Notify,
     /// Lines of the known_hosts file that were warned of.
     warned: Mutex<BTreeSet<usize>>,
 }
@@ -34,6 +51,7 @@ impl HostKeys {
             port: config.port,
             trust: config.host_key.clone(),
             succession: Mutex::new(succession),
+            moved: Notify::new(),
             warned: Mutex::default(),
         }
     }
@@ -42,7 +60,7 @@ impl HostKeys {
     pub fn pinned(name: &str, onion: &OnionAddress, pin: HostKeyPin) -> Self {
         let (target, onion, trust) = (name.to_owned(), onion.clone(), HostTrust::Pinned(pin));
         let succession = Mutex::new(Succession::none());
-        Self { target, onion, port: 22, trust, succession, warned: Mutex::default() }
+        Self { target, onion, port: 22, trust, succession, moved: Notify::new(), warned: Mutex::default() }
     }
 
     /// What the host may show now.
@@ -53,7 +71,7 @@ impl HostKeys {
         let principal =
             |given: &Option<String>| given.clone().unwrap_or_else(|| self.onion.unredacted().to_owned());
         match &self.trust {
-            HostTrust::Pinned(pin) => Ok(self.accepted(pin)),
+            HostTrust::Pinned(pin) => self.accepted(pin),
             HostTrust::Certified { authorities, principal: given } => Ok(ExpectedHostKey::Certified {
                 authorities: authorities.keys().to_vec(),
                 principal: principal(given),
@@ -65,7 +83,7 @@ impl HostKeys {
                 Ok(ExpectedHostKey::Known { host, principal: principal(given) })
             }
             HostTrust::FirstUse { record } => Ok(match self.readable(recorded(record))? {
-                Some(pin) => self.accepted(&pin),
+                Some(pin) => self.accepted(&pin)?,
                 None => ExpectedHostKey::Anything,
             }),
         }
@@ -101,14 +119,23 @@ impl HostKeys {
         Ok(())
     }
 
-    /// Addresses at which the device may be, the latest last.
+    /// Addresses at which the device may be: the one that is in use, and the latest if that is another.
     pub fn addresses(&self) -> Vec<OnionAddress> {
         let accepted = self.succession().accepted(Part::Onion, self.onion.unredacted());
-        let mut addresses: Vec<_> = accepted.iter().filter_map(|address| address.parse().ok()).collect();
+        let accepted = accepted.unwrap_or_default();
+        let mut addresses: Vec<_> =
+            accepted.first().into_iter().chain(accepted.iter().skip(1).last()).collect();
+        addresses.dedup();
+        let mut addresses: Vec<_> = addresses.iter().filter_map(|address| address.parse().ok()).collect();
         if addresses.is_empty() {
             addresses.push(self.onion.clone());
         }
         addresses
+    }
+
+    /// Completes when another address was announced after this call.
+    pub fn address_changed(&self) -> Notified<'_> {
+        self.moved.notified()
     }
 
     /// Notes that a session came about at this address.
@@ -116,17 +143,33 @@ impl HostKeys {
         self.succeeded(Part::Onion, self.onion.unredacted(), address.unredacted());
     }
 
-    /// Writes down a host key that the device announced. True if it is accepted now; one that is
-    /// known by a file of somebody else's is not followed to another key.
-    pub fn announced(&self, next: &HostKeyPin) -> bool {
-        let Some(pin) = self.pin() else { return false };
-        self.note(Part::HostKey, &pin.to_string(), &next.to_string()).is_some()
+    /// Writes down a host key, `ssh-ed25519 AAAA…`, that the device announced and proved to have.
+    pub fn announced(&self, line: &str, proof: &str) -> Announced<HostKeyPin> {
+        let Some(configured) = self.pin().map(|pin| pin.to_string()) else { return Announced::NotOurs };
+        let Ok(accepted) = self.succession().accepted(Part::HostKey, &configured) else {
+            return Announced::Lost;
+        };
+        // The proof is over the key that the device shows now, which is one of these.
+        let Some(next) = accepted.iter().find_map(|current| HostKeyPin::of_next(line, proof, current)) else {
+            return Announced::Unproved;
+        };
+        self.note(Part::HostKey, &configured, next)
     }
 
-    /// Writes down an address that the device announced. True if it was not known before.
-    pub fn address_announced(&self, next: &OnionAddress) -> bool {
-        self.pin().is_some()
-            && self.note(Part::Onion, self.onion.unredacted(), next.unredacted()) == Some(true)
+    /// Writes down an address that the device announced. What answers there must show its host key.
+    pub fn address_announced(&self, next: &OnionAddress) -> Announced<()> {
+        if self.pin().is_none() {
+            return Announced::NotOurs;
+        }
+        match self.succession().announced(Part::Onion, self.onion.unredacted(), next.unredacted()) {
+            Ok(true) => {
+                info!(target = self.target, "the device will have another onion address; trying it");
+                self.moved.notify_waiters();
+                Announced::Accepted(())
+            }
+            Ok(false) => Announced::Accepted(()),
+            Err(fault) => self.lost(&fault),
+        }
     }
 
     /// The one key that the device is known by, if it is; then nothing depends on its address.
@@ -139,16 +182,23 @@ impl HostKeys {
     }
 
     /// The pin, or what the device announced in its place.
-    fn accepted(&self, pin: &HostKeyPin) -> ExpectedHostKey {
+    fn accepted(&self, pin: &HostKeyPin) -> Result<ExpectedHostKey, HostKeyFault> {
         let configured = pin.to_string();
-        let accepted = self.succession().accepted(Part::HostKey, &configured);
+        let accepted = self.readable(self.succession().accepted(Part::HostKey, &configured))?;
         let announced = |one: &String| if *one == configured { Some(pin.clone()) } else { one.parse().ok() };
-        ExpectedHostKey::Pinned(accepted.iter().filter_map(announced).collect())
+        Ok(ExpectedHostKey::Pinned(accepted.iter().filter_map(announced).collect()))
     }
 
-    fn note(&self, part: Part, configured: &str, next: &str) -> Option<bool> {
-        let noted = self.succession().announced(part, configured, next);
-        noted.map_err(|fault| warn!(target = self.target, "what the device announced is lost: {fault}")).ok()
+    fn note(&self, part: Part, configured: &str, next: HostKeyPin) -> Announced<HostKeyPin> {
+        match self.succession().announced(part, configured, &next.to_string()) {
+            Ok(_) => Announced::Accepted(next),
+            Err(fault) => self.lost(&fault),
+        }
+    }
+
+    fn lost<T>(&self, fault: &FileError) -> Announced<T> {
+        warn!(target = self.target, "what the device announced is lost: {fault}");
+        Announced::Lost
     }
 
     fn succeeded(&self, part: Part, configured: &str, shown: &str) {

@@ -11,6 +11,8 @@ use onionscrape::ssh::KeyFile;
 use target_agent::access::{Access, Sources};
 use target_agent::admin::Pages;
 use target_agent::config::SshSettings;
+use target_agent::identity::Identity;
+use target_agent::onion::ServiceName;
 use target_agent::ssh::{Server, Services};
 use target_agent::status::AgentStatus;
 use tokio::io::duplex;
@@ -20,6 +22,9 @@ use super::*;
 use crate::config::{ExporterConfig, HostTrust, LoginSettings, Way};
 use crate::dial::Dialled;
 use crate::succession::Succession;
+
+const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
+const ELSEWHERE: &str = "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion";
 
 /// What becomes of a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +39,11 @@ struct Device {
     folder: tempfile::TempDir,
     server: Server,
     stop: CancellationToken,
+    pages: Pages,
+    metrics: target_agent::metrics::Metrics,
     manner: Mutex<Manner>,
+    /// At any address but the configured one.
+    manner_elsewhere: Mutex<Manner>,
     dials: AtomicUsize,
 }
 
@@ -48,10 +57,14 @@ impl Dial for MemoryDial {
         Box::pin(std::future::ready(()))
     }
 
-    fn dial<'a>(&'a self, _: &'a OnionAddress) -> Dialled<'a> {
-        Box::pin(async {
+    fn dial<'a>(&'a self, onion: &'a OnionAddress) -> Dialled<'a> {
+        Box::pin(async move {
             self.0.dials.fetch_add(1, Ordering::Relaxed);
-            let manner = *self.0.manner.lock().expect("lock");
+            let manner = if onion.unredacted() == ONION {
+                *self.0.manner.lock().expect("lock")
+            } else {
+                *self.0.manner_elsewhere.lock().expect("lock")
+            };
             match manner {
                 Manner::Answer => {
                     let (near, far) = duplex(64 << 10);
@@ -73,14 +86,24 @@ impl Device {
         let folder = tempfile::tempdir().expect("folder");
         let metrics = target_agent::metrics::Metrics::new();
         let (_, status) = watch::channel(AgentStatus::Bootstrapping);
-        let services = Services { exporters: Vec::new(), pages: Pages::new(&metrics, &[], status) };
+        let pages = Pages::new(&metrics, &[], status);
+        let services = Services { exporters: Vec::new(), pages: pages.clone() };
         let authorized_keys = folder.path().join("authorized_keys");
         let access = Access::new(Sources::in_state(folder.path()));
         let settings = SshSettings { login_grace: Duration::from_secs(60) };
         let host_key = KeyFile::open_or_make(&folder.path().join("host"), "").expect("host key");
         let stop = CancellationToken::new();
-        let server = Server::new(settings, &host_key, access, services, metrics, stop.clone());
-        let device = Self { folder, server, stop, manner: Mutex::new(manner), dials: AtomicUsize::new(0) };
+        let server = Server::new(settings, &host_key, access, services, metrics.clone(), stop.clone());
+        let device = Self {
+            folder,
+            server,
+            stop,
+            pages,
+            metrics,
+            manner: Mutex::new(manner),
+            manner_elsewhere: Mutex::new(Manner::Fail),
+            dials: AtomicUsize::new(0),
+        };
         std::fs::write(authorized_keys, device.key().public_line()).expect("write");
         Arc::new(device)
     }
@@ -128,7 +151,7 @@ impl Rig {
         let host_key = KeyFile::open_or_make(&device.path(host_key), "").expect("host key");
         let config = TargetConfig {
             name: name.parse().expect("name"),
-            onion: "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion".parse().expect("onion"),
+            onion: ONION.parse().expect("onion"),
             port: 22,
             host_key: HostTrust::Pinned(host_key.fingerprint().parse().expect("pin")),
             user: "scrape".into(),
@@ -285,4 +308,73 @@ fn pauses_grow_to_a_minute_and_stay_apart() {
     assert!(pauses.iter().any(|sequence| sequence[11] != pauses[0][11]));
     let refused: Vec<_> = (0..20).map(|_| refused_pause()).collect();
     assert!(refused.iter().all(|pause| (LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(pause)), "{refused:?}");
+}
+
+impl Device {
+    /// Sessions that the device has.
+    fn sessions(&self) -> String {
+        let text = classic_text(&registry("0", |own| self.metrics.register(own)));
+        let line = text.lines().find_map(|line| line.strip_prefix("onionscrape_ssh_sessions "));
+        line.expect("counted").to_owned()
+    }
+
+    /// Announces that it will be elsewhere.
+    fn announce_elsewhere(&self) {
+        let onion: OnionAddress = ELSEWHERE.parse().expect("onion");
+        let identity = Identity {
+            service: ServiceName::current(self.folder.path()).expect("first"),
+            onion: ONION.parse().expect("onion"),
+            host_key: KeyFile::open_or_make(&self.path("host"), "").expect("host key"),
+            next_onion: Some(onion.clone()),
+            next_host_key: None,
+        };
+        self.pages.announce(&identity);
+        self.pages.can_be_reached(&onion);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_not_kept_any_more_leaves_no_session() {
+    let rig = Rig::new(1);
+    let device = Device::new(Manner::Answer);
+    let target = rig.target("a", &device);
+    let pool = timeout(Duration::from_secs(60), target.pool()).await.expect("in time").expect("up");
+    // Its inventory is being followed by now.
+    sleep(Duration::from_secs(60)).await;
+    assert!(target.inventory().is_some());
+    assert_eq!(device.sessions(), "1");
+    rig.shutdown.cancel();
+    drop((pool, target));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(device.sessions(), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_moves_to_an_announced_address_beside_the_session_that_is_up() {
+    let rig = Rig::new(1);
+    let device = Device::new(Manner::Answer);
+    device.announce_elsewhere();
+    let target = rig.target("a", &device);
+    let pool = timeout(Duration::from_secs(60), target.pool()).await.expect("in time").expect("up");
+    // The new address is tried at once, and then every ten minutes; scrapes have the old one meanwhile.
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(device.dials(), 2);
+    assert!(Arc::ptr_eq(&pool, &target.pool().await.expect("up")), "nobody noticed");
+    sleep(Duration::from_secs(500)).await;
+    assert_eq!(device.dials(), 2);
+    *device.manner_elsewhere.lock().expect("lock") = Manner::Answer;
+    sleep(Duration::from_secs(100)).await;
+    assert_eq!(device.dials(), 3);
+    let moved = target.pool().await.expect("up");
+    assert!(!Arc::ptr_eq(&pool, &moved), "this is the session at the new address");
+    assert_eq!(device.sessions(), "2", "a scrape under way may finish in the old one");
+    drop(pool);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(device.sessions(), "1");
+
+    // The old address is over: what is there does not count any more.
+    device.set(Manner::Hang);
+    target.redial().await;
+    timeout(Duration::from_secs(60), target.pool()).await.expect("not the old one").expect("up");
+    assert_eq!(device.dials(), 4);
 }

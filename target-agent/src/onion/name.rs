@@ -34,6 +34,11 @@ impl ServiceName {
         Self(self.0.saturating_add(1))
     }
 
+    /// Those that came before it.
+    pub fn before(self) -> impl Iterator<Item = Self> {
+        (1..self.0).map(Self)
+    }
+
     /// Has this one count from now on, and for good.
     ///
     /// # Errors

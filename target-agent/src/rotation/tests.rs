@@ -1,9 +1,12 @@
 use std::time::Duration;
 
-use onionscrape::address::OnionAddress;
+use onionscrape::tor::ClientAuthKey;
 
 use super::*;
-use crate::identity::Identity;
+use crate::access::{AuthorizedKey, BridgeFile, OpenTicket};
+use crate::config::AgentConfig;
+use crate::identity::{self, Identity};
+use crate::onion;
 
 fn config(folder: &Path) -> AgentConfig {
     let state = folder.join("state");
@@ -21,30 +24,60 @@ const HOME: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU
 const AWAY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl away\n";
 const OVER: &str = "expiry-time=\"20200101\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFbLkTYhXVPxmGvUnP7B1sJAzNf7LGkBWHx4CqG1ZfwR over\n";
 
+fn rotation(next: &str, known: &[&str]) -> Rotation {
+    let known = known.iter().map(|key| fingerprint(key)).collect();
+    Rotation { next: next.to_owned(), until: SystemTime::now() + Duration::from_secs(60), known }
+}
+
+fn fingerprint(line: &str) -> String {
+    let key: AuthorizedKey = AuthorizedKey::parse(line.trim()).expect("key");
+    key.key.fingerprint()
+}
+
 #[test]
-fn it_is_due_when_everybody_has_it_or_at_its_date() {
+fn all_who_may_come_in_are_waited_for() {
     let folder = tempfile::tempdir().expect("folder");
     let now = SystemTime::now();
-    let rotation = |known: &[&str]| Rotation {
-        until: now + Duration::from_secs(60),
-        known: known.iter().map(|name| (*name).to_owned()).collect(),
-    };
     let ssh = config(folder.path()).front;
     let forward = FrontConfig::Forward("127.0.0.1:22".parse().expect("address"));
     let two = guests(folder.path(), &format!("{HOME}{AWAY}{OVER}"));
     assert!(two.problems.is_empty(), "{:?}", two.problems);
-    assert!(!rotation(&[]).is_due(&ssh, &two, now));
-    assert!(!rotation(&["home"]).is_due(&ssh, &two, now));
-    assert_eq!(rotation(&["home"]).waits_for(&two, now).collect::<Vec<_>>(), ["away"]);
-    assert!(rotation(&["home", "away"]).is_due(&ssh, &two, now));
-    assert!(rotation(&[]).is_due(&ssh, &two, now + Duration::from_secs(60)));
+    assert!(!rotation("x", &[]).is_known_to_all(&ssh, &two, now));
+    assert!(!rotation("x", &[HOME]).is_known_to_all(&ssh, &two, now));
+    assert_eq!(rotation("x", &[HOME]).waits_for(&two, now), ["away"]);
+    assert!(rotation("x", &[HOME, AWAY]).is_known_to_all(&ssh, &two, now));
+
+    // Two keys may have one name, and a name can be given to another key.
+    let namesakes = guests(folder.path(), &format!("{HOME}{}", AWAY.replace("away", "home")));
+    assert_eq!(rotation("x", &[HOME]).waits_for(&namesakes, now), ["home"]);
 
     let nobody = guests(folder.path(), "");
-    assert!(rotation(&[]).is_due(&ssh, &nobody, now), "there is nobody to wait for");
-    assert!(!rotation(&[]).is_due(&forward, &nobody, now), "an sshd's users are not known");
-    assert!(rotation(&[]).is_due(&forward, &nobody, now + Duration::from_secs(60)));
+    assert!(rotation("x", &[]).is_known_to_all(&ssh, &nobody, now), "there is nobody to wait for");
+    assert!(!rotation("x", &[]).is_known_to_all(&forward, &nobody, now), "an sshd's users are not known");
     let unreadable = guests(folder.path(), "ssh-ed25519 AAAA broken\n");
-    assert!(!rotation(&[]).is_due(&ssh, &unreadable, now), "the line may be a bridge");
+    assert!(!rotation("x", &[]).is_known_to_all(&ssh, &unreadable, now), "the line may be a bridge");
+}
+
+#[test]
+fn a_ticket_is_waited_for_as_long_as_it_can_be_used() {
+    let folder = tempfile::tempdir().expect("folder");
+    let sources = crate::access::Sources::in_state(folder.path());
+    let now = SystemTime::now();
+    let invite = |expires| {
+        let ticket = OpenTicket {
+            key: AuthorizedKey::parse(HOME.trim()).expect("key").key,
+            client_auth: ClientAuthKey::generate().public(),
+            expires,
+        };
+        let standing = Standing::Invited(ticket);
+        let file = BridgeFile { name: "home".parse().expect("name"), exporters: None, standing };
+        file.write(&sources.bridges).expect("written");
+        Guests::read(&sources, &Guests::default())
+    };
+    let open = invite(now + Duration::from_secs(60));
+    assert_eq!(rotation("x", &[]).waits_for(&open, now), ["the ticket of home"]);
+    let over = invite(now - Duration::from_secs(60));
+    assert!(rotation("x", &[]).waits_for(&over, now).is_empty());
 }
 
 #[test]
@@ -53,40 +86,41 @@ fn what_is_written_is_read_again() {
     let config = config(folder.path());
     let state = &config.state_directory;
     assert_eq!(Rotation::read(state, Part::Onion).expect("nothing"), None);
-    let rotation = Rotation {
-        until: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000),
-        known: ["line 1 of \"x\"\\".to_owned(), "home".to_owned()].into(),
-    };
-    rotation.write(state, Part::Onion).expect("written");
-    assert_eq!(Rotation::read(state, Part::Onion).expect("read"), Some(rotation));
+    let until = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
+    let written = Rotation { until, ..rotation("SHA256:a+b/c", &[HOME, AWAY]) };
+    written.write(state, Part::Onion).expect("written");
+    assert_eq!(Rotation::read(state, Part::Onion).expect("read"), Some(written));
     assert_eq!(Rotation::read(state, Part::HostKey).expect("nothing"), None);
-    files::replace_private(&Part::Onion.file(state), b"until = \"soon\"\n").expect("written");
+    files::replace_private(&Part::Onion.file(state), b"until = \"soon\"\nnext = \"x\"\n").expect("written");
     let failure = Rotation::read(state, Part::Onion).expect_err("damaged").to_string();
     assert!(failure.contains("onion.toml:1:9: until: \"soon\" is not a time"), "{failure}");
+}
+
+fn begin(config: &AgentConfig, part: Part) -> String {
+    let next = next::make(config, part).expect("made");
+    rotation(&next, &[]).write(&config.state_directory, part).expect("begun");
+    next
 }
 
 #[test]
 fn the_new_one_takes_the_old_ones_place_and_no_other() {
     let folder = tempfile::tempdir().expect("folder");
     let config = config(folder.path());
-    let state = &config.state_directory;
     let first = Identity::open_or_make(&config).expect("made");
     assert_eq!((first.next(Part::HostKey), first.next(Part::Onion)), (None, None));
 
     let mut before = first.clone();
     for round in 0..3 {
         for part in Part::ALL {
-            let rotation = Rotation { until: SystemTime::now(), known: BTreeSet::new() };
-            rotation.write(state, part).expect("begun");
+            let next = begin(&config, part);
             let under_way = Identity::open_or_make(&config).expect("read");
             assert_eq!(under_way.current(part), before.current(part), "the old one counts until the end");
-            let next = under_way.next(part).expect("one is to come");
-            assert_ne!(next, before.current(part));
-            assert_eq!(Identity::open_or_make(&config).expect("read"), under_way, "it is made once");
-            finish(&config, part).expect("finished");
+            assert_eq!(under_way.next(part).as_ref(), Some(&next));
+            next::promote(&config, part).expect("promoted");
             let after = Identity::open_or_make(&config).expect("read");
             assert_eq!(after.current(part), next, "round {round}");
             assert_eq!(after.next(part), None);
+            assert!(!part.file(&config.state_directory).exists());
             let other = if part == Part::Onion { Part::HostKey } else { Part::Onion };
             assert_eq!(after.current(other), before.current(other));
             before = after;
@@ -94,23 +128,55 @@ fn the_new_one_takes_the_old_ones_place_and_no_other() {
     }
     let old = onion::key_path(&config.tor, first.service);
     assert!(!old.exists(), "whoever finds the old key could be the old address");
-    let onion: OnionAddress = identity::onion_address(&config).expect("address");
-    assert_eq!(onion, before.onion);
+    assert_eq!(identity::onion_address(&config).expect("address"), before.onion);
 }
 
-/// What was told to a bridge stays the one to come, though the rotation broke off.
+/// Of the two writes of the end only the first may have happened, whatever stopped it.
 #[test]
-fn a_rotation_that_broke_off_goes_on_with_the_same_key() {
+fn an_end_that_broke_off_has_taken_place() {
     let folder = tempfile::tempdir().expect("folder");
     let config = config(folder.path());
     let state = &config.state_directory;
-    let rotation = Rotation { until: SystemTime::now(), known: BTreeSet::new() };
+    let first = Identity::open_or_make(&config).expect("made");
     for part in Part::ALL {
-        rotation.write(state, part).expect("begun");
-        let told = Identity::open_or_make(&config).expect("read").next(part);
-        files::remove(&part.file(state)).expect("removed");
-        assert_eq!(Identity::open_or_make(&config).expect("read").next(part), None);
-        rotation.write(state, part).expect("begun again");
-        assert_eq!(Identity::open_or_make(&config).expect("read").next(part), told);
+        let next = begin(&config, part);
+        let file = std::fs::read(part.file(state)).expect("there");
+        next::promote(&config, part).expect("promoted");
+        files::replace_private(&part.file(state), &file).expect("not removed");
+        let after = Identity::open_or_make(&config).expect("read");
+        assert_eq!((after.current(part), after.next(part)), (next, None));
+        assert!(after.check_rotations(&config).is_ok());
+        next::sweep(&config).expect("swept");
+        assert!(!part.file(state).exists());
     }
+    assert!(!onion::key_path(&config.tor, first.service).exists());
+}
+
+/// A key that was told to bridges is never replaced by one that was not.
+#[test]
+fn a_lost_key_to_come_stops_the_rotation_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = config(folder.path());
+    let state = &config.state_directory;
+    let first = Identity::open_or_make(&config).expect("made");
+    for part in Part::ALL {
+        begin(&config, part);
+        let key = match part {
+            Part::HostKey => folder.path().join("state/rotation").join(identity::HOST_KEY),
+            Part::Onion => onion::key_path(&config.tor, first.service.next()),
+        };
+        std::fs::remove_file(&key).expect("lost");
+        let identity = Identity::open_or_make(&config).expect("who it is stays known");
+        assert_eq!((identity.current(part), identity.next(part)), (first.current(part), None));
+        let why = identity.check_rotations(&config).expect_err("lost").to_string();
+        assert!(why.contains(key.to_str().expect("path")), "{why}");
+        assert!(!key.exists(), "no other is made in its place");
+        next::make(&config, part).expect("another one");
+        let why = identity.check_rotations(&config).expect_err("another").to_string();
+        assert!(why.contains("is another key than"), "{why}");
+        files::remove(&part.file(state)).expect("given up");
+        assert!(identity.check_rotations(&config).is_ok());
+    }
+    files::replace_private(&Part::Onion.file(state), b"garbage").expect("written");
+    assert_eq!(Identity::open_or_make(&config).expect("who it is stays known"), first);
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::audit::{Counted, Traffic};
+use super::identity::Shown;
 use crate::access::{NAME_PORT, Permits};
 use crate::admin::Pages;
 use crate::config::OWN_NAME;
@@ -42,7 +43,7 @@ pub(super) enum Destination {
     Bytes(SocketAddr, Name),
     /// An exporter that was asked for by name; the pages' stamp goes on its answers.
     Exporter(Exporter, Pages),
-    /// The agent's own pages, for somebody of this name who may open these channels.
+    /// The agent's own pages, for the login key of this fingerprint, which may open these channels.
     Own(Pages, String, Permits),
     /// The place where this ticket is taken.
     Enrolment(Box<(Desk, UserKey)>),
@@ -53,7 +54,13 @@ impl Services {
     ///
     /// Both are compared as they are. Nothing is looked up, and no two spellings are the same but
     /// those of one literal IP address.
-    pub(super) fn find(&self, host: &str, port: u32, name: &str, permits: &Permits) -> Option<Destination> {
+    pub(super) fn find(
+        &self,
+        host: &str,
+        port: u32,
+        shown: &Shown,
+        permits: &Permits,
+    ) -> Option<Destination> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             let wanted = SocketAddr::new(ip, u16::try_from(port).ok()?);
             let listed = |exporter: &&Exporter| exporter.config().address == ExporterAddress::Tcp(wanted);
@@ -64,7 +71,7 @@ impl Services {
             return None;
         }
         if host == OWN_NAME {
-            return Some(Destination::Own(self.pages.clone(), name.to_owned(), permits.clone()));
+            return Some(Destination::Own(self.pages.clone(), shown.fingerprint(), permits.clone()));
         }
         let named = self.exporters.iter().find(|exporter| exporter.config().name.as_str() == host);
         named.map(|exporter| Destination::Exporter(exporter.clone(), self.pages.clone()))
@@ -101,9 +108,9 @@ impl Destination {
                 };
                 serve(channel, traffic, handler, shutdown).await;
             }
-            Self::Own(pages, name, permits) => {
+            Self::Own(pages, key, permits) => {
                 reply.accept().await;
-                let handler = move |request| std::future::ready(pages.to_bridge(&name, &permits, &request));
+                let handler = move |request| std::future::ready(pages.to_bridge(&key, &permits, &request));
                 serve(channel, traffic, handler, shutdown).await;
             }
             Self::Enrolment(enrolment) => {

@@ -103,8 +103,14 @@ impl Handler {
         let admitted = shown.admitted(&server.access.now(), SystemTime::now());
         match (admitted, shown.key()) {
             (Admitted::As(name, permits), _) => {
-                let found = server.services.find(host, port, &name, &permits).ok_or(Denied::DirectTcpip)?;
-                if permits.allows(host, port) { Ok((name, found)) } else { Err(Denied::NotPermitted) }
+                let found = server.services.find(host, port, shown, &permits).ok_or(Denied::DirectTcpip)?;
+                // Whoever may come in may know what there is for them, and which keys are to come.
+                let is_own = matches!(found, Destination::Own(..));
+                if is_own || permits.allows(host, port) {
+                    Ok((name, found))
+                } else {
+                    Err(Denied::NotPermitted)
+                }
             }
             (Admitted::Invited(name), Some(key)) if host == OWN_NAME && port == u32::from(NAME_PORT) => {
                 let desk = Desk {

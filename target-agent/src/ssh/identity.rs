@@ -42,6 +42,16 @@ impl Shown {
         matches!(self, Self::Certificate { .. })
     }
 
+    /// The fingerprint of the key that signed.
+    pub(super) fn fingerprint(&self) -> String {
+        match self {
+            Self::Key(key) => key.fingerprint(),
+            Self::Certificate { certificate, .. } => {
+                certificate.public_key().fingerprint(HashAlg::Sha256).to_string()
+            }
+        }
+    }
+
     /// The public half of a ticket's key, if that was shown.
     pub(super) fn key(&self) -> Option<&UserKey> {
         match self {

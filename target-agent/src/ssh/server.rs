@@ -150,7 +150,7 @@ impl Server {
         };
         drop(stranger);
         if let (Some(address), Some(_)) = (address, &login.permits) {
-            shared.services.pages.note_learnt(&login.name, address.unredacted());
+            shared.services.pages.note_learnt(&login.shown.fingerprint(), address.unredacted());
         }
         self.logged_in(session, login).await;
     }

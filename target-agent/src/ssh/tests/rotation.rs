@@ -1,5 +1,7 @@
 //! A host key that is to come: told in sessions, confirmed by bridges, and shown at last.
 
+use onionscrape::pairing::Inventory;
+use onionscrape::ssh::HostKeyPin;
 use russh::keys::HashAlg;
 
 use super::*;
@@ -16,6 +18,12 @@ impl Rig {
         let mut answer = String::new();
         channel.read_to_string(&mut answer).await.expect("answer");
         answer
+    }
+
+    /// Lets the rig's key in with these options.
+    fn allow(&self, options: &str) {
+        let line = self.key.public_key().to_openssh().expect("line");
+        std::fs::write(&self.authorized_keys, format!("{options}{line}")).expect("write");
     }
 
     /// The key that the server shows.
@@ -73,6 +81,11 @@ async fn a_host_key_to_come_is_told_confirmed_and_shown_when_it_counts() {
     identity.next_host_key = Some(next.clone());
     pages.announce(&identity);
     let told = rig.ask("GET /inventory HTTP/1.1\r\n").await;
+    let body = told.split("\r\n\r\n").nth(1).expect("body");
+    let inventory: Inventory = serde_json::from_str(body).expect("inventory");
+    let key = inventory.next_host_key.expect("told");
+    let pin = HostKeyPin::of_next(&key.key, &key.proof, &old.fingerprint());
+    assert!(pin.expect("proved").is(next.private().public_key()));
     assert!(told.contains(next.public_line().split(' ').nth(1).expect("key")), "{told}");
     assert_ne!(revision(&told), revision(&quiet));
     let session = rig.log_in().await;
@@ -82,10 +95,19 @@ async fn a_host_key_to_come_is_told_confirmed_and_shown_when_it_counts() {
 
     assert!(rig.ask(&confirm(&old)).await.starts_with("HTTP/1.1 412 "));
     assert!(pages.learnt().borrow().is_empty());
+    pages.note_learnt("somebody", &old.fingerprint());
+    assert!(pages.learnt().borrow().is_empty(), "only what is to come is noted");
     assert!(rig.ask(&confirm(&next)).await.starts_with("HTTP/1.1 200 "));
     let known = pages.learnt().borrow().clone();
-    let name = "line 1 of authorized_keys".to_owned();
-    assert_eq!(known.into_iter().collect::<Vec<_>>(), [(name, next.fingerprint())]);
+    let login = rig.key.public_key().fingerprint(HashAlg::Sha256).to_string();
+    assert_eq!(known.into_iter().collect::<Vec<_>>(), [(login, next.fingerprint())]);
+
+    // Whoever may come in is told, whatever else they may do; the agent's metrics are another matter.
+    rig.allow("permitopen=\"quick:80\" ");
+    assert!(rig.ask("GET /inventory HTTP/1.1\r\n").await.contains("next_host_key"));
+    assert!(rig.ask("GET /metrics HTTP/1.1\r\n").await.starts_with("HTTP/1.1 403 "));
+    rig.allow("");
+    let session = rig.log_in().await;
 
     assert_eq!(rig.shown().await, old.fingerprint(), "until it counts");
     rig.server.show(&next);
