@@ -1,4 +1,5 @@
 mod hostile;
+mod security_key;
 mod trust;
 
 use std::collections::BTreeMap;

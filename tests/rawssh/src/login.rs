@@ -92,10 +92,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// When the connection ends.
     pub async fn open_to(&mut self, host: &str, port: u32, id: u32) -> io::Result<Option<u32>> {
         self.send(&open_to(host, port, id)).await?;
-        let answer = self.receive_one_of(&[CHANNEL_OPEN_CONFIRMATION, CHANNEL_OPEN_FAILURE]).await?;
-        let mut reader = Reader::of(&answer);
-        reader.number()?;
-        if answer.first() == Some(&CHANNEL_OPEN_FAILURE) { Ok(None) } else { reader.number().map(Some) }
+        loop {
+            let answer = self.receive_one_of(&[CHANNEL_OPEN_CONFIRMATION, CHANNEL_OPEN_FAILURE]).await?;
+            let mut reader = Reader::of(&answer);
+            if reader.number()? != id {
+                continue;
+            }
+            let opened = answer.first() == Some(&CHANNEL_OPEN_CONFIRMATION);
+            return opened.then(|| reader.number()).transpose();
+        }
     }
 
     /// Sends a request on a channel, and returns what comes back until `end` has been seen.
