@@ -6,7 +6,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use crate::wire::Message;
 
 /// Something to log in with.
-pub trait Signer {
+pub trait Signer: Send + Sync {
     /// The name of its kind of key.
     fn algorithm(&self) -> &'static str;
     /// The public key (RFC 4253, section 6.6).

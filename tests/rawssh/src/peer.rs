@@ -9,7 +9,7 @@ use ring::signature::{self, ED25519};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::exchange::{Moment, Offer, Side, Transcript, ciphers};
-use crate::key::{Key, Signer as _};
+use crate::key::Signer;
 use crate::message::{KEX_ECDH_INIT, KEX_ECDH_REPLY, KEXINIT, NEWKEYS};
 use crate::packet::{self, Cipher};
 use crate::wire::{Message, Reader};
@@ -22,7 +22,7 @@ const VERSION: &str = "SSH-2.0-rawssh";
 pub struct Peer<S> {
     stream: S,
     side: Side,
-    host_key: Option<Key>,
+    host_key: Option<Box<dyn Signer>>,
     /// What the next key exchange offers.
     pub offer: Offer,
     /// What the next key exchange has slipped in.
@@ -42,11 +42,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// A server with this host key that has said nothing yet.
-    pub fn server(stream: S, host_key: Key) -> Self {
-        Self::new(stream, Side::Server, Some(host_key))
+    pub fn server(stream: S, host_key: impl Signer + 'static) -> Self {
+        Self::new(stream, Side::Server, Some(Box::new(host_key)))
     }
 
-    fn new(stream: S, side: Side, host_key: Option<Key>) -> Self {
+    fn new(stream: S, side: Side, host_key: Option<Box<dyn Signer>>) -> Self {
         Self {
             stream,
             side,
@@ -162,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             let versions = if self.side == Side::Client { versions.into() } else { [versions.1, versions.0] };
             Transcript { versions, offers, host_key, shares, secret }.hash()
         };
-        let (hash, secret) = match self.host_key.clone() {
+        let (hash, secret) = match &self.host_key {
             None => {
                 let init = Message::new(KEX_ECDH_INIT).string(share.as_ref()).done();
                 packet::write(&mut self.stream, &packet::wrap(&init, self.sending.as_mut())?).await?;
