@@ -48,19 +48,25 @@ impl LogSettings {
     }
 }
 
-/// Starts logging; a second call in the same process changes nothing.
-pub fn start(settings: LogSettings) {
-    let level = match settings.level {
+/// Which lines are written.
+fn filter(level: Level) -> EnvFilter {
+    let ours = match level {
         Level::Debug => "debug",
         Level::Info => "info",
         Level::Warn => "warn",
         Level::Error => "error",
     };
-    // The libraries' own lines are for developers: they say little to an operator, and russh's
-    // repeat what a peer sent.
-    let libraries = if settings.level == Level::Debug { "debug" } else { "error" };
-    let chosen = format!("{libraries},onionscrape={level},target_agent={level},scraper_bridge={level}");
-    let filter = EnvFilter::new(chosen);
+    // The libraries' own lines are for developers: they say little to an operator. Russh's repeat what
+    // a peer sent, and among its errors are some that a peer can cause as often as it likes.
+    let (libraries, russh) = if level == Level::Debug { ("debug", "debug") } else { ("error", "off") };
+    EnvFilter::new(format!(
+        "{libraries},russh={russh},onionscrape={ours},target_agent={ours},scraper_bridge={ours}"
+    ))
+}
+
+/// Starts logging; a second call in the same process changes nothing.
+pub fn start(settings: LogSettings) {
+    let filter = filter(settings.level);
     let lines = match settings.format {
         Format::Logfmt => {
             let lines = tracing_logfmt::builder().with_target(settings.level == Level::Debug).layer();
@@ -71,4 +77,26 @@ pub fn start(settings: LogSettings) {
         }
     };
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_cannot_write_lines() {
+        let heard = |level: Level| {
+            let subscriber = tracing_subscriber::registry().with(filter(level));
+            tracing::subscriber::with_default(subscriber, || {
+                [
+                    tracing::enabled!(target: "russh::server::encrypted", tracing::Level::ERROR),
+                    tracing::enabled!(target: "arti_client", tracing::Level::ERROR),
+                    tracing::enabled!(target: "scraper_bridge::target", tracing::Level::WARN),
+                ]
+            })
+        };
+        assert_eq!(heard(Level::Info), [false, true, true]);
+        assert_eq!(heard(Level::Error), [false, true, false]);
+        assert_eq!(heard(Level::Debug), [true, true, true]);
+    }
 }

@@ -4,10 +4,12 @@
 //! - [`text`]: files and lines;
 //! - [`http`]: requests from whoever reaches a listener, answers from whoever is an exporter;
 //! - [`ssh`]: what a stranger says to an agent;
+//! - [`session`]: what somebody says to it after a key exchange;
 //! - [`plain`]: feeding them without a fuzzer's help.
 
 pub mod http;
 pub mod plain;
+pub mod session;
 pub mod ssh;
 pub mod text;
 
@@ -21,7 +23,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "agent_config", run: text::agent_config },
     Target { name: "bridge_config", run: text::bridge_config },
     Target { name: "bridge_file", run: text::bridge_file },
@@ -34,6 +36,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "scrape_timeout", run: http::scrape_timeout },
     Target { name: "exporter_answer", run: http::exporter_answer },
     Target { name: "ssh_stranger", run: ssh::stranger },
+    Target { name: "ssh_session", run: session::session },
 ];
 
 /// The target of this name.

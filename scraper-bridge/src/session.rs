@@ -7,7 +7,7 @@ mod host_key;
 mod login;
 mod ssh_agent;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ pub use host_key::{Announced, HostKeys};
 const KEX_LIMIT: Duration = Duration::from_secs(30);
 /// How long a live session may take to answer when it is asked because a scrape timed out.
 const PING_LIMIT: Duration = Duration::from_secs(5);
+/// Channels that one session opens in its life. Russh keeps about 4 KiB of each that was closed by
+/// this end first, until the session ends.
+const MAX_CHANNELS_EVER: u32 = 4096;
 
 /// Why no session came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Session {
     /// Ends the stream below the session, which a peer cannot hold up as it can a request to end.
     cut: CancellationToken,
     proved: AtomicBool,
+    /// Channels that were asked for.
+    channels: AtomicU32,
     since: Instant,
 }
 
@@ -120,8 +125,8 @@ impl Session {
         login::authenticate(&mut handle, user, key).await?;
         let times = LoginTimes { key_exchange, authentication: started.elapsed() - key_exchange };
         guard.disarm();
-        let (handle, proved) = (Arc::new(handle), AtomicBool::new(false));
-        Ok((Self { handle, ended, unanswered, cut, proved, since: Instant::now() }, times))
+        let (handle, proved, channels) = (Arc::new(handle), AtomicBool::new(false), AtomicU32::new(0));
+        Ok((Self { handle, ended, unanswered, cut, proved, channels, since: Instant::now() }, times))
     }
 
     /// Opens a channel to what the far end knows as `host` and `port` (RFC 4254, section 7.2).
@@ -140,6 +145,11 @@ impl Session {
     where
         H: Send + 'static,
     {
+        if self.channels.fetch_add(1, Ordering::Relaxed) >= MAX_CHANNELS_EVER {
+            debug!("the session has had its channels; a new one takes its place");
+            self.give_up();
+            return Err(ChannelFailure::Lost);
+        }
         let handle = self.handle.clone();
         let opening = tokio::spawn(async move {
             let channel = handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0).await?;
@@ -174,7 +184,7 @@ impl Session {
         self.unanswered.load(Ordering::Relaxed)
     }
 
-    /// Has the owner of the session end it: something in it does not work.
+    /// Has the owner of the session end it: something in it does not work, or it was used enough.
     pub fn give_up(&self) {
         self.ended.cancel();
     }

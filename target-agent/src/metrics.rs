@@ -59,7 +59,7 @@ pub enum Denied {
     ChannelRequest,
     /// A session more than may be open at once.
     SessionsCap,
-    /// A channel more than a session may have open at once.
+    /// A channel more than a session may have open at once, or in its life.
     ChannelsCap,
 }
 

@@ -70,7 +70,7 @@ pub fn past_tor() -> Vec<String> {
 }
 
 /// A program of ours as a process.
-fn start(name: &str, file: &Path, log: &Path) -> Process {
+pub fn start(name: &str, file: &Path, log: &Path) -> Process {
     let mut command = Command::new(program(name));
     command.arg("run").arg("--config.file").arg(file);
     process::spawn(&command, log).unwrap()

@@ -18,6 +18,7 @@ mod config;
 mod exporter;
 mod exporters;
 mod host_keys;
+mod hostile;
 mod http;
 mod identity;
 mod leaks;
@@ -89,6 +90,8 @@ fn main() -> ExitCode {
         host_keys::host_and_user_certificates,
         host_keys::trust_on_first_use,
         host_keys::locked_keys_and_ssh_agents,
+        hostile::the_stock_client_gets_nothing_else,
+        hostile::one_that_keeps_no_rule_gets_nothing_else,
         refused::unlisted_addresses_and_names,
         refused::a_wrong_key,
         refused::a_wrong_host_key,

@@ -83,18 +83,6 @@ pub async fn ssh_reaches_both_kinds_of_channel(world: &World) {
     let patience = Duration::from_secs(60);
     let refused = block_in_place(|| tornet::socks::connect(tor.socks, &device.onion, 80, None, patience));
     assert!(refused.is_err(), "port 80 was answered");
-
-    // A shell is not to be had, and neither is another exporter's port.
-    let other = Exporter::start(Manner::Good("b 1\n".into())).await;
-    let (local, ssh) =
-        block_in_place(|| forward(world, &device.onion, tor.socks, &other.address.to_string()));
-    let started = Instant::now();
-    while !ssh.log_text().contains("administratively prohibited") {
-        assert!(started.elapsed() < Duration::from_secs(60), "{}", ssh.log_text());
-        let _ = tokio::net::TcpStream::connect(local).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(other.requests.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 
 pub async fn agent_forwards_to_sshd(world: &World) {

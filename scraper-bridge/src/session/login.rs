@@ -30,7 +30,7 @@ pub(super) async fn authenticate<H: Handler>(
             let certificate = read(certificate.as_ref())?;
             let attempt = with_own_key(handle, user, key.private().clone(), certificate);
             match timeout(ATTEMPT_LIMIT, attempt).await {
-                Ok(Ok(result)) => result.success(),
+                Ok(Ok(result)) => answered(&result)?,
                 Ok(Err(error)) => {
                     debug!(%error, "authentication failed");
                     return Err(LoginFailure::Authentication);
@@ -44,6 +44,19 @@ pub(super) async fn authenticate<H: Handler>(
         }
     };
     if let_in { Ok(()) } else { Err(LoginFailure::Denied) }
+}
+
+/// True if we were let in, false if we were refused. Russh says of a session that broke off that it
+/// was refused with no method left; that a host says so itself comes to the same.
+fn answered(result: &AuthResult) -> Result<bool, LoginFailure> {
+    match result {
+        AuthResult::Success => Ok(true),
+        AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() => {
+            debug!("the session broke off in the middle of authentication");
+            Err(LoginFailure::Authentication)
+        }
+        AuthResult::Failure { .. } => Ok(false),
+    }
 }
 
 async fn with_own_key<H: Handler>(
@@ -87,8 +100,11 @@ async fn with_ssh_agent<H: Handler>(
     for identity in &identities {
         let attempt = with_identity(handle, user, &mut agent, identity, certificate.as_ref());
         match timeout(ATTEMPT_LIMIT, attempt).await {
-            Ok(Ok(result)) if result.success() => return Ok(true),
-            Ok(Ok(_)) => {}
+            Ok(Ok(result)) => {
+                if answered(&result)? {
+                    return Ok(true);
+                }
+            }
             Ok(Err(SshAgentFault::Unwilling)) => unwilling += 1,
             Ok(Err(fault @ SshAgentFault::Silent(_))) => return Err(unusable(fault)),
             Ok(Err(SshAgentFault::SessionEnded(_))) | Err(_) => return Err(LoginFailure::Authentication),

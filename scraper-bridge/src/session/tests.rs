@@ -2,6 +2,7 @@
 //! certificates and the ssh-agent are OpenSSH's own.
 
 mod host_keys;
+mod hostile;
 mod logins;
 
 use std::fs::{self, Permissions};

@@ -24,6 +24,9 @@ use crate::metrics::{Denied, TicketOutcome};
 
 /// Channels that one session may have open at once.
 const MAX_CHANNELS: usize = 16;
+/// Channels that one session may open in its life. Russh keeps about 4 KiB of each that was closed by
+/// this end first, until the session ends; a bridge opens a new session without being asked.
+const MAX_CHANNELS_EVER: u64 = 4096;
 
 /// A successful login.
 pub(super) struct Login {
@@ -198,7 +201,7 @@ impl russh::server::Handler for Handler {
         _: &str,
         _: u32,
         reply: ChannelOpenHandle,
-        _: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Error> {
         let (key, destination) = match self.destination(host, port) {
             Ok(found) => found,
@@ -213,6 +216,10 @@ impl russh::server::Handler for Handler {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
+        if self.channels.load(Ordering::Relaxed) >= MAX_CHANNELS_EVER {
+            self.denied(Denied::ChannelsCap);
+            return session.disconnect(Disconnect::ByApplication, "enough channels for one session", "en");
+        }
         let metrics = &self.server.metrics;
         metrics.ssh_channel_opens.inc();
         self.channels.fetch_add(1, Ordering::Relaxed);

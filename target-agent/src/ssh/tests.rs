@@ -1,5 +1,6 @@
 mod hostile;
 mod rotation;
+mod security_key;
 mod trust;
 
 use std::collections::BTreeMap;
