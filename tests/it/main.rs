@@ -23,6 +23,7 @@ mod http;
 mod identity;
 mod leaks;
 mod load;
+mod monitoring;
 mod paired;
 mod pairing;
 mod prometheus;
@@ -78,6 +79,8 @@ fn main() -> ExitCode {
         chain::probe_and_metrics,
         chain::resumes_after_the_agent_is_killed,
         chain::tor_down_is_503,
+        monitoring::rules_and_queries_are_sound,
+        monitoring::every_series_exists,
         stock::bridge_scrapes_through_sshd,
         stock::ssh_reaches_both_kinds_of_channel,
         stock::agent_forwards_to_sshd,
