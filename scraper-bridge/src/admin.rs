@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use crate::discovery::{self, Place, Via};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
+use crate::overview::Overview;
 use crate::reload::Reloader;
 use crate::surface::path;
 
@@ -77,6 +78,7 @@ impl Inner {
             ),
             "/metrics" => page(CLASSIC_TEXT, classic_text(&self.registry)),
             "/sd" => self.discovery(request),
+            "/api/v1/targets" => self.overview(),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => {
                 let bootstrap = self.tor.bootstrap().borrow().clone();
@@ -109,6 +111,12 @@ impl Inner {
         page("application/json", discovery::json(&discovery::groups(&self.fleet, via, &place)))
     }
 
+    /// How the targets are.
+    fn overview(&self) -> Response<Body> {
+        // Strings and numbers can always be written as JSON.
+        page("application/json", serde_json::to_string(&Overview::of(&self.fleet)).unwrap_or_default())
+    }
+
     /// Reloads to the end, whether or not whoever asked waits for it.
     async fn reload(&self) -> Result<(), Failure> {
         let reloader = self.reloader.clone();
@@ -129,6 +137,7 @@ impl Inner {
                 Ok(()) => text(StatusCode::OK, "reloaded\n"),
                 Err(Failure(mistakes)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{mistakes}\n")),
             },
+            (&Method::GET, ["", "api", "v1", "targets"]) => self.overview(),
             _ => match path::scrape(&self.fleet, &self.metrics, request).await {
                 Ok(scraped) => scraped,
                 Err(_) => Answer::new(StatusCode::NOT_FOUND, "no such page").into(),

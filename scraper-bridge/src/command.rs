@@ -16,6 +16,7 @@ use crate::config::{self, BridgeConfig, Source};
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
 use crate::reload::Reloader;
+use crate::status::Status;
 
 /// Two threads, so that a busy session does not hold up the others.
 const THREADS: usize = 2;
@@ -46,6 +47,8 @@ enum Act {
         /// The exporter's name; may be left out if the target has only one
         exporter: Option<String>,
     },
+    /// Show how the targets of a running bridge are; exits with 1 if one is not up
+    Status(Status),
     /// Have a running bridge dial a target anew, over fresh circuits
     Redial {
         /// The target's name
@@ -93,6 +96,7 @@ impl Command {
                 logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
                 block_on(THREADS, probe(config, &target, exporter.as_deref()))
             }
+            Act::Status(status) => block_on(THREADS, status.run(config)),
             Act::Redial { target } => block_on(THREADS, redial(config, &target)),
             Act::Add(addition) => {
                 logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));

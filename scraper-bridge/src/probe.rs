@@ -94,7 +94,7 @@ async fn connected(bridge: &Bridge, started: Instant) {
                 }
                 State::Blocked(why) => (why.clone(), false),
                 State::Dialling(_) => ("connecting to the device".to_owned(), false),
-                State::Waiting(why) | State::Refused(why) => (why.clone(), true),
+                State::Waiting(trouble) | State::Refused(trouble) => (trouble.what.clone(), true),
             };
             eprintln!("{:>6.1} s  {said}", started.elapsed().as_secs_f64());
             if done || state.changed().await.is_err() {

@@ -5,7 +5,7 @@ mod body;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{ExporterConfig, ScrapeLimits, Way};
 use crate::failure::{REASONS, ScrapeFailure};
+use crate::history::Scrape;
 use crate::pool::{Pool, Taken};
 use crate::target::Target;
 use body::ScrapeBody;
@@ -64,17 +65,29 @@ impl Scraper {
         let metrics = &self.target.metrics;
         metrics.requests.inc();
         let under_way = metrics.in_flight();
-        let deadline = Instant::now() + budget(timeout_header(request.headers()), self.limits);
-        match self.scrape(&request, deadline).await {
+        let started = Instant::now();
+        let deadline = started + budget(timeout_header(request.headers()), self.limits);
+        match self.scrape(&request, started, deadline).await {
             Ok((response, body)) => response.map(|()| body.until(under_way).boxed_unsync()),
             Err(failure) => {
-                metrics.scrape_failure(&failure);
-                if matches!(failure, ScrapeFailure::Timeout(_) | ScrapeFailure::Aborted) {
-                    self.target.doubt();
-                }
+                self.failed(&failure, started);
                 failure.answer(self.exporter().name.as_str()).into()
             }
         }
+    }
+
+    /// Counts a scrape that failed, and has the session asked whether it is still there.
+    fn failed(&self, failure: &ScrapeFailure, started: Instant) {
+        self.target.metrics.scrape_failure(failure);
+        if matches!(failure, ScrapeFailure::Timeout(_) | ScrapeFailure::Aborted) {
+            self.target.doubt();
+        }
+        self.ended(started, Some(failure.answer(self.exporter().name.as_str()).reason));
+    }
+
+    fn ended(&self, started: Instant, failure: Option<String>) {
+        let (at, took) = (SystemTime::now(), started.elapsed());
+        self.target.history.add(Scrape { exporter: self.index, at, took, failure });
     }
 
     /// A channel to this address of the device, for who speaks with the exporter itself.
@@ -111,6 +124,7 @@ impl Scraper {
     async fn scrape(
         &self,
         request: &Request<Incoming>,
+        started: Instant,
         deadline: Instant,
     ) -> Result<(Response<()>, ScrapeBody), ScrapeFailure> {
         let exporter = self.exporter();
@@ -178,7 +192,7 @@ impl Scraper {
         if let Some(phrase) = head.extensions.remove::<ReasonPhrase>() {
             passed_on.extensions_mut().insert(phrase);
         }
-        let body = ScrapeBody::new(incoming, self, pool, taken.connection, deadline);
+        let body = ScrapeBody::new(incoming, self, pool, taken.connection, started, deadline);
         Ok((passed_on, body))
     }
 

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use crate::config::{ExporterConfig, TargetConfig, Way};
 use crate::dial::{Dial, DialFailure, Stream};
 use crate::failure::ScrapeFailure;
+use crate::history::History;
 use crate::inventory::Follower;
 use crate::metrics::{Metrics, Stage, TargetMetrics};
 use crate::pool::Pool;
@@ -37,13 +38,45 @@ pub enum State {
     /// The way to the target is not open at all, for this reason (Tor is not ready).
     Blocked(String),
     /// A session is coming about. The last attempt, if there was one, failed so.
-    Dialling(Option<ScrapeFailure>),
+    Dialling(Option<Trouble>),
     /// Scrapes can use this.
     Up(Arc<Pool>),
     /// The last dial failed so; the next one comes by itself.
-    Waiting(String),
+    Waiting(Trouble),
     /// The target is not who it should be, or will not have us; a person has to act.
-    Refused(String),
+    Refused(Trouble),
+}
+
+impl State {
+    /// The state's name.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Blocked(_) => "blocked",
+            Self::Dialling(_) => "connecting",
+            Self::Up(_) => "up",
+            Self::Waiting(_) => "waiting",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+/// What keeps a session from coming about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The step that failed; `None` if a session was lost.
+    pub stage: Option<Stage>,
+    /// What a person should know.
+    pub what: String,
+    /// True if a person has to act.
+    pub refused: bool,
+}
+
+impl Trouble {
+    /// For a scrape that is asked for meanwhile.
+    fn failure(&self) -> ScrapeFailure {
+        let what = self.what.clone();
+        if self.refused { ScrapeFailure::Denied(what) } else { ScrapeFailure::NotConnected(what) }
+    }
 }
 
 /// A target with its session, shared by everything that scrapes it.
@@ -55,6 +88,10 @@ pub struct Target {
     state: watch::Receiver<State>,
     /// The revision of the device's inventory, as its last answer has it.
     revision: watch::Sender<Option<HeaderValue>>,
+    /// Its last scrapes.
+    pub history: History,
+    /// The label of its state, and since when it has that.
+    since: Mutex<(&'static str, SystemTime)>,
     /// What the device said last of what it has.
     inventory: Mutex<Option<Arc<Inventory>>>,
     doubt: Notify,
@@ -99,6 +136,8 @@ impl Target {
             metrics,
             state: seen,
             revision,
+            history: History::default(),
+            since: Mutex::new(("", SystemTime::now())),
             inventory: Mutex::default(),
             doubt: Notify::new(),
             redial: Notify::new(),
@@ -134,10 +173,8 @@ impl Target {
             match &*state.borrow_and_update() {
                 State::Up(pool) => return Ok(pool.clone()),
                 State::Dialling(_) => {}
-                State::Blocked(why) | State::Waiting(why) => {
-                    return Err(ScrapeFailure::NotConnected(why.clone()));
-                }
-                State::Refused(why) => return Err(ScrapeFailure::Denied(why.clone())),
+                State::Blocked(why) => return Err(ScrapeFailure::NotConnected(why.clone())),
+                State::Waiting(trouble) | State::Refused(trouble) => return Err(trouble.failure()),
             }
             if state.changed().await.is_err() {
                 return Err(ScrapeFailure::NotConnected("the bridge is stopping".into()));
@@ -148,7 +185,7 @@ impl Target {
     /// Why there is no session yet, for a scrape that waited in vain while one was being dialled.
     pub fn last_failure(&self) -> ScrapeFailure {
         match &*self.state.borrow() {
-            State::Dialling(Some(failure)) => failure.clone(),
+            State::Dialling(Some(trouble)) => trouble.failure(),
             _ => ScrapeFailure::NotConnected("still connecting to the device".into()),
         }
     }
@@ -156,6 +193,19 @@ impl Target {
     /// What the session is doing, and every change of it.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
+    }
+
+    /// Since when it is in the state that it is in.
+    pub fn since(&self) -> SystemTime {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// Notes that it is in this state now.
+    fn stays(&self, state: &State) {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.0 != state.label() {
+            *since = (state.label(), SystemTime::now());
+        }
     }
 
     /// Has the session thrown away, or the pause between dials cut short, and the target dialled
@@ -226,15 +276,15 @@ impl Keeper {
                 Some(connection) => Ok(connection),
                 None => {
                     let blocked = |why| {
-                        self.state.send_replace(State::Blocked(why));
+                        self.tell(State::Blocked(why));
                     };
                     self.dial.ready(&blocked).await;
-                    self.state.send_replace(State::Dialling(last.take()));
+                    self.tell(State::Dialling(last.take()));
                     self.connect(self.host_keys.addresses()).await
                 }
             };
             self.at_once = false;
-            let (next, pause) = match connected {
+            let (trouble, pause) = match connected {
                 Ok(connection) => {
                     let pool = connection.pool.clone();
                     let held = self.hold(connection).await;
@@ -243,7 +293,7 @@ impl Keeper {
                         ready = Some(connection);
                         continue;
                     }
-                    self.state.send_replace(State::Dialling(None));
+                    self.tell(State::Dialling(None));
                     pool.session().close().await;
                     if matches!(held, Held::Asked) || pool.session().has_proved_itself() {
                         // Lost after good service: the network most likely changed, so dial at once.
@@ -251,17 +301,14 @@ impl Keeper {
                         self.at_once = true;
                         continue;
                     }
-                    (State::Waiting("session lost".into()), self.pause())
+                    let lost = Trouble { stage: None, what: "session lost".into(), refused: false };
+                    (lost, self.pause())
                 }
-                Err(Outage::Passing(why)) => (State::Waiting(why), self.pause()),
-                Err(Outage::Refused(why)) => (State::Refused(why), refused_pause()),
+                Err(trouble) if trouble.refused => (trouble, refused_pause()),
+                Err(trouble) => (trouble, self.pause()),
             };
-            last = match &next {
-                State::Refused(why) => Some(ScrapeFailure::Denied(why.clone())),
-                State::Waiting(why) => Some(ScrapeFailure::NotConnected(why.clone())),
-                _ => None,
-            };
-            self.state.send_replace(next);
+            last = Some(trouble.clone());
+            self.tell(if trouble.refused { State::Refused(trouble) } else { State::Waiting(trouble) });
             self.target.metrics.backoff_seconds.set(pause.as_secs_f64());
             tokio::select! {
                 () = sleep(pause) => {}
@@ -272,7 +319,7 @@ impl Keeper {
     }
 
     /// Dials one of these addresses, the last first, and logs in.
-    async fn connect(&self, addresses: Vec<OnionAddress>) -> Result<Connection, Outage> {
+    async fn connect(&self, addresses: Vec<OnionAddress>) -> Result<Connection, Trouble> {
         let target = &self.target;
         let name = target.config.name.as_str();
         // A target that was well until now does not stand in line behind devices that are off.
@@ -282,7 +329,7 @@ impl Keeper {
         let (address, stream) = self.dial(addresses).await.map_err(|failure| {
             target.metrics.connect_failure(failure.stage);
             warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");
-            Outage::Passing(failure.what)
+            Trouble { stage: Some(failure.stage), what: failure.what, refused: false }
         })?;
         let onion = started.elapsed();
         drop(turn);
@@ -290,10 +337,10 @@ impl Keeper {
         let login = Session::login(stream, &self.host_keys, user, &self.key).await;
         target.metrics.host_key_shown(login.as_ref().err().copied());
         let (session, login) = login.map_err(|failure| {
-            let (stage, outage) = explain(failure);
+            let (stage, trouble) = explain(failure);
             target.metrics.connect_failure(stage);
-            warn!(target = name, stage = stage.label(), "not connected: {}", outage.why());
-            outage
+            warn!(target = name, stage = stage.label(), "not connected: {}", trouble.what);
+            trouble
         })?;
         self.host_keys.reached(&address);
         target.metrics.connect_duration.observe(started.elapsed().as_secs_f64());
@@ -362,7 +409,7 @@ impl Keeper {
         });
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         target.metrics.last_connected.set(now.as_secs_f64());
-        self.state.send_replace(State::Up(pool.clone()));
+        self.tell(State::Up(pool.clone()));
         // Both end with this function, so that nothing holds on to a session that is over.
         let (mut following, mut moved) = (Box::pin(self.follow(&pool)), Box::pin(self.moved(&address)));
         loop {
@@ -388,6 +435,11 @@ impl Keeper {
         }
     }
 
+    fn tell(&self, state: State) {
+        self.target.stays(&state);
+        self.state.send_replace(state);
+    }
+
     fn pause(&mut self) -> Duration {
         self.pauses.next().unwrap_or(LONGEST_PAUSE)
     }
@@ -409,36 +461,22 @@ enum Held {
     Moved(Connection),
 }
 
-enum Outage {
-    Passing(String),
-    Refused(String),
-}
-
-impl Outage {
-    fn why(&self) -> &str {
-        match self {
-            Self::Passing(why) | Self::Refused(why) => why,
-        }
-    }
-}
-
-fn explain(failure: LoginFailure) -> (Stage, Outage) {
-    let passing = |stage, why: &str| (stage, Outage::Passing(why.to_owned()));
-    match failure {
-        LoginFailure::KeyExchange => passing(Stage::SshKex, "ssh key exchange failed"),
-        LoginFailure::Authentication => passing(Stage::Auth, "ssh login broke off"),
-        LoginFailure::HostKey(fault) => (Stage::HostKey, Outage::Refused(fault.to_string())),
+fn explain(failure: LoginFailure) -> (Stage, Trouble) {
+    let (stage, what, refused) = match failure {
+        LoginFailure::KeyExchange => (Stage::SshKex, "ssh key exchange failed".to_owned(), false),
+        LoginFailure::Authentication => (Stage::Auth, "ssh login broke off".to_owned(), false),
+        LoginFailure::HostKey(fault) => (Stage::HostKey, fault.to_string(), true),
         LoginFailure::SshAgent => {
-            (Stage::Auth, Outage::Refused("no key from the ssh-agent, see the bridge's log".into()))
+            (Stage::Auth, "no key from the ssh-agent, see the bridge's log".to_owned(), true)
         }
         LoginFailure::Certificate => {
-            (Stage::Auth, Outage::Refused("no certificate to log in with, see the bridge's log".into()))
+            (Stage::Auth, "no certificate to log in with, see the bridge's log".to_owned(), true)
         }
-        LoginFailure::Denied => (
-            Stage::Auth,
-            Outage::Refused("ssh login refused: the device does not know this bridge's key".into()),
-        ),
-    }
+        LoginFailure::Denied => {
+            (Stage::Auth, "ssh login refused: the device does not know this bridge's key".to_owned(), true)
+        }
+    };
+    (stage, Trouble { stage: Some(stage), what, refused })
 }
 
 fn fresh_pauses() -> ExponentialBackoff {

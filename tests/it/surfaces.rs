@@ -5,13 +5,14 @@ use std::path::Path;
 use std::process::Command;
 
 use hyper::{Method, Request};
+use scraper_bridge::target::State;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tornet::process;
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraped, Scraper, scrape};
 use crate::prometheus::Prometheus;
-use crate::world::{Monitor, World};
+use crate::world::{Monitor, World, run};
 
 const MORE: &str = "[proxy]\nlisten = \"127.0.0.1:0\"\n";
 
@@ -204,4 +205,49 @@ pub async fn names_that_lead_nowhere(world: &World) {
     let by_path = Scraper::connect(&admin).await.get("/t/backpack/app/metrics", &[]).await;
     assert_eq!(by_path.text(), "a 1\n");
     assert_eq!(scrape(&monitor.address("backpack", "app")).await.text(), "a 1\n");
+}
+
+pub async fn status_says_what_is_wrong_and_what_to_do(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let nobody = tornet::ports::reserve().unwrap().addr();
+    let device = world.device(&[("app", exporter.address), ("down", nobody)]).await;
+    let good = world.target("backpack", &device, "", &["app", "down"]);
+    let wrong = world.target("wrong", &device, "", &["app"]);
+    let wrong = wrong.replace(&device.host_key, &world.key().fingerprint());
+    let monitor = world.monitor_of("", &(good + &wrong)).await;
+    monitor.connected("backpack").await;
+    monitor.state("wrong", "refused", |state| matches!(state, State::Refused(_))).await;
+    for name in ["app", "app", "down"] {
+        scrape(&monitor.address("backpack", name)).await;
+    }
+
+    let file = monitor.file.to_str().unwrap();
+    let shown = run("scraper-bridge", &["status", "--config.file", file]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert_eq!(shown.status.code(), Some(1), "one is down: {text}");
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(line("backpack ").contains(" up ") && line("backpack ").contains(" ms"), "{text}");
+    assert!(line("wrong ").contains(" refused ") && line("wrong ").contains("never"), "{text}");
+    assert!(text.contains("wrong: ssh host key mismatch\n    compare target-agent hostname"), "{text}");
+    assert!(text.contains("backpack: exporter down: exporter down refused the connection"), "{text}");
+
+    let shown = run("scraper-bridge", &["status", "--json", "--config.file", file]);
+    let json: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let served =
+        Scraper::connect(&monitor.bridge.admin().to_string()).await.get("/api/v1/targets", &[]).await;
+    let served: serde_json::Value = serde_json::from_slice(&served.body).unwrap();
+    assert_eq!(json, served, "the command and the page say the same");
+    let backpack = &json["targets"][0];
+    assert_eq!((&backpack["state"], &backpack["why"]), (&"up".into(), &serde_json::Value::Null));
+    assert!(backpack["latency_p50_seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(backpack["exporters"][0]["listen"], monitor.address("backpack", "app"));
+    assert_eq!(backpack["exporters"][0]["proxy"], "app.backpack");
+    assert!(!json.to_string().contains(".onion"));
+
+    drop(monitor);
+    let folder = world.folder();
+    let file = world.bridge_file(&folder, "", "");
+    let nobody = run("scraper-bridge", &["status", "--config.file", file.to_str().unwrap()]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no bridge is running on"), "{nobody:?}");
 }

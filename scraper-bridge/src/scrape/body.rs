@@ -21,6 +21,7 @@ pub(super) struct ScrapeBody {
     pool: Arc<Pool>,
     /// Given back to the pool at the end of the body.
     connection: Option<Connection>,
+    started: Instant,
     deadline: Pin<Box<Sleep>>,
     left: u64,
     under_way: Option<Raised>,
@@ -32,6 +33,7 @@ impl ScrapeBody {
         scraper: &Scraper,
         pool: Arc<Pool>,
         connection: Connection,
+        started: Instant,
         deadline: Instant,
     ) -> Self {
         let left = scraper.limits.max_body;
@@ -40,6 +42,7 @@ impl ScrapeBody {
             scraper: scraper.clone(),
             pool,
             connection: Some(connection),
+            started,
             deadline: Box::pin(sleep_until(deadline)),
             left,
             under_way: None,
@@ -60,6 +63,7 @@ impl ScrapeBody {
     fn complete(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.pool.session().proves_itself();
+            self.scraper.ended(self.started, None);
             self.pool.give_back(self.scraper.index, connection);
         }
     }
@@ -67,10 +71,7 @@ impl ScrapeBody {
     fn fail(&mut self, failure: ScrapeFailure) -> Poll<Option<Result<Frame<Bytes>, ScrapeFailure>>> {
         // The rest of the answer is of no use, so the connection is not either.
         self.connection = None;
-        self.scraper.target.metrics.scrape_failure(&failure);
-        if matches!(failure, ScrapeFailure::Timeout(_) | ScrapeFailure::Aborted) {
-            self.scraper.target.doubt();
-        }
+        self.scraper.failed(&failure, self.started);
         Poll::Ready(Some(Err(failure)))
     }
 }

@@ -1,0 +1,116 @@
+//! `status`: a table of the targets of a running bridge.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use onionscrape::lifecycle::Failure;
+use tokio::net::UnixStream;
+
+use crate::bridge::control_socket;
+use crate::config::BridgeConfig;
+use crate::overview::{Overview, TargetOverview};
+use crate::probe::ask;
+
+/// Pause between two looks.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// What `status` is told.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Print what the bridge says as JSON
+    #[arg(long)]
+    json: bool,
+    /// Look again every 2 s, until interrupted
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+impl Status {
+    /// Prints how the targets are. The exit code is 1 if one of them has no session.
+    ///
+    /// # Errors
+    /// When no bridge runs on this state directory.
+    pub async fn run(self, config: BridgeConfig) -> Result<ExitCode, Failure> {
+        loop {
+            let text = fetch(&config).await?;
+            let overview: Overview = serde_json::from_str(&text).map_err(Failure::of)?;
+            if self.json {
+                println!("{text}");
+            } else {
+                if self.watch && std::io::stdout().is_terminal() {
+                    // Home, and clear what was below (ECMA-48, CUP and ED).
+                    print!("\x1b[H\x1b[J");
+                }
+                print(&overview);
+            }
+            if !self.watch {
+                return Ok(if overview.is_all_up() { ExitCode::SUCCESS } else { ExitCode::from(1) });
+            }
+            tokio::time::sleep(WATCH).await;
+        }
+    }
+}
+
+async fn fetch(config: &BridgeConfig) -> Result<String, Failure> {
+    let stream = UnixStream::connect(control_socket(config))
+        .await
+        .map_err(|_| Failure(format!("no bridge is running on {}", config.state_directory.display())))?;
+    let response = ask(stream, Method::GET, "/api/v1/targets".into()).await?;
+    let body = response.into_body().collect().await.map_err(Failure::of)?.to_bytes();
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+fn print(overview: &Overview) {
+    if overview.targets.is_empty() {
+        return println!("no target is configured; run: scraper-bridge add");
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(["TARGET", "STATE", "SINCE", "LAST GOOD", "P50", "P95"]);
+    for target in &overview.targets {
+        table.add_row([
+            target.name.clone(),
+            target.state.clone(),
+            ago(Some(&target.since)),
+            ago(target.last_good_scrape.as_deref()),
+            seconds(target.latency_p50_seconds),
+            seconds(target.latency_p95_seconds),
+        ]);
+    }
+    for line in table.lines() {
+        println!("{}", line.trim());
+    }
+    for target in &overview.targets {
+        explain(target);
+    }
+}
+
+/// What is wrong with it, in words, and what to do about it.
+fn explain(target: &TargetOverview) {
+    if let (Some(why), Some(remedy)) = (&target.why, &target.remedy) {
+        println!("\n{}: {why}\n    {remedy}", target.name);
+    }
+    for exporter in &target.exporters {
+        if let (None, Some(failure)) = (&target.why, &exporter.failure) {
+            println!("\n{}: exporter {}: {failure}", target.name, exporter.name);
+        }
+    }
+}
+
+/// How long ago a time was, as RFC 3339 has it.
+fn ago(time: Option<&str>) -> String {
+    let Some(time) = time.and_then(|time| humantime::parse_rfc3339(time).ok()) else {
+        return "never".to_owned();
+    };
+    let since = SystemTime::now().duration_since(time).unwrap_or_default();
+    format!("{} ago", humantime::format_duration(Duration::from_secs(since.as_secs())))
+}
+
+fn seconds(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("{:.0} ms", seconds * 1000.0))
+}
