@@ -241,7 +241,8 @@ pub async fn a_stock_tor_client_is_invited_with_c_tors_files(world: &World) {
     let monitor = world.monitor_of("", &format!("{with}{without}")).await;
     monitor.connected("with").await;
     assert_eq!(scrape(&monitor.address("with", "app")).await.text(), "a 1\n");
-    let refused = |state: &State| matches!(state, State::Waiting(why) if why.what.contains("closed to strangers"));
+    let refused =
+        |state: &State| matches!(state, State::Waiting(why) if why.what.contains("closed to strangers"));
     monitor.state("without", "refused", refused).await;
     let answer = Scraper::connect(&monitor.address("without", "app")).await.get("/metrics", &[]).await;
     assert_eq!(
