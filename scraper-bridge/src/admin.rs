@@ -48,7 +48,7 @@ impl Admin {
             Box::pin(async move {
                 match path::scrape(&inner.fleet, &inner.metrics, request).await {
                     Ok(scraped) => scraped,
-                    Err(request) => inner.page(&request),
+                    Err(request) => inner.page(&request).await,
                 }
             })
         }
@@ -66,7 +66,7 @@ impl Admin {
 }
 
 impl Inner {
-    fn page(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn page(&self, request: &Request<Incoming>) -> Response<Body> {
         if let Err(answer) = only_reading(request) {
             return answer.into();
         }
@@ -77,7 +77,7 @@ impl Inner {
                 env!("CARGO_PKG_VERSION"),
             ),
             "/metrics" => page(CLASSIC_TEXT, classic_text(&self.registry)),
-            "/sd" => self.discovery(request),
+            "/sd" => self.discovery(request).await,
             "/api/v1/targets" => self.overview(),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => {
@@ -93,7 +93,7 @@ impl Inner {
     }
 
     /// The exporters for Prometheus' HTTP SD, in its terms: JSON, all of it, at each request.
-    fn discovery(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn discovery(&self, request: &Request<Incoming>) -> Response<Body> {
         let query = request.uri().query().unwrap_or_default();
         let via = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "via");
         let via = match via.as_ref().map(|(_, via)| &**via) {
@@ -105,10 +105,11 @@ impl Inner {
             }
         };
         // By the name that it used for us, which was checked, Prometheus gets here again.
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let admin = host.unwrap_or_default().to_owned();
+        let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let admin = request.uri().authority().map(|named| named.as_str()).or_else(host);
+        let admin = admin.unwrap_or_default().to_owned();
         let place = Place { admin, scheme: self.web.scheme() };
-        page("application/json", discovery::json(&discovery::groups(&self.fleet, via, &place)))
+        page("application/json", discovery::json(&discovery::groups(&self.fleet, via, &place).await))
     }
 
     /// How the targets are.

@@ -1,7 +1,7 @@
 //! The exporters of all targets as Prometheus' service discovery has them (HTTP SD, file SD): those of
 //! targets that are down, too, so that `up` is 0 and alerts fire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::fleet::{Fleet, Listening};
+use crate::fleet::Fleet;
 
 /// How often it is looked whether the file must be written anew.
 const LOOK: Duration = Duration::from_secs(1);
@@ -52,15 +52,17 @@ pub struct Group {
 }
 
 /// All exporters of all targets, in the order of the configuration.
-pub fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
+pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
+    let _settled = fleet.settled().await;
     let listening = fleet.listening();
+    let ports: HashMap<_, _> =
+        listening.iter().map(|one| ((&one.target, &one.exporter), one.address)).collect();
     let mut groups = Vec::new();
     for target in fleet.targets() {
         let name = &target.config.name;
         let inventory = target.inventory();
         for exporter in &target.config.exporters {
-            let is_it = |one: &&Listening| one.target == *name && one.exporter == exporter.name;
-            let port = listening.iter().find(is_it).map(|one| one.address);
+            let port = ports.get(&(name, &exporter.name)).copied();
             let (address, path, scheme) = match (via, port) {
                 (Via::Proxy, _) => (format!("{}.{name}", exporter.name), exporter.path.clone(), "http"),
                 (Via::Port, Some(address)) => (address.to_string(), "/metrics".to_owned(), place.scheme),
@@ -122,7 +124,7 @@ impl SdFile {
         let mut written = None;
         let mut complaint = None;
         loop {
-            let text = json(&groups(&fleet, self.via, &place));
+            let text = json(&groups(&fleet, self.via, &place).await);
             if written.as_ref() != Some(&text) {
                 match write(self.path.clone(), text.clone()).await {
                     Ok(()) => (written, complaint) = (Some(text), None),

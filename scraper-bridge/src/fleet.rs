@@ -186,6 +186,12 @@ impl Fleet {
         !self.locked().iter().flat_map(|kept| &kept.keys).all(Stamp::still_holds)
     }
 
+    /// Waits until no targets come and go, and keeps them from it while the guard is held: in between
+    /// some that are configured are not there.
+    pub async fn settled(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
     /// Where each exporter is, in the order of the configuration.
     pub fn listening(&self) -> Vec<Listening> {
         self.locked().iter().flat_map(|kept| kept.listening.clone()).collect()

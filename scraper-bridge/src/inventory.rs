@@ -11,6 +11,7 @@ use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use onionscrape::address::OnionAddress;
 use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
 use onionscrape::pairing::{INVENTORY_PATH, Inventory, MAX_BODY, NEXT_HOST_KEY_PATH, REVISION, VERSION};
 use onionscrape::ssh::HostKeyPin;
@@ -24,6 +25,8 @@ use crate::target::Target;
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Most exporters that are taken from a device.
 const MAX_EXPORTERS: usize = 64;
+/// Most complaints about one device in one session.
+const MAX_COMPLAINTS: usize = 8;
 /// Least time between two questions to one device, whatever it says.
 const GAP: Duration = Duration::from_secs(10);
 
@@ -73,7 +76,7 @@ pub fn request(method: Method, path: &'static str, body: impl Into<Bytes>) -> Re
 /// Says why there is none that can be used.
 pub fn parse(reply: &Reply) -> Result<Inventory, String> {
     if reply.status != StatusCode::OK {
-        return Err(format!("the device does not say what it has: {}", one_line(&reply.body)));
+        return Err(format!("the device does not say what it has: status {}", reply.status.as_u16()));
     }
     let odd = |why: &str| format!("the device's inventory cannot be used: {why}");
     let inventory: Inventory =
@@ -108,18 +111,22 @@ impl Follower {
     /// Asks, and asks again at each change. It ends when it is dropped.
     pub async fn follow(self, session: &Session) {
         let mut revision = self.target.revision();
+        // What was complained of in this session: a device must not fill the log.
+        let mut said = HashSet::new();
+        let mut is_first = true;
         loop {
-            let before = revision.borrow_and_update().clone();
             // Who does not answer is not asked again before something changes.
-            let mut known = before;
+            let mut known = revision.borrow_and_update().clone();
             if let Some(reply) = ask(session, request(Method::GET, INVENTORY_PATH, "")).await {
                 known = reply.revision.clone().or(known);
                 match parse(&reply) {
                     Ok(inventory) => {
-                        self.heard(session, &inventory).await;
+                        let wrong = self.heard(session, &inventory, is_first).await;
+                        self.complain(&mut said, wrong);
+                        is_first = false;
                         self.target.has(inventory);
                     }
-                    Err(why) => warn!(target = self.name(), "{why}"),
+                    Err(why) => self.complain(&mut said, [why]),
                 }
             }
             sleep(GAP).await;
@@ -134,40 +141,55 @@ impl Follower {
         }
     }
 
+    fn complain(&self, said: &mut HashSet<String>, wrong: impl IntoIterator<Item = String>) {
+        for what in wrong {
+            if said.len() < MAX_COMPLAINTS && said.insert(what.clone()) {
+                warn!(target = self.name(), "{what}");
+            }
+        }
+    }
+
     fn name(&self) -> &str {
         self.target.config.name.as_str()
     }
 
-    async fn heard(&self, session: &Session, inventory: &Inventory) {
+    /// Acts on what is to come; says what is wrong with it.
+    async fn heard(&self, session: &Session, inventory: &Inventory, is_first: bool) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut next_key = None;
         if let Some(next) = &inventory.next_host_key {
             match self.host_keys.announced(&next.key, &next.proof) {
-                Announced::Accepted(pin) => self.confirm(session, &pin).await,
-                Announced::NotOurs => warn!(
-                    target = self.name(),
+                Announced::Accepted(pin) => next_key = Some(pin),
+                Announced::NotOurs => wrong.push(
                     "the device will have another host key; change it where it is known by, the bridge does not"
+                        .to_owned(),
                 ),
                 Announced::Unproved => {
-                    warn!(
-                        target = self.name(),
-                        "the device announces a host key that it has not proved to have"
-                    );
+                    wrong.push("the device announces a host key that it has not proved to have".to_owned());
                 }
                 Announced::Lost => {}
             }
         }
+        let mut next_onion = None;
         if let Some(next) = &inventory.next_onion {
-            match next.parse() {
-                Ok(onion) => {
-                    if let Announced::NotOurs = self.host_keys.address_announced(&onion) {
-                        warn!(
-                            target = self.name(),
-                            "the device will have another address; change it in the configuration, with what its host key is known by"
-                        );
-                    }
-                }
-                Err(_) => warn!(target = self.name(), "the device announces an address that is none"),
+            match next.parse::<OnionAddress>() {
+                Ok(onion) => match self.host_keys.address_announced(&onion) {
+                    Announced::NotOurs => wrong.push(
+                        "the device will have another address; change it in the configuration, with what its host key is known by"
+                            .to_owned(),
+                    ),
+                    _ => next_onion = Some(onion),
+                },
+                Err(_) => wrong.push("the device announces an address that is none".to_owned()),
             }
         }
+        if is_first {
+            self.host_keys.settle(next_key.as_ref(), next_onion.as_ref());
+        }
+        if let Some(pin) = next_key {
+            self.confirm(session, &pin).await;
+        }
+        wrong
     }
 
     /// Lets the device know that the key to come is written down here.

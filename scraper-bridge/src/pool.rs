@@ -26,6 +26,8 @@ use crate::target::DialTimes;
 /// Channels open at once in a session. An agent allows 16, and needs a moment to let go of one that
 /// was closed here.
 const MAX_CHANNELS: usize = 12;
+/// Of these, channels on which somebody else speaks: they may be open for long, and say nothing.
+const MAX_SPLICES: usize = 4;
 /// Idle connections kept for each exporter: one for each Prometheus of a pair.
 const MAX_IDLE: usize = 2;
 /// Channels in a row that may fail to open in time before the session is given up.
@@ -35,6 +37,8 @@ const WARM_LIMIT: Duration = Duration::from_secs(20);
 /// Port at which an agent answers for its exporters by name.
 const BY_NAME_PORT: u16 = 80;
 
+/// Held for as long as a channel of its owner's own is open.
+pub type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 /// A connection on which requests can be sent, one after the other.
 pub type Connection = SendRequest<Empty<Bytes>>;
 
@@ -42,6 +46,8 @@ pub type Connection = SendRequest<Empty<Bytes>>;
 pub struct Pool {
     session: Session,
     room: Arc<Semaphore>,
+    /// Places among those for channels that somebody else speaks on.
+    splices: Arc<Semaphore>,
     /// Idle connections, the last used one last, each with the exporter it leads to.
     idle: Mutex<Vec<(usize, Connection)>>,
     returned: Notify,
@@ -67,6 +73,7 @@ impl Pool {
             unopened: AtomicU32::new(0),
             times,
             room: Arc::new(Semaphore::new(MAX_CHANNELS)),
+            splices: Arc::new(Semaphore::new(MAX_SPLICES)),
             idle: Mutex::default(),
             returned: Notify::new(),
         }
@@ -80,14 +87,6 @@ impl Pool {
     /// How long each step to the session took.
     pub fn times(&self) -> DialTimes {
         self.times
-    }
-
-    /// Notes that a channel did not open in time. A far end that answers questions but opens no
-    /// channels is of no use, so after three in a row the session is given up.
-    pub fn unopened(&self) {
-        if self.unopened.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNOPENED {
-            self.session.give_up();
-        }
     }
 
     /// A connection to the exporter, which is the target's number `index`. Waits for a place if
@@ -122,17 +121,15 @@ impl Pool {
     ///
     /// # Errors
     /// When the channel is refused, or the session is gone.
-    pub async fn channel(
-        &self,
-        address: SocketAddr,
-    ) -> Result<(ChannelStream, OwnedSemaphorePermit), ChannelFailure> {
+    pub async fn channel(&self, address: SocketAddr) -> Result<(ChannelStream, Places), ChannelFailure> {
+        let splice = self.splices.clone().acquire_owned().await.map_err(|_| ChannelFailure::Lost)?;
         let place = if let Ok(place) = self.room.clone().try_acquire_owned() {
             place
         } else {
             self.evict();
             self.room.clone().acquire_owned().await.map_err(|_| ChannelFailure::Lost)?
         };
-        self.session.channel(address.ip().to_string(), address.port(), place).await
+        self.open_channel(address.ip().to_string(), address.port(), (splice, place)).await
     }
 
     /// Gives back a connection whose last answer was read to its end.
@@ -180,8 +177,7 @@ impl Pool {
             Way::Name => (exporter.name.to_string(), BY_NAME_PORT),
             Way::Address(address) => (address.ip().to_string(), address.port()),
         };
-        let (channel, place) = self.session.channel(host, port, place).await?;
-        self.unopened.store(0, Ordering::Relaxed);
+        let (channel, place) = self.open_channel(host, port, place).await?;
         let (connection, driver) = http1::Builder::new()
             .max_headers(MAX_FIELDS)
             .max_buf_size(MAX_HEAD)
@@ -195,6 +191,30 @@ impl Pool {
             drop(place);
         });
         Ok(connection)
+    }
+
+    /// A channel; `held` is let go of when it is closed. If it is given up before it opens, the far end
+    /// was too slow. One that answers questions but opens no channels is of no use, so after three in a
+    /// row the session is given up.
+    async fn open_channel<H: Send + 'static>(
+        &self,
+        host: String,
+        port: u16,
+        held: H,
+    ) -> Result<(ChannelStream, H), ChannelFailure> {
+        struct Opening<'a>(&'a Pool);
+        impl Drop for Opening<'_> {
+            fn drop(&mut self) {
+                if self.0.unopened.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNOPENED {
+                    self.0.session.give_up();
+                }
+            }
+        }
+        let opening = Opening(self);
+        let opened = self.session.channel(host, port, held).await;
+        std::mem::forget(opening);
+        self.unopened.store(0, Ordering::Relaxed);
+        opened
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(usize, Connection)>> {

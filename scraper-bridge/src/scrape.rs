@@ -11,18 +11,17 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use onionscrape::http::{Answer, Body, FAILURE, end_to_end, only_reading, timeout_header};
 use onionscrape::pairing::REVISION;
 use onionscrape::ssh::ChannelStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{ExporterConfig, ScrapeLimits, Way};
 use crate::failure::{REASONS, ScrapeFailure};
 use crate::history::Scrape;
-use crate::pool::{Pool, Taken};
+use crate::pool::{Places, Pool, Taken};
 use crate::target::Target;
 use body::ScrapeBody;
 
@@ -30,6 +29,22 @@ use body::ScrapeBody;
 const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
 /// Path under which every listener serves its exporter, whatever the exporter's own path is.
 const METRICS: &str = "/metrics";
+/// Fields by which an answer has a power over a browser that it should not have: a device's page would
+/// be one of the bridge's own otherwise, since it comes from the bridge's address.
+const POWERS: [&str; 7] = [
+    "set-cookie",
+    "service-worker-allowed",
+    "clear-site-data",
+    "alt-svc",
+    "refresh",
+    "link",
+    "access-control-allow-origin",
+];
+/// Fields that have a browser show an answer and do nothing else with it.
+const HARMLESS: [(&str, &str); 2] =
+    [("content-security-policy", "sandbox; default-src 'none'"), ("x-content-type-options", "nosniff")];
+/// That no channel opened in time.
+const UNOPENED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
@@ -94,17 +109,14 @@ impl Scraper {
     ///
     /// # Errors
     /// The answer to give.
-    pub async fn channel_to(
-        &self,
-        address: SocketAddr,
-    ) -> Result<(ChannelStream, OwnedSemaphorePermit), Answer> {
+    pub async fn channel_to(&self, address: SocketAddr) -> Result<(ChannelStream, Places), Answer> {
         self.target.metrics.requests.inc();
         let deadline = Instant::now() + self.limits.timeout;
         let opened = async {
             let pool =
                 timeout_at(deadline, self.target.pool()).await.map_err(|_| self.target.last_failure())??;
             let opened = timeout_at(deadline, pool.channel(address)).await;
-            opened.map_err(|_| unopened(&pool))?.map_err(ScrapeFailure::of_channel)
+            opened.map_err(|_| UNOPENED)?.map_err(ScrapeFailure::of_channel)
         };
         opened.await.map_err(|failure| {
             self.target.metrics.scrape_failure(&failure);
@@ -186,6 +198,12 @@ impl Scraper {
             head.headers.remove(CONTENT_LENGTH);
         }
         head.headers.insert(SERVER_TIMING, laps.header());
+        for name in POWERS {
+            head.headers.remove(name);
+        }
+        for (name, value) in HARMLESS {
+            head.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
         let mut passed_on = Response::new(());
         *passed_on.status_mut() = head.status;
         *passed_on.headers_mut() = head.headers;
@@ -199,7 +217,7 @@ impl Scraper {
     async fn channel(&self, pool: &Pool, deadline: Instant) -> Result<Taken, ScrapeFailure> {
         timeout_at(deadline, pool.take(self.index, self.exporter()))
             .await
-            .map_err(|_| unopened(pool))?
+            .map_err(|_| UNOPENED)?
             .map_err(ScrapeFailure::of_channel)
     }
 
@@ -247,6 +265,8 @@ impl Scraper {
         end_to_end(headers);
         headers.remove(CONTENT_LENGTH);
         headers.remove(EXPECT);
+        // A browser sends those of every other page of this machine along.
+        headers.remove(COOKIE);
         let host = match exporter.way {
             Way::Name => exporter.name.to_string(),
             Way::Address(address) => address.to_string(),
@@ -260,12 +280,6 @@ impl Scraper {
         }
         onward
     }
-}
-
-/// Notes that a channel did not open in time.
-fn unopened(pool: &Pool) -> ScrapeFailure {
-    pool.unopened();
-    ScrapeFailure::Timeout("opening a channel to the device")
 }
 
 /// How long a scrape may take: what Prometheus will wait, less what our answer needs to arrive,

@@ -101,6 +101,30 @@ impl Succession {
         self.replace(part, configured, accepted).map(|()| true)
     }
 
+    /// Accepts what is in use and `next`, and nothing else any more: whoever had an old key for a while
+    /// may have announced what he liked. To be called with what a device says first in a session.
+    ///
+    /// # Errors
+    /// When it cannot be written down; nothing has changed then.
+    pub fn settle(&mut self, part: Part, configured: &str, next: Option<&str>) -> Result<(), FileError> {
+        let accepted = self.accepted(part, configured)?;
+        let in_use = accepted.first().map_or(configured, String::as_str);
+        let settled: Vec<_> = [Some(in_use), next.filter(|next| *next != in_use)]
+            .into_iter()
+            .flatten()
+            .map(str::to_owned)
+            .collect();
+        if settled == accepted { Ok(()) } else { self.replace(part, configured, settled) }
+    }
+
+    /// Goes back to what the configuration names: it was shown, though another one was before.
+    ///
+    /// # Errors
+    /// When it cannot be written down; nothing has changed then.
+    pub fn revert(&mut self, part: Part, configured: &str) -> Result<(), FileError> {
+        self.replace(part, configured, vec![configured.to_owned()])
+    }
+
     /// Notes that `shown` was shown, so that nothing that came before it is accepted any more. True
     /// if something was.
     ///
@@ -188,6 +212,26 @@ mod tests {
             ["z"],
             "the configuration has the last word"
         );
+    }
+
+    #[test]
+    fn what_a_device_says_first_in_a_session_is_all_that_is_to_come() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut one = opened(folder.path());
+        let of = |one: &mut Succession| one.accepted(Part::HostKey, "a").expect("read").join(" ");
+        for next in ["b", "thief"] {
+            one.announced(Part::HostKey, "a", next).expect("written");
+        }
+        assert!(one.shown(Part::HostKey, "a", "b").expect("written"));
+        assert_eq!(of(&mut one), "b thief");
+        one.settle(Part::HostKey, "a", Some("c")).expect("written");
+        assert_eq!(of(&mut one), "b c");
+        one.settle(Part::HostKey, "a", None).expect("written");
+        assert_eq!(of(&mut opened(folder.path())), "b");
+        one.settle(Part::HostKey, "a", Some("b")).expect("nothing to write");
+        assert_eq!(of(&mut one), "b");
+        one.revert(Part::HostKey, "a").expect("written");
+        assert_eq!(of(&mut one), "a");
     }
 
     #[test]

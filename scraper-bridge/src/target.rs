@@ -13,10 +13,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::config::{ExporterConfig, TargetConfig, Way};
-use crate::dial::{Dial, DialFailure, Stream};
+use crate::dial::Dial;
 use crate::failure::ScrapeFailure;
 use crate::history::History;
 use crate::inventory::Follower;
@@ -318,21 +318,39 @@ impl Keeper {
         }
     }
 
-    /// Dials one of these addresses, the last first, and logs in.
-    async fn connect(&self, addresses: Vec<OnionAddress>) -> Result<Connection, Trouble> {
-        let target = &self.target;
-        let name = target.config.name.as_str();
+    /// A session at one of these addresses, the last that leads to the device.
+    async fn connect(&self, mut addresses: Vec<OnionAddress>) -> Result<Connection, Trouble> {
         // A target that was well until now does not stand in line behind devices that are off.
         let turn = if self.at_once { None } else { self.dials.acquire().await.ok() };
+        let mut trouble = None;
+        loop {
+            let address = addresses.pop().unwrap_or_else(|| self.target.config.onion.clone());
+            match self.connect_to(address).await {
+                Ok(connection) => return Ok(connection),
+                Err(failed) => {
+                    // The likeliest address has the word on what is wrong.
+                    trouble.get_or_insert(failed);
+                }
+            }
+            if let (true, Some(trouble)) = (addresses.is_empty(), trouble.take()) {
+                drop(turn);
+                return Err(trouble);
+            }
+        }
+    }
+
+    /// Dials an address and logs in.
+    async fn connect_to(&self, address: OnionAddress) -> Result<Connection, Trouble> {
+        let target = &self.target;
+        let name = target.config.name.as_str();
         target.metrics.connects.inc();
         let started = Instant::now();
-        let (address, stream) = self.dial(addresses).await.map_err(|failure| {
+        let stream = self.dial.dial(&address).await.map_err(|failure| {
             target.metrics.connect_failure(failure.stage);
             warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");
             Trouble { stage: Some(failure.stage), what: failure.what, refused: false }
         })?;
         let onion = started.elapsed();
-        drop(turn);
         let user = &target.config.user;
         let login = Session::login(stream, &self.host_keys, user, &self.key).await;
         target.metrics.host_key_shown(login.as_ref().err().copied());
@@ -348,21 +366,6 @@ impl Keeper {
         target.metrics.dialled(times);
         info!(target = name, seconds = started.elapsed().as_secs_f64(), "connected");
         Ok(Connection { pool: Arc::new(Pool::new(session, times)), address })
-    }
-
-    /// A stream to the device, at the last of the addresses that leads to it.
-    async fn dial(
-        &self,
-        mut addresses: Vec<OnionAddress>,
-    ) -> Result<(OnionAddress, Box<dyn Stream>), DialFailure> {
-        loop {
-            let address = addresses.pop().unwrap_or_else(|| self.target.config.onion.clone());
-            match self.dial.dial(&address).await {
-                Ok(stream) => return Ok((address, stream)),
-                Err(failure) if addresses.is_empty() => return Err(failure),
-                Err(failure) => debug!("the device is not at its new address yet: {failure}"),
-            }
-        }
     }
 
     /// Hears what the device tells of itself, in a session in which it has proved itself.

@@ -98,7 +98,7 @@ impl Agent {
         };
         let (bootstrap, published) = (tor.bootstrap(), first.0.published());
         tasks.spawn(status::follow(bootstrap, published, probe, tell, metrics.clone(), shutdown.clone()));
-        tasks.spawn(publication.keep(first, seen.clone()));
+        tasks.spawn(publication.keep((identity.service, first), seen.clone()));
         tasks.spawn(tell_when_reachable(tor, seen, pages.clone(), own_key, shutdown.clone()));
         let rotations = Keeper::new(config, access.clone(), identities, pages.learnt());
         tasks.spawn(rotations.keep(shutdown.clone()));

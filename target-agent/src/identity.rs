@@ -43,7 +43,7 @@ impl Identity {
     /// As [`open_or_make`](Self::open_or_make), for a caller that holds the lock of [`alone`].
     pub(crate) fn read(config: &AgentConfig) -> Result<Self, Failure> {
         let state = &config.state_directory;
-        let service = ServiceName::current(state)?;
+        let service = ServiceName::current(config)?;
         let onion = onion::address(&config.tor, service)?;
         let host_key = KeyFile::open_or_make(&host_key_path(state), "target-agent")?;
         // A rotation that cannot be read keeps nobody from being who they are.
@@ -52,14 +52,15 @@ impl Identity {
         Ok(Self { service, onion, host_key, next_onion, next_host_key })
     }
 
-    /// Looks whether the rotations that are under way can go on.
+    /// Looks whether the rotation of this part can go on, if one is under way.
     ///
     /// # Errors
-    /// Says what keeps one from it.
-    pub fn check_rotations(&self, config: &AgentConfig) -> Result<(), Failure> {
-        next::address(config, self.service, &self.onion)?;
-        next::host_key(config, &self.host_key)?;
-        Ok(())
+    /// Says what keeps it from that.
+    pub fn check_rotation(&self, config: &AgentConfig, part: Part) -> Result<(), Failure> {
+        match part {
+            Part::HostKey => next::host_key(config, &self.host_key).map(drop),
+            Part::Onion => next::address(config, self.service, &self.onion).map(drop),
+        }
     }
 
     /// How people compare this part of it: a fingerprint, or the whole address.
@@ -104,7 +105,7 @@ impl Identity {
 /// When there is a key that cannot be used; it is not replaced.
 pub fn onion_address(config: &AgentConfig) -> Result<OnionAddress, Failure> {
     let _alone = alone(&config.state_directory)?;
-    onion::address(&config.tor, ServiceName::current(&config.state_directory)?)
+    onion::address(&config.tor, ServiceName::current(config)?)
 }
 
 /// Keeps other processes from changing the identity while it is held.

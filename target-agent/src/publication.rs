@@ -124,16 +124,19 @@ impl Publication {
         Ok((OnionService::launch(&self.tor, name, &self.door.settings, &discovery)?, discovery))
     }
 
-    /// Keeps a service up for each address that the device has, until the shutdown; `first` was
-    /// launched already, for the address that counts.
-    pub async fn keep(self, first: (OnionService, Discovery), mut identity: watch::Receiver<Arc<Identity>>) {
+    /// Keeps a service up for each address that the device has, until the shutdown; the one of the name
+    /// `first` was launched already.
+    pub async fn keep(
+        self,
+        (first, launched): (ServiceName, (OnionService, Discovery)),
+        mut identity: watch::Receiver<Arc<Identity>>,
+    ) {
         let services = TaskTracker::new();
         let mut kept: HashMap<ServiceName, CancellationToken> = HashMap::new();
-        let mut first = Some(first);
+        let mut launched = Some(launched);
         loop {
             let now = identity.borrow_and_update().clone();
             let next = now.next_onion.as_ref().map(|onion| (now.service.next(), onion));
-            // The one that counts comes first: what was launched already is its.
             let wanted: Vec<_> = [(now.service, &now.onion)].into_iter().chain(next).collect();
             kept.retain(|name, retired| {
                 let keep = wanted.iter().any(|(wanted, _)| wanted == name);
@@ -145,11 +148,14 @@ impl Publication {
             for (name, onion) in wanted {
                 kept.entry(name).or_insert_with(|| {
                     let retired = CancellationToken::new();
-                    let one = self.clone().keep_one(name, onion.clone(), first.take(), retired.clone());
+                    let launched = launched.take_if(|_| name == first);
+                    let one = self.clone().keep_one(name, onion.clone(), launched, retired.clone());
                     services.spawn(one);
                     retired
                 });
             }
+            // It ends here if the device has no such address any more.
+            launched = None;
             tokio::select! {
                 () = self.shutdown.cancelled() => break,
                 Ok(()) = identity.changed() => {}

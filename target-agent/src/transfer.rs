@@ -35,7 +35,7 @@ const WARNING: &str = "two services with one key take each other's place: run on
 pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
     let _state = StateDirectory::hold(&config.state_directory)?;
     let key = read_secret(&from.join(SECRET_KEY))?;
-    let service = ServiceName::current(&config.state_directory)?;
+    let service = ServiceName::current(config)?;
     let host_key_from = from.join(HOST_KEY);
     let host_key = host_key_from.exists().then(|| KeyFile::open(&host_key_from)).transpose()?;
     let host_key_path = identity::host_key_path(&config.state_directory);

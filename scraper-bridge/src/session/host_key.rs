@@ -119,16 +119,16 @@ impl HostKeys {
         Ok(())
     }
 
-    /// Addresses at which the device may be: the one that is in use, and the latest if that is another.
+    /// Addresses at which the device may be, the likeliest last: what the configuration names, the one
+    /// that is in use, and the latest. Whichever answers must show the device's host key.
     pub fn addresses(&self) -> Vec<OnionAddress> {
         let accepted = self.succession().accepted(Part::Onion, self.onion.unredacted());
-        let accepted = accepted.unwrap_or_default();
-        let mut addresses: Vec<_> =
-            accepted.first().into_iter().chain(accepted.iter().skip(1).last()).collect();
-        addresses.dedup();
-        let mut addresses: Vec<_> = addresses.iter().filter_map(|address| address.parse().ok()).collect();
-        if addresses.is_empty() {
-            addresses.push(self.onion.clone());
+        let accepted: Vec<OnionAddress> =
+            accepted.unwrap_or_default().iter().filter_map(|address| address.parse().ok()).collect();
+        let mut addresses = vec![self.onion.clone()];
+        for address in accepted.first().into_iter().chain(accepted.last()) {
+            addresses.retain(|known| known != address);
+            addresses.push(address.clone());
         }
         addresses
     }
@@ -140,7 +140,34 @@ impl HostKeys {
 
     /// Notes that a session came about at this address.
     pub fn reached(&self, address: &OnionAddress) {
-        self.succeeded(Part::Onion, self.onion.unredacted(), address.unredacted());
+        let configured = self.onion.unredacted();
+        self.succeeded(Part::Onion, configured, address.unredacted());
+        if self.addresses().last().is_some_and(|latest| latest != address) && *address == self.onion {
+            let known = self.succession().accepted(Part::Onion, configured).unwrap_or_default();
+            if !known.iter().any(|known| known == configured) {
+                warn!(target = self.target, "the device is at its configured address again");
+                if let Err(fault) = self.succession().revert(Part::Onion, configured) {
+                    warn!(target = self.target, "the address after it still counts: {fault}");
+                }
+            }
+        }
+    }
+
+    /// Takes what a device says first in a session for all that is to come.
+    pub fn settle(&self, next_key: Option<&HostKeyPin>, next_onion: Option<&OnionAddress>) {
+        let Some(pin) = self.pin() else { return };
+        let next_key = next_key.map(ToString::to_string);
+        let settled = [
+            self.succession().settle(Part::HostKey, &pin.to_string(), next_key.as_deref()),
+            self.succession().settle(
+                Part::Onion,
+                self.onion.unredacted(),
+                next_onion.map(OnionAddress::unredacted),
+            ),
+        ];
+        for fault in settled.into_iter().filter_map(Result::err) {
+            warn!(target = self.target, "what was announced before still counts: {fault}");
+        }
     }
 
     /// Writes down a host key, `ssh-ed25519 AAAA…`, that the device announced and proved to have.

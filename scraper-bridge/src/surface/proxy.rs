@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::HeaderName;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use onionscrape::http::{Answer, Body, full};
-use onionscrape::ssh::ChannelStream;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy};
+use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tracing::debug;
 
@@ -23,6 +22,8 @@ use crate::scrape::Scraper;
 
 /// How long a spliced connection may be silent; as long as any other that Prometheus keeps.
 const IDLE: Duration = Duration::from_secs(330);
+/// How long an exporter may take to end after the asker has.
+const AFTER_END: Duration = Duration::from_secs(5);
 
 /// Answers what comes to the proxy's listener.
 #[derive(Clone)]
@@ -63,9 +64,6 @@ impl Proxy {
         let scraper = self.find(host, uri.port_u16())?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
-        for name in ["proxy-authorization", "proxy-connection"] {
-            request.headers_mut().remove(HeaderName::from_static(name));
-        }
         Ok(scraper.answer(request).await)
     }
 
@@ -88,10 +86,11 @@ impl Proxy {
                 "CONNECT leads to exporters that have an address in the configuration",
             ));
         };
-        let channel = scraper.channel_to(address).await?;
+        let (channel, held) = scraper.channel_to(address).await?;
         tokio::spawn(async move {
+            let _held = held;
             match hyper::upgrade::on(request).await {
-                Ok(asker) => pass(TokioIo::new(asker), channel).await,
+                Ok(asker) => pass_between(TokioIo::new(asker), channel).await,
                 Err(error) => debug!(%error, "whoever asked for a connection went away"),
             }
         });
@@ -120,6 +119,13 @@ impl Proxy {
             return Err(unknown(SurfaceRefusal::UnknownTarget));
         };
         let port = port.unwrap_or(80);
+        let ports: Vec<_> = target.config.exporters.iter().map(|exporter| target.port(exporter)).collect();
+        if !ports.contains(&Some(port)) && target.inventory().is_none() && ports.contains(&None) {
+            return Err(Answer::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the device has not yet told its exporters' ports; EXPORTER.TARGET needs none",
+            ));
+        }
         let exporter = target.config.exporters.iter().find(|exporter| target.port(exporter) == Some(port));
         let scraper = exporter.and_then(|exporter| self.fleet.scraper(host, exporter.name.as_str()));
         scraper.ok_or_else(|| unknown(SurfaceRefusal::UnknownExporter))
@@ -130,14 +136,85 @@ impl Proxy {
     }
 }
 
-/// Passes bytes both ways until one side ends, breaks, or neither says anything for 330 s.
-async fn pass<H>(asker: impl AsyncRead + AsyncWrite + Unpin, (channel, held): (ChannelStream, H)) {
-    let mut asker = TimeoutStream::new(asker);
-    asker.set_read_timeout(Some(IDLE));
-    asker.set_write_timeout(Some(IDLE));
-    let (mut asker, mut channel) = (Box::pin(asker), channel);
-    if let Err(error) = copy_bidirectional(&mut asker, &mut channel).await {
+/// Passes bytes both ways until the exporter has ended, one side breaks or says nothing for 330 s, or a
+/// few seconds after the asker has ended: Prometheus closes a connection when its time is up, and the
+/// exporter may never notice.
+async fn pass_between(asker: impl AsyncRead + AsyncWrite, exporter: impl AsyncRead + AsyncWrite) {
+    let (mut from_asker, mut to_asker) = tokio::io::split(Box::pin(patient(asker)));
+    let (mut from_exporter, mut to_exporter) = tokio::io::split(Box::pin(patient(exporter)));
+    let up = async {
+        let copied = copy(&mut from_asker, &mut to_exporter).await;
+        to_exporter.shutdown().await.and(copied)
+    };
+    let down = async {
+        let copied = copy(&mut from_exporter, &mut to_asker).await;
+        to_asker.shutdown().await.and(copied)
+    };
+    tokio::pin!(up, down);
+    let ended = tokio::select! {
+        ended = &mut down => ended,
+        ended = &mut up => match ended {
+            Ok(_) => timeout(AFTER_END, down).await.unwrap_or(Ok(0)),
+            broken => broken,
+        },
+    };
+    if let Err(error) = ended {
         debug!(%error, "a spliced connection ended early");
     }
-    drop(held);
+}
+
+fn patient<S: AsyncRead + AsyncWrite>(stream: S) -> TimeoutStream<S> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_read_timeout(Some(IDLE));
+    stream.set_write_timeout(Some(IDLE));
+    stream
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Splices two streams; the far ends, and the task.
+    fn spliced() -> (tokio::io::DuplexStream, tokio::io::DuplexStream, tokio::task::JoinHandle<()>) {
+        let ((asker, near), (exporter, far)) = (duplex(64), duplex(64));
+        (asker, exporter, tokio::spawn(pass_between(near, far)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_asker_that_went_away_holds_nothing_for_long() {
+        let (asker, _hung_exporter, splice) = spliced();
+        let since = Instant::now();
+        drop(asker);
+        splice.await.expect("no panic");
+        assert_eq!(since.elapsed().as_secs(), AFTER_END.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_it_and_words_do_not() {
+        let (mut asker, mut exporter, splice) = spliced();
+        for _ in 0..3 {
+            tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+            asker.write_all(b"a").await.expect("open");
+            exporter.read_u8().await.expect("passed on");
+            exporter.write_all(b"b").await.expect("open");
+            asker.read_u8().await.expect("passed on");
+        }
+        let since = Instant::now();
+        splice.await.expect("no panic");
+        assert_eq!(since.elapsed().as_secs(), IDLE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_exporter_said_last_arrives() {
+        let (mut asker, mut exporter, splice) = spliced();
+        exporter.write_all(b"the end").await.expect("open");
+        drop(exporter);
+        let mut said = String::new();
+        asker.read_to_string(&mut said).await.expect("whole");
+        assert_eq!(said, "the end");
+        splice.await.expect("no panic");
+    }
 }

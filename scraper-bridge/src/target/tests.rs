@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{ExporterConfig, HostTrust, LoginSettings, Way};
-use crate::dial::Dialled;
+use crate::dial::{DialFailure, Dialled, Stream};
 use crate::succession::Succession;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
@@ -322,7 +322,7 @@ impl Device {
     fn announce_elsewhere(&self) {
         let onion: OnionAddress = ELSEWHERE.parse().expect("onion");
         let identity = Identity {
-            service: ServiceName::current(self.folder.path()).expect("first"),
+            service: ServiceName::first(),
             onion: ONION.parse().expect("onion"),
             host_key: KeyFile::open_or_make(&self.path("host"), "").expect("host key"),
             next_onion: Some(onion.clone()),

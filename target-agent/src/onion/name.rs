@@ -7,6 +7,7 @@ use onionscrape::lifecycle::Failure;
 use tor_hsservice::HsNickname;
 
 use super::refused;
+use crate::config::AgentConfig;
 
 /// What arti calls the first service, in its files most of all; later ones have a number, too.
 const NICKNAME: &str = "agent";
@@ -19,14 +20,34 @@ impl ServiceName {
     /// The one that counts at this moment.
     ///
     /// # Errors
-    /// When the file that says so cannot be used.
-    pub fn current(state_directory: &Path) -> Result<Self, FileError> {
-        let path = record(state_directory);
-        let Some(text) = files::read_private(&path)? else { return Ok(Self(1)) };
+    /// When the file that says so cannot be used, or there must have been one.
+    pub fn current(config: &AgentConfig) -> Result<Self, FileError> {
+        let path = record(&config.state_directory);
+        let Some(text) = files::read_private(&path)? else {
+            return Self::if_only(config).ok_or_else(|| {
+                FileError::new(
+                    &path,
+                    "is gone, and the onion key that counts is a later one; restore it from a backup",
+                )
+            });
+        };
         let number = text.trim().parse().ok().filter(|number| *number > 0);
         number.map(Self).ok_or_else(|| {
             FileError::new(&path, "is not the number of an onion service; restore it from a backup")
         })
+    }
+
+    /// The one that a device begins with.
+    pub fn first() -> Self {
+        Self(1)
+    }
+
+    /// The first one, unless only later ones have keys: then another has counted.
+    fn if_only(config: &AgentConfig) -> Option<Self> {
+        let first = Self::first();
+        let later = super::key_path(&config.tor, first.next()).exists()
+            && !super::key_path(&config.tor, first).exists();
+        (!later).then_some(first)
     }
 
     /// The one that comes after this.

@@ -51,7 +51,7 @@ impl Rotate {
         let before = Identity::open_or_make(config)?.current(part);
         let label = part.label();
         let alone = identity::alone(state.path())?;
-        next::sweep(config)?;
+        next::sweep(config, part)?;
         let begun = Rotation::read(state.path(), part)?;
         if begun.is_some() && !self.now {
             return Err(Failure(format!(
@@ -81,7 +81,8 @@ impl Rotate {
 
 fn show(config: &AgentConfig) -> Result<ExitCode, Failure> {
     let identity = Identity::open_or_make(config)?;
-    identity.check_rotations(config)?;
+    identity.check_rotation(config, Part::HostKey)?;
+    identity.check_rotation(config, Part::Onion)?;
     let mut none = true;
     for part in Part::ALL {
         if identity.next(part).is_some()

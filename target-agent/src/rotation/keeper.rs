@@ -75,21 +75,22 @@ impl Keeper {
     }
 
     fn look(&mut self) -> Result<(), Failure> {
+        let Some(_alone) = identity::alone_now(&self.config.state_directory)? else { return Ok(()) };
         let files: [PathBuf; 2] = Part::ALL.map(|part| part.file(&self.config.state_directory));
         let seen = files.map(|path| Stamp::take(&path));
+        let mut failed = None;
         if self.seen.as_ref() != Some(&seen) {
             // Another process began a rotation, or set its date.
-            let Some(_alone) = identity::alone_now(&self.config.state_directory)? else { return Ok(()) };
-            next::sweep(&self.config)?;
-            let identity = Identity::read(&self.config)?;
-            identity.check_rotations(&self.config)?;
-            self.tell(identity);
+            self.tell(Identity::read(&self.config)?);
             self.seen = Some(seen);
         }
+        // Each by itself: what keeps one from going on is nothing to the other.
         for (index, part) in Part::ALL.into_iter().enumerate() {
-            self.go_on(index, part)?;
+            if let Err(failure) = self.go_on(index, part) {
+                failed = Some(failure);
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn tell(&self, identity: Identity) {
@@ -102,20 +103,17 @@ impl Keeper {
 
     fn go_on(&mut self, index: usize, part: Part) -> Result<(), Failure> {
         let state = &self.config.state_directory;
-        let Some(next) = self.identity.borrow().next(part) else {
+        let identity = self.identity.borrow().clone();
+        identity.check_rotation(&self.config, part)?;
+        let Some(next) = identity.next(part) else {
             self.settled[index] = None;
-            return Ok(());
+            return next::sweep(&self.config, part);
         };
         let Some(mut rotation) = Rotation::read(state, part)? else { return Ok(()) };
         let learnt = self.learnt.borrow().clone();
-        let new: Vec<_> = learnt
-            .into_iter()
-            .filter(|(key, what)| *what == next && !rotation.known.contains(key))
-            .map(|(key, _)| key)
-            .collect();
-        if !new.is_empty() {
-            let Some(_alone) = identity::alone_now(state)? else { return Ok(()) };
-            rotation.known.extend(new);
+        let before = rotation.known.len();
+        rotation.known.extend(learnt.into_iter().filter(|(_, what)| *what == next).map(|(key, _)| key));
+        if rotation.known.len() > before {
             rotation.write(state, part)?;
             info!(bridges = rotation.known.len(), "another bridge has the {} to come", part.label());
         }
@@ -124,10 +122,14 @@ impl Keeper {
         let since = all_have_it.then(|| self.settled[index].unwrap_or_else(Instant::now));
         self.settled[index] = since;
         if now >= rotation.until || since.is_some_and(|since| since.elapsed() >= SETTLED) {
-            let Some(_alone) = identity::alone_now(state)? else { return Ok(()) };
-            next::promote(&self.config, part)?;
-            info!("a new {} has taken the old one's place", part.label());
-            self.tell(Identity::read(&self.config)?);
+            let promoted = next::promote(&self.config, part);
+            // Whatever became of sweeping, this is who the device is now.
+            let now = Identity::read(&self.config)?;
+            if now.current(part) == next {
+                info!("a new {} has taken the old one's place", part.label());
+            }
+            self.tell(now);
+            promoted?;
         }
         Ok(())
     }

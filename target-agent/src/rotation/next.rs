@@ -24,7 +24,7 @@ pub fn make(config: &AgentConfig, part: Part) -> Result<String, Failure> {
             Ok(KeyFile::open_or_make(&host_key_path(state), "target-agent")?.fingerprint())
         }
         Part::Onion => {
-            let next = ServiceName::current(state)?.next();
+            let next = ServiceName::current(config)?.next();
             Ok(onion::address(&config.tor, next)?.unredacted().to_owned())
         }
     }
@@ -68,38 +68,48 @@ pub fn address(
     if next.unredacted() == rotation.next { Ok(Some(next)) } else { Err(other(&path, Part::Onion, state)) }
 }
 
-/// Puts it in the old one's place, in one step that either happens or not; then sweeps. The caller
-/// holds the lock of [`identity::alone`].
+/// Puts what the rotation is about in the old one's place, in one step that either happens or not;
+/// then sweeps. The caller holds the lock of [`identity::alone`].
 ///
 /// # Errors
-/// When it cannot be done; the old one counts then.
+/// When it is not there any more, or cannot be put there; the old one counts then.
 pub fn promote(config: &AgentConfig, part: Part) -> Result<(), Failure> {
     let state = &config.state_directory;
+    let service = ServiceName::current(config)?;
+    let gone = || Failure(format!("no other {} is to come any more", part.label()));
     match part {
-        Part::HostKey => files::rename(&host_key_path(state), &identity::host_key_path(state))?,
-        Part::Onion => ServiceName::current(state)?.next().make_current(state)?,
+        Part::HostKey => {
+            let current = KeyFile::open(&identity::host_key_path(state))?;
+            host_key(config, &current)?.ok_or_else(gone)?;
+            files::rename(&host_key_path(state), &identity::host_key_path(state))?;
+        }
+        Part::Onion => {
+            let current = onion::address(&config.tor, service)?;
+            address(config, service, &current)?.ok_or_else(gone)?;
+            service.next().make_current(state)?;
+        }
     }
-    sweep(config)
+    sweep(config, part)
 }
 
-/// Removes what rotations that have taken place left: their files, and onion keys of before.
+/// Removes what a rotation that has taken place left: its file, and onion keys of before.
 ///
 /// # Errors
 /// When something cannot be removed.
-pub fn sweep(config: &AgentConfig) -> Result<(), Failure> {
+pub fn sweep(config: &AgentConfig, part: Part) -> Result<(), Failure> {
     let state = &config.state_directory;
-    let service = ServiceName::current(state)?;
-    let current = [
-        (Part::HostKey, KeyFile::open(&identity::host_key_path(state)).map(|key| key.fingerprint())?),
-        (Part::Onion, onion::address(&config.tor, service)?.unredacted().to_owned()),
-    ];
-    for (part, current) in current {
-        if Rotation::read(state, part)?.is_some_and(|rotation| rotation.next == current) {
-            files::remove(&part.file(state))?;
-        }
+    let service = ServiceName::current(config)?;
+    let current = match part {
+        Part::HostKey => KeyFile::open(&identity::host_key_path(state))?.fingerprint(),
+        Part::Onion => onion::address(&config.tor, service)?.unredacted().to_owned(),
+    };
+    if Rotation::read(state, part)?.is_some_and(|rotation| rotation.next == current) {
+        files::remove(&part.file(state))?;
     }
-    for old in service.before() {
-        onion::keystore::remove(&config.tor, old)?;
+    if part == Part::Onion {
+        for old in service.before() {
+            onion::keystore::remove(&config.tor, old)?;
+        }
     }
     Ok(())
 }

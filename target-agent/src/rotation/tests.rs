@@ -145,8 +145,8 @@ fn an_end_that_broke_off_has_taken_place() {
         files::replace_private(&part.file(state), &file).expect("not removed");
         let after = Identity::open_or_make(&config).expect("read");
         assert_eq!((after.current(part), after.next(part)), (next, None));
-        assert!(after.check_rotations(&config).is_ok());
-        next::sweep(&config).expect("swept");
+        assert!(after.check_rotation(&config, part).is_ok());
+        next::sweep(&config, part).expect("swept");
         assert!(!part.file(state).exists());
     }
     assert!(!onion::key_path(&config.tor, first.service).exists());
@@ -168,15 +168,30 @@ fn a_lost_key_to_come_stops_the_rotation_and_nothing_else() {
         std::fs::remove_file(&key).expect("lost");
         let identity = Identity::open_or_make(&config).expect("who it is stays known");
         assert_eq!((identity.current(part), identity.next(part)), (first.current(part), None));
-        let why = identity.check_rotations(&config).expect_err("lost").to_string();
+        let why = identity.check_rotation(&config, part).expect_err("lost").to_string();
         assert!(why.contains(key.to_str().expect("path")), "{why}");
+        assert!(next::promote(&config, part).is_err(), "nor at its date");
         assert!(!key.exists(), "no other is made in its place");
         next::make(&config, part).expect("another one");
-        let why = identity.check_rotations(&config).expect_err("another").to_string();
+        let why = identity.check_rotation(&config, part).expect_err("another").to_string();
         assert!(why.contains("is another key than"), "{why}");
+        assert!(next::promote(&config, part).is_err());
+        assert_eq!(Identity::open_or_make(&config).expect("read").current(part), first.current(part));
         files::remove(&part.file(state)).expect("given up");
-        assert!(identity.check_rotations(&config).is_ok());
+        assert!(identity.check_rotation(&config, part).is_ok());
     }
     files::replace_private(&Part::Onion.file(state), b"garbage").expect("written");
     assert_eq!(Identity::open_or_make(&config).expect("who it is stays known"), first);
+}
+
+#[test]
+fn an_address_is_not_forgotten_with_the_number_of_its_service() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = config(folder.path());
+    Identity::open_or_make(&config).expect("made");
+    begin(&config, Part::Onion);
+    next::promote(&config, Part::Onion).expect("promoted");
+    std::fs::remove_file(config.state_directory.join("onion_service")).expect("lost");
+    let why = identity::onion_address(&config).expect_err("no new one is made").to_string();
+    assert!(why.contains("onion_service: is gone"), "{why}");
 }

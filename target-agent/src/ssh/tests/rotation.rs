@@ -54,7 +54,7 @@ async fn a_host_key_to_come_is_told_confirmed_and_shown_when_it_counts() {
     let key = |name: &str| KeyFile::open_or_make(&folder.path().join(name), "").expect("key");
     let (old, next) = (key("old"), key("next"));
     let mut identity = Identity {
-        service: ServiceName::current(folder.path()).expect("first"),
+        service: ServiceName::first(),
         onion: "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion".parse().expect("onion"),
         host_key: old.clone(),
         next_onion: None,
