@@ -157,13 +157,10 @@ impl HostKeys {
     pub fn settle(&self, next_key: Option<&HostKeyPin>, next_onion: Option<&OnionAddress>) {
         let Some(pin) = self.pin() else { return };
         let next_key = next_key.map(ToString::to_string);
+        let mut succession = self.succession();
         let settled = [
-            self.succession().settle(Part::HostKey, &pin.to_string(), next_key.as_deref()),
-            self.succession().settle(
-                Part::Onion,
-                self.onion.unredacted(),
-                next_onion.map(OnionAddress::unredacted),
-            ),
+            succession.settle(Part::HostKey, &pin.to_string(), next_key.as_deref()),
+            succession.settle(Part::Onion, self.onion.unredacted(), next_onion.map(OnionAddress::unredacted)),
         ];
         for fault in settled.into_iter().filter_map(Result::err) {
             warn!(target = self.target, "what was announced before still counts: {fault}");
