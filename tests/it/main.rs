@@ -16,6 +16,7 @@ mod chain;
 mod config;
 mod exporter;
 mod exporters;
+mod host;
 mod host_keys;
 mod http;
 mod identity;
@@ -103,6 +104,8 @@ fn main() -> ExitCode {
         exporter::closes_without_length,
         exporter::redirects,
         exporter::a_slow_one_delays_no_other,
+        host::it_says_what_node_exporter_says,
+        host::a_bare_device_is_scraped_and_a_filter_holds,
         leaks::nothing_is_told_and_nothing_listens,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
