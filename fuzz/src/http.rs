@@ -1,13 +1,13 @@
 //! Requests from whoever reaches a listener, and answers from whoever is an exporter.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use hyper::{Request, StatusCode};
 use onionscrape::address::ExporterAddress;
 use onionscrape::http::{Answer, HalfClose, HostNames, only_reading, serve_connection, timeout_header};
 use target_agent::config::ExporterConfig;
-use target_agent::exporter::Exporter;
+use target_agent::exporter::{Exporter, MetricFilter, Patterns};
 use target_agent::metrics::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::net::TcpListener;
@@ -61,7 +61,16 @@ pub fn scrape_timeout(data: &[u8]) {
 
 /// What an exporter answers, passed on by the agent: whole, or broken off, and never in between.
 pub fn exporter_answer(data: &[u8]) {
-    let data = data.to_vec();
+    answer(data.to_vec(), None);
+}
+
+/// The same for an exporter with a filter.
+pub fn filtered_answer(data: &[u8]) {
+    let dropped = Patterns::new(vec!["go_.*".into(), "b".into()]).expect("expressions");
+    answer(data.to_vec(), MetricFilter::new(None, Some(dropped)));
+}
+
+fn answer(data: Vec<u8>, filter: Option<MetricFilter>) {
     RUNTIME.block_on(async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -70,12 +79,8 @@ pub fn exporter_answer(data: &[u8]) {
             let _ = stream.read(&mut [0; 4096]).await;
             let _ = stream.write_all(&data).await;
         });
-        let config = ExporterConfig {
-            name: "fuzz".parse().expect("a name"),
-            address: ExporterAddress::Tcp(address),
-            path: "/metrics".into(),
-            labels: Default::default(),
-        };
+        let config = ExporterConfig::at("fuzz".parse().expect("a name"), ExporterAddress::Tcp(address));
+        let config = ExporterConfig { filter: filter.map(Arc::new), ..config };
         let forward = Exporter::new(config, &Metrics::new());
         let (mut near, far) = duplex(1 << 20);
         let handler = move |request| {

@@ -23,7 +23,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "agent_config", run: text::agent_config },
     Target { name: "bridge_config", run: text::bridge_config },
     Target { name: "bridge_file", run: text::bridge_file },
@@ -35,6 +35,7 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "request", run: http::request },
     Target { name: "scrape_timeout", run: http::scrape_timeout },
     Target { name: "exporter_answer", run: http::exporter_answer },
+    Target { name: "filtered_answer", run: http::filtered_answer },
     Target { name: "ssh_stranger", run: ssh::stranger },
     Target { name: "ssh_session", run: session::session },
 ];

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::access::{NAME_PORT, Permits};
-use crate::config::{ExporterConfig, OWN_NAME};
+use crate::config::{ExporterConfig, OWN_NAME, Source};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::rotation::Part;
@@ -66,9 +66,9 @@ impl Pages {
         let items = exporters.iter().map(|exporter| Item {
             name: exporter.name.clone(),
             path: exporter.path.clone(),
-            port: match &exporter.address {
-                ExporterAddress::Tcp(address) => Some(address.port()),
-                ExporterAddress::Unix(_) => None,
+            port: match &exporter.source {
+                Source::Address(ExporterAddress::Tcp(address)) => Some(address.port()),
+                Source::Address(ExporterAddress::Unix(_)) | Source::BuiltIn(_) => None,
             },
             labels: exporter.labels.clone(),
         });

@@ -1,22 +1,21 @@
 //! The agent's configuration file, or what holds without one.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod exporter;
+mod patterns;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use onionscrape::address::{ExporterAddress, ListenAddress, Name, is_loopback};
+use onionscrape::address::{ExporterAddress, ListenAddress, is_loopback};
 use onionscrape::config::{self, Mistakes, Period, Section};
-use onionscrape::http::is_path;
 use onionscrape::logs::LogSettings;
-use onionscrape::pairing::is_label;
 use onionscrape::tor::TorSettings;
 use serde::Deserialize;
 
 use crate::access::{AuthorizedKey, Sources};
+pub use exporter::{ExporterConfig, Source};
 
-/// Where node_exporter listens.
-const NODE_EXPORTER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9100);
 /// The name under which the agent answers for itself.
 pub const OWN_NAME: &str = "agent";
 /// What an introduction point passes on unless configured otherwise: a few bridges that all dial
@@ -39,7 +38,7 @@ pub struct AgentConfig {
     pub sources: Sources,
     /// What answers on the onion service's port 22.
     pub front: FrontConfig,
-    /// What can be scraped, in the order of the file.
+    /// What can be scraped, in the order of the file; the built-in one is last.
     pub exporters: Vec<ExporterConfig>,
     /// Where `/metrics` and its neighbours are served, if anywhere.
     pub admin: Option<SocketAddr>,
@@ -87,19 +86,6 @@ pub struct SshSettings {
     pub login_grace: Duration,
 }
 
-/// One metrics endpoint of this device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExporterConfig {
-    /// How bridges ask for it.
-    pub name: Name,
-    /// Where it listens.
-    pub address: ExporterAddress,
-    /// The path of its metrics.
-    pub path: String,
-    /// Labels that the inventory declares for it.
-    pub labels: BTreeMap<String, String>,
-}
-
 impl AgentConfig {
     /// Reads the file, or takes the defaults where there is none.
     ///
@@ -125,16 +111,7 @@ impl AgentConfig {
         let front = FrontConfig::read(top.section("ssh"), &mut sources);
         let admin = read_admin(top.section("admin"));
         let log = LogSettings::read(top.section("log"));
-        let mut names = HashSet::new();
-        let exporters: Vec<_> = top
-            .sections("exporter")
-            .into_iter()
-            .map(|exporter| ExporterConfig::read(exporter, &mut names))
-            .collect();
-        let mut exporters = exporters.into_iter().collect::<Option<Vec<_>>>()?;
-        if exporters.is_empty() {
-            exporters.extend(ExporterConfig::node());
-        }
+        let exporters = exporter::read_all(top)?;
         Some(Self { state_directory, tor: tor?, onion, sources, front, exporters, admin, log })
     }
 }
@@ -213,49 +190,6 @@ fn read_admin(mut section: Section<'_>) -> Option<SocketAddr> {
         section.mistake(listen.span(), message);
     }
     Some(address)
-}
-
-impl ExporterConfig {
-    /// The exporter that a device has when nobody says otherwise.
-    fn node() -> Option<Self> {
-        Some(Self {
-            name: "node".parse().ok()?,
-            address: ExporterAddress::Tcp(NODE_EXPORTER),
-            path: "/metrics".to_owned(),
-            labels: BTreeMap::new(),
-        })
-    }
-
-    fn read(mut section: Section<'_>, names: &mut HashSet<Name>) -> Option<Self> {
-        let name = section.required_spanned::<Name>("name");
-        if let Some(name) = &name {
-            let text = name.get_ref().as_str();
-            if text == OWN_NAME {
-                let message = "the name \"agent\" is the agent's own; choose another for this exporter";
-                section.mistake(name.span(), message);
-            } else if !names.insert(name.get_ref().clone()) {
-                section.mistake(name.span(), format!("another exporter is named {text:?} already"));
-            }
-        }
-        let address = section.required::<ExporterAddress>("address");
-        let path = section.spanned::<String>("path");
-        if let Some(path) = path.as_ref().filter(|path| !is_path(path.get_ref())) {
-            section.mistake(path.span(), "path: a path begins with / and has no spaces, ? or #");
-        }
-        let labels = section.spanned::<BTreeMap<String, String>>("labels");
-        for name in labels.iter().flat_map(|labels| labels.get_ref().keys()) {
-            if let (false, Some(labels)) = (is_label(name), &labels) {
-                let message = format!("labels: {name:?} cannot be a label's name in Prometheus");
-                section.mistake(labels.span(), message);
-            }
-        }
-        Some(Self {
-            name: name?.into_inner(),
-            address: address?,
-            path: path.map_or_else(|| "/metrics".to_owned(), |path| path.into_inner()),
-            labels: labels.map_or_else(BTreeMap::new, |labels| labels.into_inner()),
-        })
-    }
 }
 
 #[cfg(test)]

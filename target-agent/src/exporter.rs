@@ -1,6 +1,8 @@
-//! HTTP to an exporter: each request goes to it over a fresh local connection.
+//! Asking an exporter: over HTTP, each time on a fresh local connection, or the built-in one.
 
 mod body;
+mod failure;
+mod filter;
 
 use std::io;
 use std::sync::Arc;
@@ -15,16 +17,21 @@ use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
 use onionscrape::address::ExporterAddress;
 use onionscrape::http::{
-    Answer, Body, FAILURE, MAX_FIELDS, MAX_HEAD, end_to_end, only_reading, timeout_header,
+    Answer, Body, FAILURE, MAX_FIELDS, MAX_HEAD, end_to_end, only_reading, page, timeout_header,
 };
+use onionscrape::metrics::CLASSIC_TEXT;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::config::ExporterConfig;
+use crate::config::{ExporterConfig, Source};
+use crate::host::Host;
 use crate::metrics::{ExporterMetrics, Metrics};
 use body::PassedBody;
+use failure::ExporterFailure;
+use filter::Filtering;
+pub use filter::{MetricFilter, Patterns};
 
 /// Time for an exporter's whole answer when the asker does not say how long it will wait.
 const BUDGET: Duration = Duration::from_secs(60);
@@ -33,45 +40,6 @@ const MAX_BUDGET: Duration = Duration::from_secs(300);
 /// Largest body of an answer, in bytes.
 const MAX_BODY: u64 = 256 << 20;
 
-/// Why an exporter's answer cannot be had, or not to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ExporterFailure {
-    Refused,
-    Timeout,
-    BadResponse,
-    Aborted,
-    TooLarge,
-}
-
-impl ExporterFailure {
-    const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::BadResponse, Self::Aborted, Self::TooLarge];
-
-    /// Its value of the metrics label `reason`.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::BadResponse => "bad_response",
-            Self::Aborted => "aborted",
-            Self::TooLarge => "too_large",
-        }
-    }
-
-    fn what(self) -> &'static str {
-        match self {
-            Self::Refused => "refused the connection",
-            Self::Timeout => "did not answer in time",
-            Self::BadResponse => "does not speak HTTP",
-            Self::Aborted => "closed the connection without a whole answer",
-            Self::TooLarge => "sends more than 256 MiB",
-        }
-    }
-
-    fn of(error: &hyper::Error) -> Self {
-        if error.is_parse() { Self::BadResponse } else { Self::Aborted }
-    }
-}
-
 /// One exporter, ready to be asked; clones are the same exporter.
 #[derive(Clone, Debug)]
 pub struct Exporter(Arc<Inner>);
@@ -79,8 +47,17 @@ pub struct Exporter(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: ExporterConfig,
-    host: HeaderValue,
+    way: Way,
     metrics: ExporterMetrics,
+}
+
+/// How to come by an exporter's metrics.
+#[derive(Debug)]
+enum Way {
+    /// By asking for them at an address, with this `Host`.
+    Http(ExporterAddress, HeaderValue),
+    /// By making them.
+    BuiltIn(Host),
 }
 
 impl Exporter {
@@ -88,13 +65,19 @@ impl Exporter {
     pub fn new(config: ExporterConfig, metrics: &Metrics) -> Self {
         let reasons = ExporterFailure::ALL.map(ExporterFailure::label);
         let metrics = metrics.exporter(&config.name, &reasons);
-        let host = match &config.address {
-            ExporterAddress::Tcp(address) => address.to_string(),
-            ExporterAddress::Unix(_) => "localhost".to_owned(),
+        let way = match &config.source {
+            Source::BuiltIn(collectors) => Way::BuiltIn(Host::new(collectors)),
+            Source::Address(address) => {
+                let host = match address {
+                    ExporterAddress::Tcp(address) => address.to_string(),
+                    ExporterAddress::Unix(_) => "localhost".to_owned(),
+                };
+                // An address is visible ASCII, so it is always a header value.
+                let host = HeaderValue::try_from(host).unwrap_or(HeaderValue::from_static("localhost"));
+                Way::Http(address.clone(), host)
+            }
         };
-        // An address is visible ASCII, so it is always a header value.
-        let host = HeaderValue::try_from(host).unwrap_or(HeaderValue::from_static("localhost"));
-        Self(Arc::new(Inner { config, host, metrics }))
+        Self(Arc::new(Inner { config, way, metrics }))
     }
 
     /// What was configured.
@@ -113,8 +96,13 @@ impl Exporter {
         self.0.metrics.requests.inc();
         let budget = timeout_header(request.headers()).unwrap_or(BUDGET).min(MAX_BUDGET);
         let deadline = Instant::now() + budget;
-        let asked = timeout_at(deadline, self.ask(request, uri, deadline)).await;
-        asked.unwrap_or(Err(ExporterFailure::Timeout)).unwrap_or_else(|failure| {
+        let answered = timeout_at(deadline, async {
+            match &self.0.way {
+                Way::Http(address, host) => self.ask(address, host, request, uri, deadline).await,
+                Way::BuiltIn(host) => self.make(host, deadline).await,
+            }
+        });
+        answered.await.unwrap_or(Err(ExporterFailure::Timeout)).unwrap_or_else(|failure| {
             self.0.metrics.failure(failure.label());
             let status = match failure {
                 ExporterFailure::Timeout => StatusCode::GATEWAY_TIMEOUT,
@@ -139,8 +127,26 @@ impl Exporter {
         }
     }
 
+    /// The built-in exporter's answer.
+    async fn make(&self, host: &Host, deadline: Instant) -> Result<Response<Body>, ExporterFailure> {
+        let mut text = Bytes::from(host.page(deadline).await);
+        if let Some(mut filtering) = self.filtering() {
+            let begun = filtering.push(&text)?;
+            text = [begun, filtering.finish()?].concat().into();
+        }
+        Ok(page(CLASSIC_TEXT, text))
+    }
+
+    /// The filter at the beginning of an answer, if there is one.
+    fn filtering(&self) -> Option<Filtering> {
+        let dropped = &self.0.metrics.dropped_samples;
+        self.0.config.filter.clone().map(|filter| Filtering::new(filter, dropped.clone()))
+    }
+
     async fn ask<B>(
         &self,
+        address: &ExporterAddress,
+        host: &HeaderValue,
         request: Request<B>,
         uri: Uri,
         deadline: Instant,
@@ -150,7 +156,7 @@ impl Exporter {
             ExporterFailure::of(&error)
         };
         let of_head = request.method() == Method::HEAD;
-        let stream = self.connect().await.map_err(|error| {
+        let stream = connect(address).await.map_err(|error| {
             debug!(exporter = %self.0.config.name, %error, "an exporter cannot be reached");
             ExporterFailure::Refused
         })?;
@@ -162,18 +168,11 @@ impl Exporter {
             .map_err(failed)?;
         // The asker may read slowly or not at all; the exporter's connection ends in time anyway.
         tokio::spawn(timeout_at(deadline, connection));
-        let response = sender.send_request(self.onward(request, uri)).await.map_err(failed)?;
+        let response = sender.send_request(self.onward(request, uri, host)).await.map_err(failed)?;
         self.back(response, of_head, deadline).await
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn ByteStream>> {
-        Ok(match &self.0.config.address {
-            ExporterAddress::Tcp(address) => Box::new(TcpStream::connect(address).await?),
-            ExporterAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),
-        })
-    }
-
-    fn onward<B>(&self, request: Request<B>, uri: Uri) -> Request<Empty<Bytes>> {
+    fn onward<B>(&self, request: Request<B>, uri: Uri, host: &HeaderValue) -> Request<Empty<Bytes>> {
         let (from, _) = request.into_parts();
         let mut request = Request::new(Empty::new());
         *request.method_mut() = from.method;
@@ -185,7 +184,10 @@ impl Exporter {
         // No body goes on, so nothing may announce one.
         headers.remove(CONTENT_LENGTH);
         headers.remove(EXPECT);
-        headers.insert(HOST, self.0.host.clone());
+        headers.insert(HOST, host.clone());
+        if self.0.config.filter.is_some() {
+            filter::ask_for_text(headers);
+        }
         request
     }
 
@@ -209,9 +211,20 @@ impl Exporter {
         }
         head.headers.remove(FAILURE);
         head.version = Version::HTTP_11;
-        let body = PassedBody::new(body, deadline, self.0.metrics.clone()).gather().await?;
+        let filtering = match self.filtering() {
+            Some(filtering) if filter::has_metrics(&mut head)? => Some(filtering),
+            _ => None,
+        };
+        let body = PassedBody::new(body, filtering, deadline, self.0.metrics.clone()).gather().await?;
         Ok(Response::from_parts(head, body))
     }
+}
+
+async fn connect(address: &ExporterAddress) -> io::Result<Box<dyn ByteStream>> {
+    Ok(match address {
+        ExporterAddress::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+        ExporterAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),
+    })
 }
 
 trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -15,7 +15,8 @@
 //! - [`ssh`]: the SSH server on that stream, and the two kinds of channel it opens;
 //! - [`enrolment`]: a ticket in exchange for a bridge's own keys;
 //! - [`forward`]: the other way to answer, by passing bytes to the device's own `sshd`;
-//! - [`exporter`]: HTTP to exporters;
+//! - [`exporter`]: HTTP to exporters, and what of their metrics travels;
+//! - [`host`]: the built-in one;
 //! - [`status`]: whether the device can be reached, decided by dialling it;
 //! - [`admin`]: what the agent tells of itself;
 //! - [`metrics`]: what it counts.
@@ -29,6 +30,7 @@ pub mod config;
 pub mod enrolment;
 pub mod exporter;
 pub mod forward;
+pub mod host;
 pub mod identity;
 pub mod invitation;
 pub mod metrics;

@@ -135,6 +135,7 @@ pub struct Metrics {
     pub ssh_channel_opens: Counter,
     exporter_requests: Family<ExporterLabel, Counter>,
     exporter_failures: Family<ReasonLabel, Counter>,
+    exporter_dropped_samples: Family<ExporterLabel, Counter>,
 }
 
 impl Metrics {
@@ -169,6 +170,11 @@ impl Metrics {
         );
         to.register("exporter_requests", "Requests passed to an exporter by its name", m.exporter_requests);
         to.register("exporter_failures", "Failed requests to an exporter, by reason", m.exporter_failures);
+        to.register(
+            "exporter_dropped_samples",
+            "Samples of an exporter that its filter dropped",
+            m.exporter_dropped_samples,
+        );
     }
 
     /// Notes the agent's state.
@@ -209,10 +215,10 @@ impl Metrics {
         for reason in reasons {
             let _ = self.exporter_failures.get_or_create(&ReasonLabel { exporter: exporter.clone(), reason });
         }
+        let label = ExporterLabel { exporter: exporter.clone() };
         ExporterMetrics {
-            requests: self
-                .exporter_requests
-                .get_or_create_owned(&ExporterLabel { exporter: exporter.clone() }),
+            requests: self.exporter_requests.get_or_create_owned(&label),
+            dropped_samples: self.exporter_dropped_samples.get_or_create_owned(&label),
             failures: self.exporter_failures.clone(),
             exporter,
         }
@@ -225,6 +231,8 @@ pub struct ExporterMetrics {
     exporter: String,
     /// Requests passed to it.
     pub requests: Counter,
+    /// Samples that its filter dropped.
+    pub dropped_samples: Counter,
     failures: Family<ReasonLabel, Counter>,
 }
 

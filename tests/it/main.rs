@@ -17,6 +17,7 @@ mod chain;
 mod config;
 mod exporter;
 mod exporters;
+mod host;
 mod host_keys;
 mod hostile;
 mod http;
@@ -112,6 +113,8 @@ fn main() -> ExitCode {
         exporter::closes_without_length,
         exporter::redirects,
         exporter::a_slow_one_delays_no_other,
+        host::it_says_what_node_exporter_says,
+        host::a_bare_device_is_scraped_and_a_filter_holds,
         leaks::nothing_is_told_and_nothing_listens,
         surfaces::prometheus_by_every_way_in,
         surfaces::names_that_lead_nowhere,

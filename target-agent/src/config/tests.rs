@@ -1,4 +1,5 @@
 use super::*;
+use crate::host::Collector;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ home";
 
@@ -14,11 +15,17 @@ fn mistake(text: &str) -> String {
     read(text).expect_err(text)
 }
 
+fn names(config: &AgentConfig) -> Vec<&str> {
+    config.exporters.iter().map(|exporter| exporter.name.as_str()).collect()
+}
+
 #[test]
 fn no_file_is_enough() {
     let config = AgentConfig::read(None, Some("/state".into())).expect("defaults");
-    assert_eq!(config.exporters, Vec::from_iter(ExporterConfig::node()));
-    assert_eq!(config.exporters[0].address.to_string(), "127.0.0.1:9100");
+    assert_eq!(config.exporters[0], ExporterConfig::node().expect("node"));
+    assert!(config.exporters[0].listens_openly_at("127.0.0.1:9100".parse().expect("address")));
+    assert_eq!(names(&config), ["node", "host"]);
+    assert_eq!(config.exporters[1].source, Source::BuiltIn(Collector::ALL.into()));
     assert_eq!(config.admin, None);
     let FrontConfig::Ssh(ssh) = &config.front else { unreachable!("forward is off by default") };
     assert_eq!(config.sources.authorized_keys, Path::new("/state/authorized_keys"));
@@ -51,7 +58,7 @@ fn a_full_file_is_read() {
     );
     let config = read(&text).expect("right");
     assert!(config.state_directory.ends_with("state"), "the command line has the last word");
-    assert_eq!(config.exporters.len(), 2);
+    assert_eq!(names(&config), ["node", "app", "host"]);
     assert_eq!(config.exporters[1].labels["team"], "blue");
     let FrontConfig::Ssh(ssh) = &config.front else { unreachable!("there is no forward") };
     assert!(config.sources.authorized_keys.is_absolute() && config.sources.authorized_keys.ends_with("keys"));
@@ -94,4 +101,38 @@ fn forward_excludes_own_keys() {
         assert!(mistake.starts_with("agent.toml:2:11: forward: ") && mistake.contains(key), "{mistake}");
     }
     assert!(mistake("[ssh]\nforward = \"192.0.2.1:22\"\n").contains("not a loopback address"));
+}
+
+#[test]
+fn the_built_in_exporter_has_a_name_of_its_own_unless_it_is_off() {
+    let own = "[[exporter]]\nname = \"host\"\naddress = \"127.0.0.1:1\"\n";
+    let taken = mistake(own);
+    assert!(
+        taken.starts_with("agent.toml:2:8: the name \"host\"") && taken.contains("enabled = false"),
+        "{taken}"
+    );
+    let config = read(&format!("[host]\nenabled = false\n{own}")).expect("the name is free");
+    assert_eq!(names(&config), ["host"]);
+    assert!(config.exporters[0].listens_openly_at("127.0.0.1:1".parse().expect("address")));
+
+    let some =
+        read("[host]\ncollectors = [\"os\", \"cpu\", \"os\"]\nlabels = { a = \"b\" }\n").expect("right");
+    assert_eq!(names(&some), ["node", "host"]);
+    assert_eq!(some.exporters[1].source, Source::BuiltIn([Collector::Cpu, Collector::Os].into()));
+    assert_eq!(some.exporters[1].labels["a"], "b");
+    for collector in Collector::ALL {
+        let text = format!("[host]\ncollectors = [{:?}]\n", collector.name());
+        let one = read(&text).expect("its name in the configuration is its name on the page");
+        assert_eq!(one.exporters[1].source, Source::BuiltIn([collector].into()));
+    }
+}
+
+#[test]
+fn an_exporter_with_a_filter_is_not_open_by_its_address() {
+    let filtered = |filter: &str| {
+        let text = format!("[[exporter]]\nname = \"x\"\naddress = \"127.0.0.1:1\"\n{filter}\n");
+        read(&text).expect("right").exporters[0].listens_openly_at("127.0.0.1:1".parse().expect("address"))
+    };
+    assert!(filtered(""));
+    assert!(!filtered("keep = \"a\"") && !filtered("drop = [\"a\", 'b\\d']"));
 }

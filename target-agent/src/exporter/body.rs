@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use onionscrape::http::{Body, BodyError, full};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use super::{ExporterFailure, MAX_BODY};
+use super::{ExporterFailure, Filtering, MAX_BODY};
 use crate::metrics::ExporterMetrics;
 
 /// So long the rest of a body is waited for before its beginning goes on alone.
@@ -24,14 +24,22 @@ pub(super) struct PassedBody {
     /// What was gathered, and goes first.
     begun: Option<Bytes>,
     body: Incoming,
+    /// What is done to the text, until its end.
+    filtering: Option<Filtering>,
     deadline: Pin<Box<Sleep>>,
     left: u64,
     metrics: ExporterMetrics,
 }
 
 impl PassedBody {
-    pub(super) fn new(body: Incoming, deadline: Instant, metrics: ExporterMetrics) -> Self {
-        Self { begun: None, body, deadline: Box::pin(sleep_until(deadline)), left: MAX_BODY, metrics }
+    pub(super) fn new(
+        body: Incoming,
+        filtering: Option<Filtering>,
+        deadline: Instant,
+        metrics: ExporterMetrics,
+    ) -> Self {
+        let deadline = Box::pin(sleep_until(deadline));
+        Self { begun: None, body, filtering, deadline, left: MAX_BODY, metrics }
     }
 
     /// Gathers a body that comes quickly, so that it goes through Tor in one burst.
@@ -57,7 +65,30 @@ impl PassedBody {
         Ok(self.boxed_unsync())
     }
 
+    /// The next frame of what goes on.
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ExporterFailure>>> {
+        loop {
+            let frame = ready!(self.next_of_exporter(cx)).transpose();
+            let Some(filtering) = &mut self.filtering else { return Poll::Ready(frame.transpose()) };
+            let passed = match frame {
+                Err(failure) => Err(failure),
+                Ok(Some(frame)) => filtering.push(&frame.into_data().unwrap_or_default()),
+                Ok(None) => self.filtering.take().map_or(Ok(Bytes::new()), Filtering::finish),
+            };
+            match passed {
+                Ok(passed) if !passed.is_empty() => return Poll::Ready(Some(Ok(Frame::data(passed)))),
+                Ok(_) if self.filtering.is_none() => return Poll::Ready(None),
+                Ok(_) => {}
+                Err(failure) => return Poll::Ready(Some(Err(failure))),
+            }
+        }
+    }
+
+    /// The next frame of what the exporter sends.
+    fn next_of_exporter(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ExporterFailure>>> {
         let failure = match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -100,10 +131,13 @@ impl hyper::body::Body for PassedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.begun.is_none() && self.body.is_end_stream()
+        self.begun.is_none() && self.filtering.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.filtering.is_some() {
+            return SizeHint::new();
+        }
         let begun = self.begun.as_ref().map_or(0, Bytes::len) as u64;
         let rest = self.body.size_hint();
         let mut hint = SizeHint::new();

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use http_body_util::BodyExt as _;
@@ -9,6 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::*;
+
+mod filtered;
 
 /// When an exporter closes the connection: before its answer goes on, after it began to, or never.
 const AT_ONCE: Duration = Duration::ZERO;
@@ -37,8 +38,8 @@ async fn raw_exporter(
 }
 
 fn exporter(address: ExporterAddress, path: &str, metrics: &Metrics) -> Exporter {
-    let name = "node".parse().expect("name");
-    Exporter::new(ExporterConfig { name, address, path: path.into(), labels: BTreeMap::new() }, metrics)
+    let config = ExporterConfig::at("node".parse().expect("name"), address);
+    Exporter::new(ExporterConfig { path: path.into(), ..config }, metrics)
 }
 
 fn get(uri: &str) -> Request<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use onionscrape::address::{ExporterAddress, Name};
+use onionscrape::address::Name;
 use onionscrape::http::{Body, HalfClose, serve_connection};
 use onionscrape::ssh::{ChannelStream, UserKey};
 use russh::server::{ChannelOpenHandle, Msg};
@@ -53,7 +53,8 @@ impl Services {
     /// What a channel to `host` and `port` leads to; `None` for what is not listed.
     ///
     /// Both are compared as they are. Nothing is looked up, and no two spellings are the same but
-    /// those of one literal IP address.
+    /// those of one literal IP address. An exporter with a filter is not listed by its address, where
+    /// the filter would not be passed.
     pub(super) fn find(
         &self,
         host: &str,
@@ -63,7 +64,7 @@ impl Services {
     ) -> Option<Destination> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             let wanted = SocketAddr::new(ip, u16::try_from(port).ok()?);
-            let listed = |exporter: &&Exporter| exporter.config().address == ExporterAddress::Tcp(wanted);
+            let listed = |exporter: &&Exporter| exporter.config().listens_openly_at(wanted);
             let exporter = self.exporters.iter().find(listed)?;
             return Some(Destination::Bytes(wanted, exporter.config().name.clone()));
         }

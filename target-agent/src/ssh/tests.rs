@@ -3,7 +3,6 @@ mod rotation;
 mod security_key;
 mod trust;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -95,11 +94,8 @@ impl Rig {
         let closed = TcpListener::bind("127.0.0.1:0").await.expect("bind").local_addr().expect("address");
         let exporters: Vec<_> = [("quick", quick), ("slow", slow), ("dying", dying), ("closed", closed)]
             .into_iter()
-            .map(|(name, address)| ExporterConfig {
-                name: name.parse().expect("name"),
-                address: ExporterAddress::Tcp(address),
-                path: "/metrics".into(),
-                labels: BTreeMap::new(),
+            .map(|(name, address)| {
+                ExporterConfig::at(name.parse().expect("name"), ExporterAddress::Tcp(address))
             })
             .collect();
         let metrics = Metrics::new();
@@ -230,12 +226,7 @@ async fn a_large_answer_arrives_whole_after_the_asker_said_all_it_has_to_say() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let mut rig = Rig::new().await;
     rig.quick = listener.local_addr().expect("address");
-    let config = ExporterConfig {
-        name: "large".parse().expect("name"),
-        address: ExporterAddress::Tcp(rig.quick),
-        path: "/metrics".into(),
-        labels: BTreeMap::new(),
-    };
+    let config = ExporterConfig::at("large".parse().expect("name"), ExporterAddress::Tcp(rig.quick));
     let (_, status) = watch::channel(AgentStatus::Bootstrapping);
     let pages = Pages::new(&rig.metrics, &[], status);
     let services = Services { exporters: vec![Exporter::new(config, &rig.metrics)], pages };
