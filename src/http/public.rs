@@ -146,3 +146,54 @@ where
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_proxy_has_a_password_of_its_own_and_leaves_the_other_alone() {
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("web.yml");
+        let hash = bcrypt::hash("secret", 4).expect("hash");
+        std::fs::write(&file, format!("basic_auth_users:\n  prometheus: {hash}\n")).expect("written");
+        let web = Web::open(&file).expect("good");
+        let listener = Listener::tcp("127.0.0.1:0".parse().expect("address")).await.expect("bound");
+        let address = listener.tcp_address().expect("TCP");
+        let handler = |request: Request<Incoming>| async move {
+            let theirs =
+                request.headers().get(AUTHORIZATION).map(|value| value.to_str().expect("text").to_owned());
+            Answer::new(StatusCode::OK, theirs.unwrap_or_default()).into()
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(serve_proxy(listener, web, handler, stop.clone()));
+        let ask = async |fields: &str| {
+            let mut stream = TcpStream::connect(address).await.expect("open");
+            let request = format!(
+                "GET http://node.backpack/metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("answered");
+            answer
+        };
+        let right = data_encoding::BASE64.encode(b"prometheus:secret");
+        let wrong = data_encoding::BASE64.encode(b"prometheus:other");
+        for refused in [
+            String::new(),
+            format!("Proxy-Authorization: Basic {wrong}\r\n"),
+            format!("Authorization: Basic {right}\r\n"),
+        ] {
+            let answer = ask(&refused).await;
+            assert!(answer.starts_with("HTTP/1.1 407 "), "{answer}");
+            assert!(answer.contains("proxy-authenticate: Basic realm="), "{answer}");
+        }
+        let both = format!("Proxy-Authorization: Basic {right}\r\nAuthorization: Basic exporter\r\n");
+        let answer = ask(&both).await;
+        assert!(answer.starts_with("HTTP/1.1 200 Basic exporter\r\n"), "{answer}");
+        stop.cancel();
+    }
+}

@@ -118,6 +118,7 @@ fn main() -> ExitCode {
         leaks::nothing_is_told_and_nothing_listens,
         surfaces::prometheus_by_every_way_in,
         surfaces::names_that_lead_nowhere,
+        surfaces::a_devices_page_can_do_nothing_in_a_browser,
         surfaces::status_says_what_is_wrong_and_what_to_do,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,

@@ -209,6 +209,32 @@ pub async fn names_that_lead_nowhere(world: &World) {
     assert_eq!(scrape(&monitor.address("backpack", "app")).await.text(), "a 1\n");
 }
 
+/// What a device answers comes from the bridge's own address, so a browser would take it for the bridge's.
+pub async fn a_devices_page_can_do_nothing_in_a_browser(world: &World) {
+    let page =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nSet-Cookie: a=b\r\nService-Worker-Allowed: /\r\n\
+        Refresh: 0; url=/sd\r\nLink: </x>; rel=preload\r\nAccess-Control-Allow-Origin: *\r\n\
+        Content-Security-Policy: default-src *\r\nContent-Length: 4\r\n\r\na 1\n";
+    let hostile = Exporter::start(Manner::Says(page.to_vec())).await;
+    let echo = Exporter::start(Manner::Echoes).await;
+    let device = world.device(&[("page", hostile.address), ("echo", echo.address)]).await;
+    let monitor = world.monitor(&[("backpack", &device, &["page", "echo"])]).await;
+    monitor.connected("backpack").await;
+    let admin = monitor.bridge.admin().to_string();
+
+    let shown = Scraper::connect(&admin).await.get("/t/backpack/page/metrics", &[]).await;
+    assert_eq!((shown.status, shown.text()), (200, "a 1\n"));
+    assert_eq!(shown.header("content-security-policy"), Some("sandbox; default-src 'none'"));
+    assert_eq!(shown.header("x-content-type-options"), Some("nosniff"));
+    for power in ["set-cookie", "service-worker-allowed", "refresh", "link", "access-control-allow-origin"] {
+        assert_eq!(shown.header(power), None, "{power}");
+    }
+    let headers = [("cookie", "grafana_session=secret"), ("x-other", "kept")];
+    let echoed = Scraper::connect(&admin).await.get("/t/backpack/echo/metrics", &headers).await;
+    assert!(echoed.text().contains("x-other: kept"), "{}", echoed.text());
+    assert!(!echoed.text().contains("secret"), "a cookie of this machine's went to a device");
+}
+
 pub async fn status_says_what_is_wrong_and_what_to_do(world: &World) {
     let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
     let nobody = tornet::ports::reserve().unwrap().addr();
