@@ -117,7 +117,7 @@ pub async fn nothing_is_told_and_nothing_listens(world: &World) {
         run("scraper-bridge", &["add", ticket.trim(), "--name", "pack", "--config.file", bridge_path]);
     assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
     world.until("the bridge has connected", || bridge.log_text().contains("connected")).await;
-    let probed = run("scraper-bridge", &["probe", "pack", "--config.file", bridge_path]);
+    let probed = run("scraper-bridge", &["probe", "pack", "app", "--config.file", bridge_path]);
     assert_eq!(probed.stdout, b"a 1\n");
     // A stranger's key, a ticket twice, a wrong destination: what is refused is logged, too.
     let again = run("scraper-bridge", &["remove", "pack", "--config.file", bridge_path]);

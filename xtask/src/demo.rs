@@ -119,7 +119,7 @@ impl Demo {
 
     fn probe(&self, programs: &Programs, chain: &Chain) -> Result<(), Failure> {
         let output = Command::new(&programs.bridge)
-            .args(["probe", "backpack", "--config.file"])
+            .args(["probe", "backpack", "node", "--config.file"])
             .arg(&chain.bridge_file)
             .output()?;
         for line in String::from_utf8_lossy(&output.stderr).lines() {
