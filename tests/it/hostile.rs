@@ -62,8 +62,8 @@ impl Stage {
         let file = world.bridge_file(&folder, "", &target);
         let bridge = start("scraper-bridge", &file, &folder.join("bridge.log"));
         let told = |what: &str| bridge.log_text().lines().any(|line| line.contains(what));
-        world.until("the bridge connects", || told("msg=connected") || !bridge.is_running()).await;
-        assert!(told("msg=connected"), "{}", bridge.log_text());
+        world.until("the bridge connects", || told("message=connected") || !bridge.is_running()).await;
+        assert!(told("message=connected"), "{}", bridge.log_text());
         let tor = block_in_place(|| world.network().c_tor_client(&ClientOptions::default())).unwrap();
         Self { folder, onion, admin, offered, tor, raw_key, listed, unlisted, agent, bridge }
     }

@@ -119,6 +119,9 @@ pub async fn names_that_lead_nowhere(world: &World) {
     let device = world.device(&[("app", exporter.address)]).await;
     let monitor = world.monitor_with(MORE, &[("backpack", &device, &["app"])]).await;
     monitor.connected("backpack").await;
+    // Ports are known once the device has told its inventory.
+    let target = monitor.bridge.fleet().target("backpack").expect("configured");
+    world.until("the inventory is known", || target.inventory().is_some()).await;
     let proxy = monitor.bridge.proxy().expect("configured").to_string();
     let admin = monitor.bridge.admin().to_string();
 
