@@ -210,7 +210,9 @@ async fn both_kinds_of_channel_lead_to_the_exporter() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nup 1\n"), "{answer}");
     let mut own = open(&session, "agent", 80).await.expect("own");
     let answer = get(&mut own, "/inventory").await.expect("whole");
-    assert!(answer.contains(r#""exporters":[{"name":"quick","path":"/metrics","labels":{}}"#));
+    let port = rig.quick.port();
+    let first = format!(r#""exporters":[{{"name":"quick","path":"/metrics","port":{port},"labels":{{}}}}"#);
+    assert!(answer.contains(&first), "{answer}");
     let mut own = open(&session, "agent", 80).await.expect("own");
     let answer = get(&mut own, "/metrics").await.expect("whole");
     assert!(answer.contains("\nonionscrape_ssh_sessions 1\n"), "{answer}");
