@@ -1,5 +1,6 @@
 //! Requests from whoever reaches a listener, and answers from whoever is an exporter.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -10,13 +11,15 @@ use target_agent::config::ExporterConfig;
 use target_agent::exporter::{Exporter, MetricFilter, Patterns};
 use target_agent::metrics::Metrics;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-use tokio::net::TcpListener;
+use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than the one second that every scrape here is given.
 const LIMIT: Duration = Duration::from_secs(10);
 
+static SOCKETS: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
+static NEXT: AtomicU64 = AtomicU64::new(0);
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 /// A connection to a listener; it is never answered in the name of another.
@@ -72,14 +75,15 @@ pub fn filtered_answer(data: &[u8]) {
 
 fn answer(data: Vec<u8>, filter: Option<MetricFilter>) {
     RUNTIME.block_on(async move {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
+        // A port would be in nobody's hands for a minute after each connection, and there are not so many.
+        let path = SOCKETS.path().join(NEXT.fetch_add(1, Ordering::Relaxed).to_string());
+        let listener = UnixListener::bind(&path).expect("a socket");
         let exporter = tokio::spawn(async move {
             let Ok((mut stream, _)) = listener.accept().await else { return };
             let _ = stream.read(&mut [0; 4096]).await;
             let _ = stream.write_all(&data).await;
         });
-        let config = ExporterConfig::at("fuzz".parse().expect("a name"), ExporterAddress::Tcp(address));
+        let config = ExporterConfig::at("fuzz".parse().expect("a name"), ExporterAddress::Unix(path.clone()));
         let config = ExporterConfig { filter: filter.map(Arc::new), ..config };
         let forward = Exporter::new(config, &Metrics::new());
         let (mut near, far) = duplex(1 << 20);
@@ -97,5 +101,6 @@ fn answer(data: Vec<u8>, filter: Option<MetricFilter>) {
         drop(near);
         tokio::time::timeout(LIMIT, served).await.expect("the connection ends").expect("no panic");
         exporter.abort();
+        let _ = std::fs::remove_file(path);
     });
 }
