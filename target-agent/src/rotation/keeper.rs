@@ -74,23 +74,38 @@ impl Keeper {
         }
     }
 
+    /// Reads the keys only when a rotation's file has changed: it happens every second, and reading
+    /// them also syncs them to the disk.
     fn look(&mut self) -> Result<(), Failure> {
-        let Some(_alone) = identity::alone_now(&self.config.state_directory)? else { return Ok(()) };
         let files: [PathBuf; 2] = Part::ALL.map(|part| part.file(&self.config.state_directory));
         let seen = files.map(|path| Stamp::take(&path));
-        let mut failed = None;
-        if self.seen.as_ref() != Some(&seen) {
+        let changed = self.seen.as_ref() != Some(&seen);
+        let under_way = Part::ALL.iter().any(|part| self.identity.borrow().next(*part).is_some());
+        if !changed && !under_way {
+            return Ok(());
+        }
+        let Some(_alone) = identity::alone_now(&self.config.state_directory)? else { return Ok(()) };
+        let mut outcome = Ok(());
+        if changed {
             // Another process began a rotation, or set its date.
-            self.tell(Identity::read(&self.config)?);
-            self.seen = Some(seen);
+            outcome = self.read();
+            // What failed is tried again, whether or not a file changes.
+            self.seen = outcome.is_ok().then_some(seen);
         }
         // Each by itself: what keeps one from going on is nothing to the other.
         for (index, part) in Part::ALL.into_iter().enumerate() {
-            if let Err(failure) = self.go_on(index, part) {
-                failed = Some(failure);
-            }
+            outcome = outcome.and(self.go_on(index, part));
         }
-        failed.map_or(Ok(()), Err)
+        outcome
+    }
+
+    /// Reads everything anew, and says what keeps a rotation from going on.
+    fn read(&self) -> Result<(), Failure> {
+        let swept = Part::ALL.map(|part| next::sweep(&self.config, part));
+        let identity = Identity::read(&self.config)?;
+        let checked = Part::ALL.map(|part| identity.check_rotation(&self.config, part));
+        self.tell(identity);
+        swept.into_iter().chain(checked).collect()
     }
 
     fn tell(&self, identity: Identity) {
@@ -103,11 +118,9 @@ impl Keeper {
 
     fn go_on(&mut self, index: usize, part: Part) -> Result<(), Failure> {
         let state = &self.config.state_directory;
-        let identity = self.identity.borrow().clone();
-        identity.check_rotation(&self.config, part)?;
-        let Some(next) = identity.next(part) else {
+        let Some(next) = self.identity.borrow().next(part) else {
             self.settled[index] = None;
-            return next::sweep(&self.config, part);
+            return Ok(());
         };
         let Some(mut rotation) = Rotation::read(state, part)? else { return Ok(()) };
         let learnt = self.learnt.borrow().clone();
@@ -132,5 +145,30 @@ impl Keeper {
             promoted?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onionscrape::files;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_read_while_nothing_changes() {
+        let folder = tempfile::tempdir().expect("folder");
+        let state = folder.path().join("state");
+        files::private_directory(&state).expect("state directory");
+        let config = AgentConfig::read(None, Some(state.clone())).expect("defaults");
+        let identity = Identity::open_or_make(&config).expect("made");
+        let (identities, _) = watch::channel(Arc::new(identity));
+        let (_learnt, learnt) = watch::channel(Learnt::new());
+        let access = Access::new(config.sources.clone());
+        let mut keeper = Keeper::new(config, access, identities, learnt);
+        keeper.look().expect("read once");
+        let key = identity::host_key_path(&state);
+        std::fs::rename(&key, state.join("elsewhere")).expect("moved");
+        keeper.look().expect("not read again");
+        assert!(!key.exists(), "nor made");
     }
 }
