@@ -320,29 +320,23 @@ impl Keeper {
 
     /// A session at one of these addresses, the last that leads to the device.
     async fn connect(&self, mut addresses: Vec<OnionAddress>) -> Result<Connection, Trouble> {
-        // A target that was well until now does not stand in line behind devices that are off.
-        let turn = if self.at_once { None } else { self.dials.acquire().await.ok() };
-        let mut trouble = None;
-        loop {
-            let address = addresses.pop().unwrap_or_else(|| self.target.config.onion.clone());
-            match self.connect_to(address).await {
-                Ok(connection) => return Ok(connection),
-                Err(failed) => {
-                    // The likeliest address has the word on what is wrong.
-                    trouble.get_or_insert(failed);
-                }
-            }
-            if let (true, Some(trouble)) = (addresses.is_empty(), trouble.take()) {
-                drop(turn);
-                return Err(trouble);
-            }
+        let likeliest = addresses.pop().unwrap_or_else(|| self.target.config.onion.clone());
+        let mut connected = self.connect_to(likeliest).await;
+        while connected.is_err()
+            && let Some(address) = addresses.pop()
+        {
+            // The likeliest address has the word on what is wrong.
+            connected = self.connect_to(address).await.or(connected);
         }
+        connected
     }
 
     /// Dials an address and logs in.
     async fn connect_to(&self, address: OnionAddress) -> Result<Connection, Trouble> {
         let target = &self.target;
         let name = target.config.name.as_str();
+        // A target that was well until now does not stand in line behind devices that are off.
+        let turn = if self.at_once { None } else { self.dials.acquire().await.ok() };
         target.metrics.connects.inc();
         let started = Instant::now();
         let stream = self.dial.dial(&address).await.map_err(|failure| {
@@ -351,6 +345,7 @@ impl Keeper {
             Trouble { stage: Some(failure.stage), what: failure.what, refused: false }
         })?;
         let onion = started.elapsed();
+        drop(turn);
         let user = &target.config.user;
         let login = Session::login(stream, &self.host_keys, user, &self.key).await;
         target.metrics.host_key_shown(login.as_ref().err().copied());
