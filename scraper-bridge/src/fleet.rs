@@ -204,7 +204,8 @@ impl Fleet {
 
     /// The target of this name.
     pub fn target(&self, name: &str) -> Option<Arc<Target>> {
-        self.targets().into_iter().find(|target| target.config.name.as_str() == name)
+        let kept = self.locked();
+        kept.iter().map(|kept| &kept.target).find(|target| target.config.name.as_str() == name).cloned()
     }
 
     /// An exporter of a target.
