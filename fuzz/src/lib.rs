@@ -5,10 +5,12 @@
 //! - [`http`]: requests from whoever reaches a listener, answers from whoever is an exporter;
 //! - [`ssh`]: what a stranger says to an agent;
 //! - [`session`]: what somebody says to it after a key exchange;
+//! - [`server`]: the agent that both talk to;
 //! - [`plain`]: feeding them without a fuzzer's help.
 
 pub mod http;
 pub mod plain;
+mod server;
 pub mod session;
 pub mod ssh;
 pub mod text;

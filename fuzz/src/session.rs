@@ -3,19 +3,14 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use onionscrape::ssh::KeyFile;
 use rawssh::{Key, Peer, Signer as _};
-use target_agent::access::{Access, Sources};
-use target_agent::admin::Pages;
-use target_agent::config::SshSettings;
-use target_agent::metrics::Metrics;
-use target_agent::ssh::{Server, Services};
-use target_agent::status::AgentStatus;
+use target_agent::ssh::Server;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+
+use crate::server::server;
 
 /// Longer than anything that goes on without the client.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -26,17 +21,7 @@ const MAX_MESSAGES: usize = 64;
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
 });
-static SERVER: LazyLock<(Server, tempfile::TempDir)> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("authorized_keys"), key().line()).expect("a key that is listed");
-    let metrics = Metrics::new();
-    let (_, status) = watch::channel(AgentStatus::Bootstrapping);
-    let services = Services { exporters: Vec::new(), pages: Pages::new(&metrics, &[], status) };
-    let host_key = KeyFile::open_or_make(&folder.path().join("host"), "").expect("a key");
-    let access = Access::new(Sources::in_state(folder.path()));
-    let settings = SshSettings { login_grace: Duration::from_secs(60) };
-    (Server::new(settings, &host_key, access, services, metrics, CancellationToken::new()), folder)
-});
+static SERVER: LazyLock<(Server, TempDir)> = LazyLock::new(|| server(&key().line()));
 
 fn key() -> Key {
     Key::of([1; 32])
