@@ -1,21 +1,19 @@
 //! Files that hold secrets or state: made once, readable by their owner only, on disk before
 //! anybody is told of them.
 
+mod lock;
 mod stamp;
 
-use std::fs::{DirBuilder, File, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+pub use lock::{StateDirectory, alone, alone_now};
 pub use stamp::Stamp;
 
 /// Largest key or state file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
-/// How often a state directory that is held is tried, and the pause between.
-const HOLD_TRIES: u32 = 10;
-const HOLD_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is wrong with a file or folder, and what to do about it, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -39,64 +37,6 @@ impl FileError {
             _ => "",
         };
         Self::new(path, format!("{act}: {error}{remedy}"))
-    }
-}
-
-/// A program's state folder: mode 0700, and held by one running program at a time.
-#[derive(Debug)]
-pub struct StateDirectory {
-    path: PathBuf,
-    /// Locked while the program runs; the kernel lets go of it when the process ends.
-    _lock: Option<File>,
-}
-
-impl StateDirectory {
-    /// Opens the folder for a program that will run, making it if there is none.
-    ///
-    /// # Errors
-    /// When it cannot be made or written, others may read it, or another process holds it.
-    pub fn hold(path: &Path) -> Result<Self, FileError> {
-        private_directory(path)?;
-        let lock_path = path.join("lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| FileError::io(&lock_path, "cannot be opened", &error))?;
-        for _ in 0..HOLD_TRIES {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
-                // It may be a short command that looks whether somebody holds it.
-                Err(TryLockError::WouldBlock) => std::thread::sleep(HOLD_PAUSE),
-                Err(TryLockError::Error(error)) => {
-                    return Err(FileError::io(&lock_path, "cannot be locked", &error));
-                }
-            }
-        }
-        Err(FileError::new(
-            path,
-            "another process holds this state directory; stop it or choose another --state-dir",
-        ))
-    }
-
-    /// Opens the folder for a short command, beside a program that may be running.
-    ///
-    /// # Errors
-    /// As [`hold`](Self::hold), except that another process may hold it.
-    pub fn share(path: &Path) -> Result<Self, FileError> {
-        private_directory(path)?;
-        Ok(Self { path: path.to_owned(), _lock: None })
-    }
-
-    /// True if no running program holds the folder at `path`.
-    pub fn is_free(path: &Path) -> bool {
-        File::open(path.join("lock")).map_or(true, |lock| lock.try_lock().is_ok())
-    }
-
-    /// Where the folder is.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 
@@ -184,9 +124,7 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// When it cannot be written; the old one is as it was then.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let file = staged(path, bytes)?;
-    file.persist(path).map_err(|error| FileError::io(path, "cannot be written", &error.error))?;
-    sync_directory(folder_of(path))
+    replace(path, bytes, 0o600)
 }
 
 /// As [`replace_private`], for a file that everybody may read.
@@ -194,9 +132,13 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// When it cannot be written; the old one is as it was then.
 pub fn replace_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    replace(path, bytes, 0o644)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let cannot = |error: &io::Error| FileError::io(path, "cannot be written", error);
     let file = staged(path, bytes)?;
-    file.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(|error| cannot(&error))?;
+    file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(|error| cannot(&error))?;
     file.persist(path).map_err(|error| cannot(&error.error))?;
     sync_directory(folder_of(path))
 }
@@ -255,40 +197,6 @@ pub fn read_trusted(path: &Path) -> Result<Option<String>, FileError> {
     }
     let bytes = std::fs::read(path).map_err(|error| cannot(&error))?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-}
-
-/// Waits until no other process is between the same two points of its work, which `path` stands for;
-/// until the file is dropped none will be.
-///
-/// # Errors
-/// When the file cannot be made or locked.
-pub fn alone(path: &Path) -> Result<File, FileError> {
-    let file = lock_file(path)?;
-    file.lock().map_err(|error| cannot_lock(path, &error))?;
-    Ok(file)
-}
-
-/// The same, for who will not wait; `None` if another process is there.
-///
-/// # Errors
-/// When the file cannot be made or locked.
-pub fn alone_now(path: &Path) -> Result<Option<File>, FileError> {
-    let file = lock_file(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(cannot_lock(path, &error)),
-    }
-}
-
-fn lock_file(path: &Path) -> Result<File, FileError> {
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true).mode(0o600);
-    options.open(path).map_err(|error| cannot_lock(path, &error))
-}
-
-fn cannot_lock(path: &Path, error: &io::Error) -> FileError {
-    FileError::io(path, "cannot be locked", error)
 }
 
 /// Syncs a file or a folder's list of files to disk.
@@ -373,18 +281,5 @@ mod tests {
         create_private(&empty, b"\n").expect("made");
         assert!(read_private(&empty).expect_err("empty").to_string().contains("is empty"));
         assert!(read_private(folder.path()).is_err(), "a folder is not a key");
-    }
-
-    #[test]
-    fn a_state_directory_is_held_once() {
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("a/b");
-        let held = StateDirectory::hold(&path).expect("held");
-        assert!(StateDirectory::hold(&path).expect_err("held twice").to_string().contains("another process"));
-        StateDirectory::share(&path).expect("shared");
-        drop(held);
-        StateDirectory::hold(&path).expect("free again");
-        set_mode(&path, 0o755);
-        assert!(StateDirectory::share(&path).expect_err("loose").to_string().contains("chmod 700"));
     }
 }

@@ -1,0 +1,125 @@
+//! Locks: one running program in a state directory, one process at a time at a piece of work.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{FileError, private_directory};
+
+/// How often a state directory that is held is tried, and the pause between.
+const HOLD_TRIES: u32 = 10;
+const HOLD_PAUSE: Duration = Duration::from_millis(20);
+
+/// A program's state folder: mode 0700, and held by one running program at a time.
+#[derive(Debug)]
+pub struct StateDirectory {
+    path: PathBuf,
+    /// Locked while the program runs; the kernel lets go of it when the process ends.
+    _lock: Option<File>,
+}
+
+impl StateDirectory {
+    /// Opens the folder for a program that will run, making it if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be made or written, others may read it, or another process holds it.
+    pub fn hold(path: &Path) -> Result<Self, FileError> {
+        private_directory(path)?;
+        let lock_path = path.join("lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|error| FileError::io(&lock_path, "cannot be opened", &error))?;
+        for _ in 0..HOLD_TRIES {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
+                // It may be a short command that looks whether somebody holds it.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(HOLD_PAUSE),
+                Err(TryLockError::Error(error)) => {
+                    return Err(FileError::io(&lock_path, "cannot be locked", &error));
+                }
+            }
+        }
+        Err(FileError::new(
+            path,
+            "another process holds this state directory; stop it or choose another --state-dir",
+        ))
+    }
+
+    /// Opens the folder for a short command, beside a program that may be running.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold), except that another process may hold it.
+    pub fn share(path: &Path) -> Result<Self, FileError> {
+        private_directory(path)?;
+        Ok(Self { path: path.to_owned(), _lock: None })
+    }
+
+    /// True if no running program holds the folder at `path`.
+    pub fn is_free(path: &Path) -> bool {
+        File::open(path.join("lock")).map_or(true, |lock| lock.try_lock().is_ok())
+    }
+
+    /// Where the folder is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Waits until no other process is between the same two points of its work, which `path` stands for;
+/// until the file is dropped none will be.
+///
+/// # Errors
+/// When the file cannot be made or locked.
+pub fn alone(path: &Path) -> Result<File, FileError> {
+    let file = lock_file(path)?;
+    file.lock().map_err(|error| cannot_lock(path, &error))?;
+    Ok(file)
+}
+
+/// The same, for who will not wait; `None` if another process is there.
+///
+/// # Errors
+/// When the file cannot be made or locked.
+pub fn alone_now(path: &Path) -> Result<Option<File>, FileError> {
+    let file = lock_file(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(cannot_lock(path, &error)),
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File, FileError> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options.open(path).map_err(|error| cannot_lock(path, &error))
+}
+
+fn cannot_lock(path: &Path, error: &io::Error) -> FileError {
+    FileError::io(path, "cannot be locked", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_state_directory_is_held_once() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("a/b");
+        let held = StateDirectory::hold(&path).expect("held");
+        assert!(StateDirectory::hold(&path).expect_err("held twice").to_string().contains("another process"));
+        StateDirectory::share(&path).expect("shared");
+        drop(held);
+        StateDirectory::hold(&path).expect("free again");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        assert!(StateDirectory::share(&path).expect_err("loose").to_string().contains("chmod 700"));
+    }
+}
