@@ -1,25 +1,26 @@
 //! The bridge's configuration file.
 
+mod exporter;
 mod host_trust;
 mod login;
+mod target;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use onionscrape::address::{ExporterAddress, ListenAddress, Name, OnionAddress};
+use onionscrape::address::{ListenAddress, Name};
 use onionscrape::config::{self, Mistakes, Period, Section, Size};
-use onionscrape::files::FileError;
-use onionscrape::http::{Web, is_path};
+use onionscrape::http::Web;
 use onionscrape::logs::LogSettings;
-use onionscrape::pairing::is_label;
-use onionscrape::ssh::LoginKey;
-use onionscrape::tor::{ClientAuthKey, TorSettings};
+use onionscrape::tor::TorSettings;
 
-use crate::discovery::{OURS, Via};
+use crate::discovery::Via;
+pub use exporter::{ExporterConfig, Way};
 pub use host_trust::HostTrust;
 pub use login::LoginSettings;
+pub use target::TargetConfig;
 
 /// Where the bridge tells of itself unless configured otherwise.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9822);
@@ -97,52 +98,6 @@ pub struct ScrapeLimits {
     pub max_timeout: Duration,
     /// Largest body, in bytes; default 64 MiB. A larger one is an error, never cut short.
     pub max_body: u64,
-}
-
-/// One device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetConfig {
-    /// Its name in metrics, paths and Prometheus.
-    pub name: Name,
-    /// Where it is.
-    pub onion: OnionAddress,
-    /// The onion service's port; default 22.
-    pub port: u16,
-    /// How its host key is known.
-    pub host_key: HostTrust,
-    /// The SSH user; an agent takes any, a device's own `sshd` does not. Default `scrape`.
-    pub user: String,
-    /// The key to read the onion service's descriptor with, where that is closed to strangers: a
-    /// file as C tor has it in `ClientOnionAuthDir`.
-    pub client_auth_file: Option<PathBuf>,
-    /// The key to log in with; default `id_ed25519` in the state directory.
-    pub login: LoginSettings,
-    /// Labels that discovery gives its exporters; they win over the device's own.
-    pub labels: BTreeMap<String, String>,
-    /// What can be scraped there; never empty.
-    pub exporters: Vec<ExporterConfig>,
-}
-
-/// One metrics endpoint of a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExporterConfig {
-    /// Its name; an agent knows it by this name.
-    pub name: Name,
-    /// The local address that Prometheus scrapes.
-    pub listen: SocketAddr,
-    /// How the far end is asked for it.
-    pub way: Way,
-    /// The path of its metrics on the device; default `/metrics`.
-    pub path: String,
-}
-
-/// The kind of channel that leads to an exporter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// By name, to an agent: HTTP with the agent, which asks the exporter.
-    Name,
-    /// By address, to an ordinary `sshd` (or an agent): HTTP with the exporter itself.
-    Address(SocketAddr),
 }
 
 impl BridgeConfig {
@@ -268,141 +223,6 @@ impl ScrapeLimits {
             max_body: max_body.map_or(64 << 20, |size| size.into_inner().0),
         }
     }
-}
-
-impl TargetConfig {
-    /// The key to log in with; the default one is made if there is none yet.
-    ///
-    /// # Errors
-    /// When it cannot be used, or a named file is not there.
-    pub fn key(&self, state_directory: &Path) -> Result<LoginKey, FileError> {
-        self.login.key(state_directory)
-    }
-
-    /// The files with keys that are read once for the target, and again when one of them changes.
-    pub fn key_files(&self, state_directory: &Path) -> Vec<PathBuf> {
-        let mut files = self.login.files(state_directory);
-        files.extend(self.client_auth_file.clone());
-        files
-    }
-
-    /// The key to read the descriptor with, if the configuration names one.
-    ///
-    /// # Errors
-    /// When it cannot be used.
-    pub fn client_auth(&self) -> Result<Option<ClientAuthKey>, FileError> {
-        self.client_auth_file.as_ref().map(|file| ClientAuthKey::open(file, &self.onion)).transpose()
-    }
-
-    fn read(mut section: Section<'_>, state_directory: &Path, taken: &mut Taken) -> Option<Self> {
-        let name = section.required_spanned::<Name>("name");
-        if let Some(name) = &name
-            && !taken.names.insert(name.get_ref().clone())
-        {
-            section.mistake(
-                name.span(),
-                format!("another target is named {:?} already", name.get_ref().as_str()),
-            );
-        }
-        let onion = section.required::<OnionAddress>("address");
-        let port = section.spanned::<u16>("port");
-        if let Some(port) = port.as_ref().filter(|port| *port.get_ref() == 0) {
-            section.mistake(port.span(), "port 0 cannot be dialled");
-        }
-        let host_key =
-            HostTrust::read(&mut section, name.as_ref().map(toml::Spanned::get_ref), state_directory);
-        let user = section.or("user", "scrape".to_owned());
-        let client_auth_file = section.path("client_auth_file");
-        let login = LoginSettings::read(&mut section);
-        let labels = read_labels(&mut section);
-        let mut names = HashSet::new();
-        let exporters: Vec<_> = section
-            .sections("exporter")
-            .into_iter()
-            .map(|exporter| ExporterConfig::read(exporter, &mut names, &mut taken.listen))
-            .collect();
-        if exporters.is_empty() {
-            section
-                .mistake_here("the target has no exporter; write [[target.exporter]] with name and listen");
-        }
-        Some(Self {
-            name: name?.into_inner(),
-            onion: onion?,
-            port: port.map_or(22, toml::Spanned::into_inner),
-            host_key: host_key?,
-            user,
-            client_auth_file,
-            login,
-            labels,
-            exporters: exporters.into_iter().collect::<Option<_>>()?,
-        })
-    }
-}
-
-impl ExporterConfig {
-    fn read(
-        mut section: Section<'_>,
-        names: &mut HashSet<Name>,
-        listen: &mut HashSet<SocketAddr>,
-    ) -> Option<Self> {
-        let name = section.required_spanned::<Name>("name");
-        if let Some(name) = &name
-            && !names.insert(name.get_ref().clone())
-        {
-            let text = name.get_ref().as_str();
-            section.mistake(name.span(), format!("the target has another exporter named {text:?} already"));
-        }
-        let address = section.required_spanned::<ListenAddress>("listen");
-        if let Some(address) = &address {
-            let ListenAddress(wanted) = *address.get_ref();
-            if wanted.port() != 0 && !listen.insert(wanted) {
-                section.mistake(address.span(), format!("{wanted} is listened on already"));
-            }
-        }
-        let way = match section.spanned::<ExporterAddress>("address") {
-            None => Way::Name,
-            Some(address) => {
-                let span = address.span();
-                match address.into_inner() {
-                    ExporterAddress::Tcp(address) => Way::Address(address),
-                    ExporterAddress::Unix(_) => {
-                        section.mistake(
-                            span,
-                            "a Unix socket is reached by name through an agent; leave address out",
-                        );
-                        return None;
-                    }
-                }
-            }
-        };
-        let path = section.spanned::<String>("path");
-        if let Some(path) = path.as_ref().filter(|path| !is_path(path.get_ref())) {
-            section.mistake(path.span(), "path: a path begins with / and has no spaces, ? or #");
-        }
-        Some(Self {
-            name: name?.into_inner(),
-            listen: address?.into_inner().0,
-            way,
-            path: path.map_or_else(|| "/metrics".to_owned(), toml::Spanned::into_inner),
-        })
-    }
-}
-
-/// The labels of a target.
-fn read_labels(section: &mut Section<'_>) -> BTreeMap<String, String> {
-    let Some(labels) = section.spanned::<BTreeMap<String, String>>("labels") else {
-        return BTreeMap::new();
-    };
-    for name in labels.get_ref().keys() {
-        if !is_label(name) {
-            let message = format!("labels: {name:?} cannot be a label's name in Prometheus");
-            section.mistake(labels.span(), message);
-        } else if OURS.contains(&name.as_str()) {
-            let message = format!("labels: {name:?} is set by the bridge or by Prometheus");
-            section.mistake(labels.span(), message);
-        }
-    }
-    labels.into_inner()
 }
 
 /// The key that a bridge logs in with unless a target names another.
