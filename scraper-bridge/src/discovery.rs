@@ -1,8 +1,8 @@
 //! The exporters of all targets as Prometheus' service discovery has them (HTTP SD, file SD): those of
 //! targets that are down, too, so that `up` is 0 and alerts fire.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Offered};
+use crate::surface::{path, proxy};
 
 /// How often it is looked whether the file must be written anew.
 const LOOK: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ pub const OURS: [&str; 3] = ["instance", "job", "exporter"];
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
-    /// A port for each exporter. Exporters without one are found by path.
+    /// A port for each exporter.
     #[default]
     Port,
     /// Paths on the admin listener.
@@ -54,22 +55,15 @@ pub struct Group {
 /// All exporters of all targets, in the order of the configuration.
 pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
     let _settled = fleet.settled().await;
-    let listening = fleet.listening();
-    let ports: HashMap<_, _> =
-        listening.iter().map(|one| ((&one.target, &one.exporter), one.address)).collect();
     let mut groups = Vec::new();
-    for target in fleet.targets() {
+    for Offered { target, listening } in fleet.offered() {
         let name = &target.config.name;
         let inventory = target.inventory();
-        for exporter in &target.config.exporters {
-            let port = ports.get(&(name, &exporter.name)).copied();
-            let (address, path, scheme) = match (via, port) {
-                (Via::Proxy, _) => (format!("{}.{name}", exporter.name), exporter.path.clone(), "http"),
-                (Via::Port, Some(address)) => (address.to_string(), "/metrics".to_owned(), place.scheme),
-                (Via::Path, _) | (Via::Port, None) => {
-                    let path = format!("/t/{name}/{}/metrics", exporter.name);
-                    (place.admin.clone(), path, place.scheme)
-                }
+        for (exporter, address) in target.config.exporters.iter().zip(listening) {
+            let (address, path, scheme) = match via {
+                Via::Proxy => (proxy::host(name, &exporter.name), exporter.path.clone(), "http"),
+                Via::Port => (address.to_string(), "/metrics".to_owned(), place.scheme),
+                Via::Path => (place.admin.clone(), path::of(name, &exporter.name), place.scheme),
             };
             let mut labels = device_labels(inventory.as_deref(), exporter.name.as_str());
             labels.extend(target.config.labels.clone());
@@ -145,13 +139,10 @@ impl SdFile {
 async fn write(path: PathBuf, text: String) -> Result<(), String> {
     let writing = move || {
         let is_there = std::fs::read(&path).is_ok_and(|there| there == text.as_bytes());
-        if is_there { Ok(()) } else { replace(&path, &text) }
+        if is_there { Ok(()) } else { files::replace_public(&path, text.as_bytes()) }
     };
-    tokio::task::spawn_blocking(writing).await.map_err(|error| error.to_string())?
-}
-
-fn replace(path: &Path, text: &str) -> Result<(), String> {
-    files::replace_public(path, text.as_bytes()).map_err(|fault| fault.to_string())
+    let written = tokio::task::spawn_blocking(writing).await.map_err(|error| error.to_string())?;
+    written.map_err(|fault| fault.to_string())
 }
 
 #[cfg(test)]

@@ -35,15 +35,13 @@ const MAX_DIALS: usize = 16;
 /// How long a target's scrapes may take to finish when it is taken out of the configuration.
 const GRACE: Duration = Duration::from_secs(6);
 
-/// Where Prometheus finds an exporter.
-#[derive(Clone, Debug)]
-pub struct Listening {
-    /// The target's name.
-    pub target: Name,
-    /// The exporter's name.
-    pub exporter: Name,
-    /// The local address; with the port that the kernel chose, if it was to choose.
-    pub address: SocketAddr,
+/// A target and where Prometheus finds its exporters.
+pub struct Offered {
+    /// The target.
+    pub target: Arc<Target>,
+    /// The local address of each exporter, in their order; with the port that the kernel chose, if it
+    /// was to choose.
+    pub listening: Vec<SocketAddr>,
 }
 
 /// What all targets of a bridge share.
@@ -77,7 +75,7 @@ pub struct Fleet {
 struct Kept {
     target: Arc<Target>,
     scrapers: Vec<Scraper>,
-    listening: Vec<Listening>,
+    listening: Vec<SocketAddr>,
     /// What the files of its keys looked like when they were read.
     keys: Vec<Stamp>,
     tasks: TaskTracker,
@@ -154,7 +152,7 @@ impl Fleet {
             .locked()
             .iter()
             .filter(|kept| gone.contains(&kept.target.config.name))
-            .flat_map(|kept| kept.listening.iter().map(|listening| listening.address))
+            .flat_map(|kept| kept.listening.iter().copied())
             .collect();
         let mut prepared = Vec::new();
         for config in fresh {
@@ -192,14 +190,11 @@ impl Fleet {
         self.changing.lock().await
     }
 
-    /// Where each exporter is, in the order of the configuration.
-    pub fn listening(&self) -> Vec<Listening> {
-        self.locked().iter().flat_map(|kept| kept.listening.clone()).collect()
-    }
-
     /// The targets, in the order of the configuration.
-    pub fn targets(&self) -> Vec<Arc<Target>> {
-        self.locked().iter().map(|kept| kept.target.clone()).collect()
+    pub fn offered(&self) -> Vec<Offered> {
+        let offered =
+            |kept: &Kept| Offered { target: kept.target.clone(), listening: kept.listening.clone() };
+        self.locked().iter().map(offered).collect()
     }
 
     /// The target of this name.
@@ -271,10 +266,10 @@ impl Fleet {
             scrapers.push(scraper.clone());
             let address = listener.tcp_address().unwrap_or(exporter.listen);
             let names = HostNames::of(address, &around.host_names);
-            let (of, exporter) = (target.config.name.clone(), exporter.name.clone());
+            let (of, exporter) = (&target.config.name, &exporter.name);
             let scheme = around.web.scheme();
             info!(target = %of, %exporter, url = %format_args!("{scheme}://{address}/metrics"), "listening");
-            listening.push(Listening { target: of, exporter, address });
+            listening.push(address);
             tasks.spawn(serve_public(listener, names, around.web.clone(), surface(scraper), stop.clone()));
         }
         tasks.close();

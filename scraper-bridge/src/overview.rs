@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use onionscrape::config::Moment;
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::{Fleet, Listening};
+use crate::fleet::{Fleet, Offered};
 use crate::metrics::Stage;
-use crate::target::{State, Target, Trouble};
+use crate::surface::{path, proxy};
+use crate::target::{State, Trouble};
 
 /// All targets, in the order of the configuration.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,7 +46,7 @@ pub struct ExporterOverview {
     /// Its name.
     pub name: String,
     /// The local address of its own port.
-    pub listen: Option<String>,
+    pub listen: String,
     /// Its path on the admin listener.
     pub path: String,
     /// What the forward proxy knows it by.
@@ -57,8 +58,7 @@ pub struct ExporterOverview {
 impl Overview {
     /// As they are now.
     pub fn of(fleet: &Fleet) -> Self {
-        let listening = fleet.listening();
-        Self { targets: fleet.targets().iter().map(|target| overview(target, &listening)).collect() }
+        Self { targets: fleet.offered().iter().map(overview).collect() }
     }
 
     /// True if every target has a session.
@@ -67,19 +67,17 @@ impl Overview {
     }
 }
 
-fn overview(target: &Target, listening: &[Listening]) -> TargetOverview {
+fn overview(Offered { target, listening }: &Offered) -> TargetOverview {
     let state = target.state();
     let (label, trouble) = describe(&state.borrow());
     let name = &target.config.name;
-    let exporters = target.config.exporters.iter().enumerate().map(|(index, exporter)| {
-        let is_it = |one: &&Listening| one.target == *name && one.exporter == exporter.name;
-        ExporterOverview {
-            name: exporter.name.to_string(),
-            listen: listening.iter().find(is_it).map(|one| one.address.to_string()),
-            path: format!("/t/{name}/{}/metrics", exporter.name),
-            proxy: format!("{}.{name}", exporter.name),
-            failure: target.history.last(index).and_then(|last| last.failure),
-        }
+    let exporters = target.config.exporters.iter().zip(listening).enumerate();
+    let exporters = exporters.map(|(index, (exporter, address))| ExporterOverview {
+        name: exporter.name.to_string(),
+        listen: address.to_string(),
+        path: path::of(name, &exporter.name),
+        proxy: proxy::host(name, &exporter.name),
+        failure: target.history.last(index).and_then(|last| last.failure),
     });
     let time = |time: SystemTime| Moment(time).to_string();
     TargetOverview {

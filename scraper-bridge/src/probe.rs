@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, control_socket};
 use crate::config::BridgeConfig;
+use crate::fleet::Offered;
 use crate::target::{DialTimes, State};
 
 /// How long a bridge of our own may take to connect.
@@ -76,7 +77,7 @@ fn choose(config: &BridgeConfig, target: &str, exporter: Option<&str>) -> Result
 
 /// Waits until the session is up, or it is plain that it will not be soon, and tells of progress.
 async fn connected(bridge: &Bridge, started: Instant) {
-    let Some(target) = bridge.fleet().targets().into_iter().next() else { return };
+    let Some(Offered { target, .. }) = bridge.fleet().offered().into_iter().next() else { return };
     let mut state = target.state();
     let waiting = async {
         loop {

@@ -117,22 +117,18 @@ impl Succession {
         if settled == accepted { Ok(()) } else { self.replace(part, configured, settled) }
     }
 
-    /// Goes back to what the configuration names: it was shown, though another one was before.
-    ///
-    /// # Errors
-    /// When it cannot be written down; nothing has changed then.
-    pub fn revert(&mut self, part: Part, configured: &str) -> Result<(), FileError> {
-        self.replace(part, configured, vec![configured.to_owned()])
-    }
-
     /// Notes that `shown` was shown, so that nothing that came before it is accepted any more. True
-    /// if something was.
+    /// if something was. What the configuration names counts for what is shown again though it was
+    /// over: then nothing else does.
     ///
     /// # Errors
     /// When it cannot be written down; nothing has changed then.
     pub fn shown(&mut self, part: Part, configured: &str, shown: &str) -> Result<bool, FileError> {
         let mut accepted = self.accepted(part, configured)?;
         match accepted.iter().position(|known| known == shown) {
+            None if shown == configured => {
+                self.replace(part, configured, vec![configured.to_owned()]).map(|()| true)
+            }
             None | Some(0) => Ok(false),
             Some(place) => {
                 accepted.drain(..place);
@@ -230,7 +226,7 @@ mod tests {
         assert_eq!(of(&mut opened(folder.path())), "b");
         one.settle(Part::HostKey, "a", Some("b")).expect("nothing to write");
         assert_eq!(of(&mut one), "b");
-        one.revert(Part::HostKey, "a").expect("written");
+        assert!(one.shown(Part::HostKey, "a", "a").expect("written"), "the configuration's own, again");
         assert_eq!(of(&mut one), "a");
     }
 

@@ -177,7 +177,7 @@ pub async fn trust_on_first_use(world: &World) {
     fs::rename(server.folder.join("other"), server.folder.join("host")).unwrap();
     let pid = server.sshd.process().pid().to_string();
     block_in_place(|| process::run(Command::new("kill").args(["-HUP", &pid]), "")).unwrap();
-    monitor.bridge.fleet().targets()[0].redial().await;
+    monitor.bridge.fleet().offered()[0].target.redial().await;
     refused(&monitor, "new", "ssh host key mismatch").await;
     assert_eq!(fs::read_to_string(&record).unwrap().trim(), first, "it is never replaced");
 }

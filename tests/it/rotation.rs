@@ -33,7 +33,7 @@ pub async fn a_new_host_key_and_a_new_address(world: &World) {
     let added = add(&file, &device.ticket(&["--name", "home"]), &["--name", "backpack"]);
     assert!(added.status.success(), "{}", text(&added.stderr));
     connected(fleet, false).await;
-    let address = fleet.listening().first().expect("an exporter").address.to_string();
+    let address = fleet.offered()[0].listening[0].to_string();
     assert_eq!(scrape(&address).await.text(), "a 1\n");
     let fingerprint = || {
         let json = text(&device.agent(&["hostname", "--json"]).stdout);

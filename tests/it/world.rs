@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use onionscrape::ssh::KeyFile;
 use scraper_bridge::bridge::Bridge;
 use scraper_bridge::config::BridgeConfig;
+use scraper_bridge::fleet::Offered;
 use scraper_bridge::target::State;
 use target_agent::agent::Agent;
 use target_agent::config::AgentConfig;
@@ -227,11 +228,14 @@ pub struct Monitor {
 impl Monitor {
     /// Where an exporter is offered.
     pub fn address(&self, target: &str, exporter: &str) -> String {
-        let listening = self.bridge.fleet().listening();
-        let found = listening
-            .iter()
-            .find(|listening| listening.target.as_str() == target && listening.exporter.as_str() == exporter);
-        found.expect("the exporter is configured").address.to_string()
+        let offered = self.bridge.fleet().offered().into_iter();
+        let offered = offered.filter(|offered| offered.target.config.name.as_str() == target);
+        let mut addresses = offered.flat_map(|Offered { target, listening }| {
+            let names = target.config.exporters.clone().into_iter().map(|exporter| exporter.name);
+            names.zip(listening).collect::<Vec<_>>()
+        });
+        let found = addresses.find(|(name, _)| name.as_str() == exporter);
+        found.expect("the exporter is configured").1.to_string()
     }
 
     /// Waits until the target's session does this.

@@ -140,17 +140,7 @@ impl HostKeys {
 
     /// Notes that a session came about at this address.
     pub fn reached(&self, address: &OnionAddress) {
-        let configured = self.onion.unredacted();
-        self.succeeded(Part::Onion, configured, address.unredacted());
-        if self.addresses().last().is_some_and(|latest| latest != address) && *address == self.onion {
-            let known = self.succession().accepted(Part::Onion, configured).unwrap_or_default();
-            if !known.iter().any(|known| known == configured) {
-                warn!(target = self.target, "the device is at its configured address again");
-                if let Err(fault) = self.succession().revert(Part::Onion, configured) {
-                    warn!(target = self.target, "the address after it still counts: {fault}");
-                }
-            }
-        }
+        self.succeeded(Part::Onion, self.onion.unredacted(), address.unredacted());
     }
 
     /// Takes what a device says first in a session for all that is to come.
@@ -177,7 +167,10 @@ impl HostKeys {
         let Some(next) = accepted.iter().find_map(|current| HostKeyPin::of_next(line, proof, current)) else {
             return Announced::Unproved;
         };
-        self.note(Part::HostKey, &configured, next)
+        match self.succession().announced(Part::HostKey, &configured, &next.to_string()) {
+            Ok(_) => Announced::Accepted(next),
+            Err(fault) => self.lost(&fault),
+        }
     }
 
     /// Writes down an address that the device announced. What answers there must show its host key.
@@ -213,13 +206,6 @@ impl HostKeys {
         Ok(ExpectedHostKey::Pinned(accepted.iter().filter_map(announced).collect()))
     }
 
-    fn note(&self, part: Part, configured: &str, next: HostKeyPin) -> Announced<HostKeyPin> {
-        match self.succession().announced(part, configured, &next.to_string()) {
-            Ok(_) => Announced::Accepted(next),
-            Err(fault) => self.lost(&fault),
-        }
-    }
-
     fn lost<T>(&self, fault: &FileError) -> Announced<T> {
         warn!(target = self.target, "what the device announced is lost: {fault}");
         Announced::Lost
@@ -233,10 +219,7 @@ impl HostKeys {
                     Part::HostKey => "host key",
                     Part::Onion => "onion address",
                 };
-                info!(
-                    target = self.target,
-                    "the device has the {what} that it announced; the one before counts no more"
-                );
+                info!(target = self.target, "the device has another {what} now; no other before it counts");
             }
             Err(fault) => warn!(target = self.target, "the one before still counts: {fault}"),
         }

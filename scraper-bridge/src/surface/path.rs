@@ -3,12 +3,18 @@
 
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode, Uri};
+use onionscrape::address::Name;
 use onionscrape::http::{Answer, Body};
 
 use super::refuse;
 use crate::fleet::Fleet;
 use crate::metrics::{Metrics, Surface, SurfaceRefusal};
 use crate::scrape::Scraper;
+
+/// The path of an exporter.
+pub fn of(target: &Name, exporter: &Name) -> String {
+    format!("/t/{target}/{exporter}/metrics")
+}
 
 /// Which exporter a request names, and the query that goes on to it; `None` if the path is not one
 /// of this surface.

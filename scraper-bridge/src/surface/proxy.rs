@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use onionscrape::address::Name;
 use onionscrape::http::{Answer, Body, full};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy};
 use tokio::time::timeout;
@@ -24,6 +25,11 @@ use crate::scrape::Scraper;
 const IDLE: Duration = Duration::from_secs(330);
 /// How long an exporter may take to end after the asker has.
 const AFTER_END: Duration = Duration::from_secs(5);
+
+/// The host that the proxy knows an exporter by.
+pub fn host(target: &Name, exporter: &Name) -> String {
+    format!("{exporter}.{target}")
+}
 
 /// Answers what comes to the proxy's listener.
 #[derive(Clone)]

@@ -17,10 +17,14 @@ use target_agent::ssh::{Server, Services};
 use target_agent::status::AgentStatus;
 use tokio::io::duplex;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::config::{ExporterConfig, HostTrust, LoginSettings, Way};
+use crate::config::{ExporterConfig, HostTrust, LoginSettings, TargetConfig};
 use crate::dial::{DialFailure, Dialled, Stream};
+use crate::failure::ScrapeFailure;
+use crate::metrics::Metrics;
 use crate::succession::Succession;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
