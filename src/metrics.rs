@@ -1,13 +1,19 @@
 //! A program's own metrics, in the text formats that Prometheus reads.
 
+mod format;
 mod process;
 
 use std::sync::Arc;
 
+use hyper::header::{HeaderValue, VARY};
+use hyper::{HeaderMap, Response};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::http::{Body, page};
+pub use format::Format;
 
 /// Content type of [`classic_text`] (Prometheus exposition formats, text 0.0.4).
 pub const CLASSIC_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -51,12 +57,32 @@ pub fn registry(version: &'static str, register: impl FnOnce(&mut Registry)) -> 
     Arc::new(registry)
 }
 
+/// The answer to whoever asks for all metrics with these headers, in the format that he prefers.
+pub fn answer(registry: &Registry, headers: &HeaderMap) -> Response<Body> {
+    let format = Format::wanted(headers);
+    let text = match format {
+        Format::Classic => classic_text(registry),
+        Format::OpenMetrics => open_text(registry),
+    };
+    let mut answer = page(format.content_type(), text);
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    answer
+}
+
 /// All metrics in the classic text format 0.0.4, which `promtool check metrics` reads.
 pub fn classic_text(registry: &Registry) -> String {
+    classic(&open_text(registry))
+}
+
+/// All metrics in OpenMetrics 1.0.0.
+fn open_text(registry: &Registry) -> String {
     let mut open = String::new();
     // Writing to a String does not fail; if a collector did, what it wrote is still well formed.
-    let _ = prometheus_client::encoding::text::encode(&mut open, registry);
-    classic(&open)
+    if prometheus_client::encoding::text::encode_registry(&mut open, registry).is_ok() {
+        // Whoever reads this knows by it that he has everything.
+        let _ = prometheus_client::encoding::text::encode_eof(&mut open);
+    }
+    open
 }
 
 /// Turns OpenMetrics text 1.0 into classic text: there, a counter's family has the name of its
@@ -112,5 +138,8 @@ mod tests {
         assert!(text.contains("onionscrape_build_info{version=\"1.2.3\"} 1\n"), "{text}");
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
         assert!(!text.contains("EOF") && !text.contains("_total_total"), "{text}");
+        let open = open_text(&registry);
+        assert!(open.contains("# TYPE onionscrape_scrapes counter\nonionscrape_scrapes_total 1\n"), "{open}");
+        assert!(open.ends_with("\n# EOF\n"), "{open}");
     }
 }

@@ -8,7 +8,7 @@ use hyper::header::HOST;
 use hyper::{Method, Request, Response, StatusCode};
 use onionscrape::http::{Answer, Body, Web, landing, only_reading, page, text};
 use onionscrape::lifecycle::Failure;
-use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
+use onionscrape::metrics::{self, registry};
 use onionscrape::tor::Tor;
 use prometheus_client::registry::Registry;
 
@@ -76,7 +76,7 @@ impl Inner {
                 "Prometheus scrapes over Tor onion services and SSH",
                 env!("CARGO_PKG_VERSION"),
             ),
-            "/metrics" => page(CLASSIC_TEXT, classic_text(&self.registry)),
+            "/metrics" => metrics::answer(&self.registry, request.headers()),
             "/sd" => self.discovery(request).await,
             "/api/v1/targets" => self.overview(),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),

@@ -7,7 +7,7 @@ use hyper::header::{HeaderValue, IF_MATCH};
 use hyper::{Method, Request, Response, StatusCode};
 use onionscrape::address::{ExporterAddress, Name, OnionAddress};
 use onionscrape::http::{Answer, Body, HostNames, landing, only_reading, page, text};
-use onionscrape::metrics::{CLASSIC_TEXT, classic_text, registry};
+use onionscrape::metrics::{self, registry};
 use onionscrape::pairing::{
     INVENTORY_PATH, Inventory, Item, NEXT_HOST_KEY_PATH, NextHostKey, REVISION, VERSION,
 };
@@ -143,7 +143,7 @@ impl Pages {
             return answer.into();
         }
         match request.uri().path() {
-            "/metrics" if permits.allows(OWN_NAME, NAME_PORT.into()) => self.metrics(),
+            "/metrics" if permits.allows(OWN_NAME, NAME_PORT.into()) => self.metrics(request),
             "/metrics" => {
                 Answer::new(StatusCode::FORBIDDEN, "this key may not read the agent's metrics").into()
             }
@@ -163,7 +163,7 @@ impl Pages {
                 "Publishes this device's exporters as an onion service",
                 env!("CARGO_PKG_VERSION"),
             ),
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics(request),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => match &*self.0.status.borrow() {
                 AgentStatus::Reachable => text(StatusCode::OK, "reachable\n"),
@@ -198,8 +198,8 @@ impl Pages {
         self.0.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn metrics(&self) -> Response<Body> {
-        page(CLASSIC_TEXT, classic_text(&self.0.registry))
+    fn metrics<B>(&self, request: &Request<B>) -> Response<Body> {
+        metrics::answer(&self.0.registry, request.headers())
     }
 }
 
