@@ -8,6 +8,7 @@
 //! - [`ssh`]: algorithms, keys, and a channel as a byte stream;
 //! - [`ticket`]: the one line that pairs a device with a bridge;
 //! - [`pairing`]: what the two programs say to each other then, and of their exporters;
+//! - [`schedule`]: how often an exporter is to be scraped;
 //! - [`http`]: serving, refusing, and passing a message on;
 //! - [`metrics`]: a program's own metrics as text;
 //! - [`logs`]: lines on standard error;
@@ -23,6 +24,7 @@ pub mod lifecycle;
 pub mod logs;
 pub mod metrics;
 pub mod pairing;
+pub mod schedule;
 pub mod ssh;
 pub mod ticket;
 pub mod tor;

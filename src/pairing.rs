@@ -35,7 +35,7 @@ pub struct Enrolment {
 }
 
 /// What an agent offers to whoever asks.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     /// [`VERSION`].
     pub version: u32,
@@ -53,7 +53,7 @@ pub struct Inventory {
 }
 
 /// A host key to come. Without a proof a device could have another one's key accepted as its own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextHostKey {
     /// `ssh-ed25519 AAAA…`.
     pub key: String,
@@ -62,7 +62,7 @@ pub struct NextHostKey {
 }
 
 /// One exporter of an inventory.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// How to ask for it.
     pub name: Name,
@@ -74,6 +74,12 @@ pub struct Item {
     /// Labels that the device declares for it.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// How often the device would have it scraped, such as `30s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrape_interval: Option<String>,
+    /// How long that may take; never without an interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrape_timeout: Option<String>,
 }
 
 /// True for what can be a label's name (Prometheus data model: letters, digits and `_`); names that

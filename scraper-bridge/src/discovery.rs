@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onionscrape::files;
-use onionscrape::pairing::{Inventory, Item, is_label};
+use onionscrape::schedule::{Schedule, prometheus};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -17,9 +17,6 @@ use crate::surface::{path, proxy};
 
 /// How often it is looked whether the file must be written anew.
 const LOOK: Duration = Duration::from_secs(1);
-/// Most labels of one exporter that are taken from a device, and the longest value in letters.
-const MAX_LABELS: usize = 32;
-const MAX_VALUE: usize = 200;
 /// Labels that name a target here; neither a device nor a target's configuration sets them.
 pub const OURS: [&str; 3] = ["instance", "job", "exporter"];
 
@@ -65,8 +62,21 @@ pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
                 Via::Port => (address.to_string(), "/metrics".to_owned(), place.scheme),
                 Via::Path => (place.admin.clone(), path::of(name, &exporter.name), place.scheme),
             };
-            let mut labels = device_labels(inventory.as_deref(), exporter.name.as_str());
+            let item =
+                inventory.iter().flat_map(|all| &all.exporters).find(|item| item.name == exporter.name);
+            let mut labels = item.map(|item| item.labels.clone()).unwrap_or_default();
             labels.extend(target.config.labels.clone());
+            let asked = || {
+                let item = item?;
+                Schedule::asked(item.scrape_interval.as_deref(), item.scrape_timeout.as_deref()).ok()?
+            };
+            if let Some(Schedule { interval, timeout }) = target.config.schedule.or_else(asked) {
+                // Always both: Prometheus drops a target whose timeout, which its job may have set, is
+                // longer than its interval.
+                let timeout = timeout.unwrap_or(fleet.limits().timeout).min(interval);
+                labels.insert("__scrape_interval__".to_owned(), prometheus(interval));
+                labels.insert("__scrape_timeout__".to_owned(), prometheus(timeout));
+            }
             for (label, value) in [
                 ("instance", name.as_str()),
                 ("exporter", exporter.name.as_str()),
@@ -88,20 +98,6 @@ pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
 pub fn json(groups: &[Group]) -> String {
     // Strings can always be written as JSON.
     serde_json::to_string(groups).unwrap_or_default()
-}
-
-/// The labels that the device declares for an exporter, as far as it may.
-fn device_labels(inventory: Option<&Inventory>, exporter: &str) -> BTreeMap<String, String> {
-    let item = inventory.and_then(|all| all.exporters.iter().find(|item| item.name.as_str() == exporter));
-    let labels = |item: &Item| {
-        let allowed = |(name, value): &(&String, &String)| {
-            is_label(name) && !OURS.contains(&name.as_str()) && value.chars().count() <= MAX_VALUE
-        };
-        let plain = |value: &str| value.chars().filter(|letter| !letter.is_control()).collect();
-        let allowed = item.labels.iter().filter(allowed).take(MAX_LABELS);
-        allowed.map(|(name, value)| (name.clone(), plain(value))).collect()
-    };
-    item.map(labels).unwrap_or_default()
 }
 
 /// Keeps a file for file SD, which other users may read.
@@ -143,46 +139,4 @@ async fn write(path: PathBuf, text: String) -> Result<(), String> {
     };
     let written = tokio::task::spawn_blocking(writing).await.map_err(|error| error.to_string())?;
     written.map_err(|fault| fault.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn labels(given: &[(&str, &str)]) -> BTreeMap<String, String> {
-        given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn inventory(labels: BTreeMap<String, String>) -> Inventory {
-        let name = "node".parse().expect("name");
-        let item = Item { name, path: "/metrics".into(), port: None, labels };
-        Inventory { version: 1, device: None, exporters: vec![item], next_host_key: None, next_onion: None }
-    }
-
-    #[test]
-    fn a_device_names_its_labels_and_nobody_elses() {
-        let told = labels(&[
-            ("room", "attic"),
-            ("instance", "other"),
-            ("job", "other"),
-            ("exporter", "other"),
-            ("__address__", "169.254.169.254:80"),
-            ("__metrics_path__", "/secret"),
-            ("1st", "no"),
-            ("a-b", "no"),
-            ("", "no"),
-            ("lines", "a\nb\u{7}"),
-        ]);
-        let taken = device_labels(Some(&inventory(told)), "node");
-        assert_eq!(taken, labels(&[("room", "attic"), ("lines", "ab")]));
-        assert!(device_labels(None, "node").is_empty());
-    }
-
-    #[test]
-    fn ten_thousand_labels_are_thirty_two() {
-        let told = (0..10_000).map(|number| (format!("l{number}"), "x".to_owned())).collect();
-        assert_eq!(device_labels(Some(&inventory(told)), "node").len(), MAX_LABELS);
-        let long = labels(&[("long", &"x".repeat(MAX_VALUE + 1))]);
-        assert!(device_labels(Some(&inventory(long)), "node").is_empty());
-    }
 }

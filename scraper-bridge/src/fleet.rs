@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use crate::config::{ScrapeLimits, TargetConfig};
 use crate::dial::OnionDial;
+use crate::inventory::kept;
 use crate::metrics::Metrics;
 use crate::scrape::Scraper;
 use crate::session::HostKeys;
@@ -162,7 +163,21 @@ impl Fleet {
         let started = self.begin(prepared).await;
         let order = |kept: &Kept| targets.iter().position(|config| config.name == kept.target.config.name);
         self.locked().sort_by_key(order);
+        self.forget_others().await;
         started
+    }
+
+    /// Forgets what was kept of targets that are not here any more.
+    pub async fn forget_others(&self) {
+        let names: Vec<Name> = self.locked().iter().map(|kept| kept.target.config.name.clone()).collect();
+        let folder = self.around.state_directory.clone();
+        // A panic there was told of, and nothing depends on it.
+        let _ = tokio::task::spawn_blocking(move || kept::sweep(&folder, &names)).await;
+    }
+
+    /// Bounds on every scrape.
+    pub fn limits(&self) -> ScrapeLimits {
+        self.around.limits
     }
 
     /// Keeps these targets besides those that are kept.
@@ -258,7 +273,8 @@ impl Fleet {
         let dial = Box::new(OnionDial::new(around.tor.clone(), config.port, client_auth));
         let succession = Succession::open(Succession::path(&around.state_directory, &config.name));
         let host_keys = HostKeys::new(&config, succession);
-        let reach = Reach { key, host_keys, dial, dials: self.dials.clone() };
+        let inventory = kept::Kept::new(&around.state_directory, &config.name, config.onion.unredacted());
+        let reach = Reach { key, host_keys, dial, dials: self.dials.clone(), inventory };
         let target = Target::start(config, reach, &around.metrics, &tasks, stop.clone());
         let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
         for (index, (listener, exporter)) in bound.into_iter().zip(&target.config.exporters).enumerate() {

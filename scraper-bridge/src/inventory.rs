@@ -1,30 +1,37 @@
 //! What a device tells of itself, under the name `agent`: asked for when a session is up, and again
 //! whenever an answer to a scrape says that it has changed.
+//!
+//! - [`judged`]: what of it is taken;
+//! - [`kept`]: the last one on disk.
+
+pub mod judged;
+pub mod kept;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{HOST, HeaderValue, IF_MATCH};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use onionscrape::address::OnionAddress;
 use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
-use onionscrape::pairing::{INVENTORY_PATH, Inventory, MAX_BODY, NEXT_HOST_KEY_PATH, REVISION, VERSION};
+use onionscrape::pairing::{INVENTORY_PATH, Inventory, MAX_BODY, NEXT_HOST_KEY_PATH, REVISION};
 use onionscrape::ssh::HostKeyPin;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::session::{Announced, HostKeys, Session};
 use crate::target::Target;
+use judged::{Refusal, Refused, parse};
+use kept::Kept;
 
 /// How long an answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-/// Most exporters that are taken from a device.
-const MAX_EXPORTERS: usize = 64;
 /// Most complaints about one device in one session.
 const MAX_COMPLAINTS: usize = 8;
 /// Least time between two questions to one device, whatever it says.
@@ -40,9 +47,20 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-/// Asks the agent itself, over a channel of its own, for at most a minute; `None` if there is no
-/// whole answer.
-pub async fn ask(session: &Session, request: Request<Bytes>) -> Option<Reply> {
+/// Why there is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoReply {
+    /// It did not come, or not to its end.
+    BrokenOff,
+    /// Its body is larger than [`MAX_BODY`].
+    TooLarge,
+}
+
+/// Asks the agent itself, over a channel of its own, for at most a minute.
+///
+/// # Errors
+/// When there is no whole answer of a size that can be right.
+pub async fn ask(session: &Session, request: Request<Bytes>) -> Result<Reply, NoReply> {
     let asked = async {
         let (channel, ()) = session.channel("agent".into(), 80, ()).await.ok()?;
         let (mut sender, connection) = http1::Builder::new()
@@ -56,10 +74,14 @@ pub async fn ask(session: &Session, request: Request<Bytes>) -> Option<Reply> {
         request.headers_mut().insert(HOST, HeaderValue::from_static("agent"));
         let mut response = sender.send_request(request).await.ok()?;
         let (status, revision) = (response.status(), response.headers_mut().remove(REVISION));
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.ok()?.to_bytes();
-        Some(Reply { status, revision, body })
+        let body = match Limited::new(response.into_body(), MAX_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return Some(Err(NoReply::TooLarge)),
+            Err(_) => return None,
+        };
+        Some(Ok(Reply { status, revision, body }))
     };
-    timeout(ANSWER_LIMIT, asked).await.ok().flatten()
+    timeout(ANSWER_LIMIT, asked).await.ok().flatten().unwrap_or(Err(NoReply::BrokenOff))
 }
 
 /// A request with this body.
@@ -68,30 +90,6 @@ pub fn request(method: Method, path: &'static str, body: impl Into<Bytes>) -> Re
     *request.method_mut() = method;
     *request.uri_mut() = hyper::Uri::from_static(path);
     request
-}
-
-/// The inventory in a reply.
-///
-/// # Errors
-/// Says why there is none that can be used.
-pub fn parse(reply: &Reply) -> Result<Inventory, String> {
-    if reply.status != StatusCode::OK {
-        return Err(format!("the device does not say what it has: status {}", reply.status.as_u16()));
-    }
-    let odd = |why: &str| format!("the device's inventory cannot be used: {why}");
-    let inventory: Inventory =
-        serde_json::from_slice(&reply.body).map_err(|_| odd("it is not of the expected form"))?;
-    if inventory.version != VERSION {
-        return Err(odd("it is of another version; use releases that fit each other"));
-    }
-    if inventory.exporters.len() > MAX_EXPORTERS {
-        return Err(odd("it has too many exporters"));
-    }
-    let names: HashSet<_> = inventory.exporters.iter().map(|exporter| &exporter.name).collect();
-    if names.len() != inventory.exporters.len() {
-        return Err(odd("two exporters have one name"));
-    }
-    Ok(inventory)
 }
 
 /// What a device said, as far as it can be shown.
@@ -105,6 +103,8 @@ pub struct Follower {
     pub target: Arc<Target>,
     /// What is known of its host key and address.
     pub host_keys: Arc<HostKeys>,
+    /// Where its inventory is kept.
+    pub kept: Arc<Kept>,
 }
 
 impl Follower {
@@ -117,17 +117,23 @@ impl Follower {
         loop {
             // Who does not answer is not asked again before something changes.
             let mut known = revision.borrow_and_update().clone();
-            if let Some(reply) = ask(session, request(Method::GET, INVENTORY_PATH, "")).await {
-                known = reply.revision.clone().or(known);
-                match parse(&reply) {
-                    Ok(inventory) => {
-                        let wrong = self.heard(session, &inventory, is_first).await;
-                        self.complain(&mut said, wrong);
-                        is_first = false;
-                        self.target.has(inventory);
+            match ask(session, request(Method::GET, INVENTORY_PATH, "")).await {
+                Ok(reply) => {
+                    known = reply.revision.clone().or(known);
+                    match parse(&reply) {
+                        Ok((inventory, left_out)) => {
+                            self.count(left_out);
+                            let mut wrong = self.heard(session, &inventory, is_first).await;
+                            is_first = false;
+                            wrong.extend(self.keep(&inventory).await);
+                            self.complain(&mut said, wrong);
+                            self.target.has(inventory);
+                        }
+                        Err(refused) => self.refuse(&mut said, refused),
                     }
-                    Err(why) => self.complain(&mut said, [why]),
                 }
+                Err(NoReply::TooLarge) => self.refuse(&mut said, Refusal::TooLarge.into()),
+                Err(NoReply::BrokenOff) => {}
             }
             sleep(GAP).await;
             if known.is_none() {
@@ -138,6 +144,24 @@ impl Follower {
             if changed.await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Writes it down off the runtime's threads; says what is wrong with that.
+    async fn keep(&self, inventory: &Inventory) -> Option<String> {
+        let (kept, inventory) = (self.kept.clone(), inventory.clone());
+        let written = spawn_blocking(move || kept.write(&inventory)).await.ok()?;
+        written.err().map(|error| format!("the device's inventory could not be kept: {error}"))
+    }
+
+    fn refuse(&self, said: &mut HashSet<String>, refused: Refused) {
+        self.count([(refused.reason, 1)]);
+        self.complain(said, [refused.what]);
+    }
+
+    fn count(&self, left_out: impl IntoIterator<Item = (Refusal, u64)>) {
+        for (reason, times) in left_out {
+            self.target.metrics.inventory_refused(reason, times);
         }
     }
 
@@ -200,7 +224,7 @@ impl Follower {
             request.headers_mut().insert(IF_MATCH, value);
         }
         match ask(session, request).await {
-            Some(reply) if reply.status == StatusCode::OK => {
+            Ok(reply) if reply.status == StatusCode::OK => {
                 info!(
                     target = self.name(),
                     "the device will have another host key, and may show it from now on"

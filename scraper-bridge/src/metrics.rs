@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::failure::{REASONS, ScrapeFailure};
+use crate::inventory::judged::Refusal;
 use crate::session::LoginFailure;
 use crate::target::DialTimes;
 pub use surface::{Surface, SurfaceRefusal};
@@ -114,6 +115,7 @@ pub struct Metrics {
     keepalive_failures: Family<TargetLabel, Counter>,
     requests: Family<TargetLabel, Counter>,
     failures: Family<ReasonLabel, Counter>,
+    inventory_refusals: Family<ReasonLabel, Counter>,
     response_bytes: Family<TargetLabel, Counter>,
     /// Scrapes under way.
     pub in_flight: Gauge,
@@ -183,6 +185,11 @@ impl Metrics {
         );
         to.register("scrape_requests", "Scrapes asked for", m.requests);
         to.register("scrape_failures", "Scrapes that failed, by reason", m.failures);
+        to.register(
+            "inventory_refusals",
+            "What was not taken of a device's inventory, by reason",
+            m.inventory_refusals,
+        );
         to.register("scrape_response_bytes", "Bytes of bodies passed on to Prometheus", m.response_bytes);
         to.register("scrape_requests_in_flight", "Scrapes under way", m.in_flight);
         to.register("surface_refusals", "Requests that lead to no exporter, by reason", m.refusals.0);
@@ -226,6 +233,9 @@ impl Metrics {
         for reason in REASONS {
             self.failures.remove(&ReasonLabel { target: target.clone(), reason });
         }
+        for reason in Refusal::ALL.map(Refusal::label) {
+            self.inventory_refusals.remove(&ReasonLabel { target: target.clone(), reason });
+        }
         for counter in [&self.connects, &self.keepalive_failures, &self.requests, &self.response_bytes] {
             counter.remove(&of);
         }
@@ -253,6 +263,9 @@ impl Metrics {
         }
         for reason in REASONS {
             let _ = self.failures.get_or_create(&ReasonLabel { target: target.clone(), reason });
+        }
+        for reason in Refusal::ALL.map(Refusal::label) {
+            let _ = self.inventory_refusals.get_or_create(&ReasonLabel { target: target.clone(), reason });
         }
         TargetMetrics {
             connected: self.connected.get_or_create_owned(&of),
@@ -315,6 +328,12 @@ impl TargetMetrics {
     pub fn scrape_failure(&self, failure: &ScrapeFailure) {
         let label = ReasonLabel { target: self.name.clone(), reason: failure.reason() };
         self.all.failures.get_or_create(&label).inc();
+    }
+
+    /// Counts what was not taken of an inventory.
+    pub fn inventory_refused(&self, reason: Refusal, times: u64) {
+        let label = ReasonLabel { target: self.name.clone(), reason: reason.label() };
+        self.all.inventory_refusals.get_or_create(&label).inc_by(times);
     }
 
     /// Notes how long each step to a session took.

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::bridge::control_socket;
 use crate::config::BridgeConfig;
+use crate::inventory::kept::Kept;
 use crate::probe::ask;
 use crate::succession::Succession;
 use device::Device;
@@ -177,6 +178,7 @@ pub async fn remove(config: BridgeConfig, name: &str) -> Result<ExitCode, Failur
             let removed = TargetFile::remove(&config.targets_dir, &parsed)?;
             if removed {
                 files::remove(&Succession::path(&config.state_directory, &parsed))?;
+                files::remove(&Kept::path(&config.state_directory, &parsed))?;
             }
             removed
         }

@@ -17,6 +17,7 @@ use crate::config::{ExporterConfig, TargetConfig, Way};
 use crate::dial::Dial;
 use crate::failure::ScrapeFailure;
 use crate::history::History;
+use crate::inventory::kept::Kept;
 use crate::metrics::{Metrics, Stage, TargetMetrics};
 use crate::pool::Pool;
 use crate::session::{HostKeys, LoginTimes};
@@ -98,6 +99,8 @@ pub struct Reach {
     pub dial: Box<dyn Dial>,
     /// Bounds how many targets are dialled at once.
     pub dials: Arc<Semaphore>,
+    /// Where its inventory is kept; read at the start.
+    pub inventory: Kept,
 }
 
 /// How long each step to a session took.
@@ -128,7 +131,7 @@ impl Target {
             revision,
             history: History::default(),
             since: Mutex::new(("", SystemTime::now())),
-            inventory: Mutex::default(),
+            inventory: Mutex::new(reach.inventory.read().map(Arc::new)),
             doubt: Notify::new(),
             redial: Notify::new(),
         });
@@ -216,7 +219,7 @@ impl Target {
         *self.inventory.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(inventory));
     }
 
-    /// What the device said last of what it has.
+    /// What the device said last of what it has, maybe before the bridge was started.
     pub fn inventory(&self) -> Option<Arc<Inventory>> {
         self.inventory.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

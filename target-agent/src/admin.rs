@@ -11,6 +11,7 @@ use onionscrape::metrics::{self, registry};
 use onionscrape::pairing::{
     INVENTORY_PATH, Inventory, Item, NEXT_HOST_KEY_PATH, NextHostKey, REVISION, VERSION,
 };
+use onionscrape::schedule::prometheus;
 use prometheus_client::registry::Registry;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -63,19 +64,10 @@ impl Pages {
         status: watch::Receiver<AgentStatus>,
     ) -> Self {
         let registry = registry(env!("CARGO_PKG_VERSION"), |own| metrics.register(own));
-        let items = exporters.iter().map(|exporter| Item {
-            name: exporter.name.clone(),
-            path: exporter.path.clone(),
-            port: match &exporter.source {
-                Source::Address(ExporterAddress::Tcp(address)) => Some(address.port()),
-                Source::Address(ExporterAddress::Unix(_)) | Source::BuiltIn(_) => None,
-            },
-            labels: exporter.labels.clone(),
-        });
         let inventory = Inventory {
             version: VERSION,
             device: device_name(),
-            exporters: items.collect(),
+            exporters: exporters.iter().map(item).collect(),
             next_host_key: None,
             next_onion: None,
         };
@@ -200,6 +192,22 @@ impl Pages {
 
     fn metrics<B>(&self, request: &Request<B>) -> Response<Body> {
         metrics::answer(&self.0.registry, request.headers())
+    }
+}
+
+/// What bridges are told of an exporter.
+fn item(exporter: &ExporterConfig) -> Item {
+    let schedule = exporter.schedule;
+    Item {
+        name: exporter.name.clone(),
+        path: exporter.path.clone(),
+        port: match &exporter.source {
+            Source::Address(ExporterAddress::Tcp(address)) => Some(address.port()),
+            Source::Address(ExporterAddress::Unix(_)) | Source::BuiltIn(_) => None,
+        },
+        labels: exporter.labels.clone(),
+        scrape_interval: schedule.map(|schedule| prometheus(schedule.interval)),
+        scrape_timeout: schedule.and_then(|schedule| schedule.timeout).map(prometheus),
     }
 }
 

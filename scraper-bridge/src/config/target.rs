@@ -7,6 +7,7 @@ use onionscrape::address::{Name, OnionAddress};
 use onionscrape::config::Section;
 use onionscrape::files::FileError;
 use onionscrape::pairing::is_label;
+use onionscrape::schedule::Schedule;
 use onionscrape::ssh::LoginKey;
 use onionscrape::tor::ClientAuthKey;
 
@@ -33,6 +34,8 @@ pub struct TargetConfig {
     pub login: LoginSettings,
     /// Labels that discovery gives its exporters; they win over the device's own.
     pub labels: BTreeMap<String, String>,
+    /// How often discovery has its exporters scraped; it wins over what the device asks for.
+    pub schedule: Option<Schedule>,
     /// What can be scraped there; never empty.
     pub exporters: Vec<ExporterConfig>,
 }
@@ -82,6 +85,7 @@ impl TargetConfig {
         let client_auth_file = section.path("client_auth_file");
         let login = LoginSettings::read(&mut section);
         let labels = read_labels(&mut section);
+        let schedule = Schedule::read(&mut section);
         let mut names = HashSet::new();
         let exporters: Vec<_> = section
             .sections("exporter")
@@ -101,6 +105,7 @@ impl TargetConfig {
             client_auth_file,
             login,
             labels,
+            schedule,
             exporters: exporters.into_iter().collect::<Option<_>>()?,
         })
     }

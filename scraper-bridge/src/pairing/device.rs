@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep};
 
 use super::pending::Pending;
 use crate::dial::{Dial as _, OnionDial};
-use crate::inventory::{ask, one_line, parse, request};
+use crate::inventory::judged::parse;
+use crate::inventory::{ask, one_line, request};
 use crate::session::{HostKeys, LoginFailure, Session};
 
 /// How long the device may take to be found at all, and, once it has enrolled the bridge, to be found
@@ -155,7 +156,7 @@ impl Device<'_> {
         };
         // Strings and numbers can always be written as JSON.
         let body = serde_json::to_vec(&enrolment).unwrap_or_default();
-        let reply = ask(session, request(Method::POST, ENROL_PATH, body)).await.ok_or_else(broken_off)?;
+        let reply = ask(session, request(Method::POST, ENROL_PATH, body)).await.map_err(|_| broken_off())?;
         if reply.status != StatusCode::OK {
             let why = one_line(&reply.body);
             return Err(Failure(format!("the device does not take the ticket: {why}")));
@@ -164,8 +165,8 @@ impl Device<'_> {
     }
 
     async fn inventory(&self, session: &Session) -> Result<Inventory, Failure> {
-        let reply = ask(session, request(Method::GET, INVENTORY_PATH, "")).await.ok_or_else(broken_off)?;
-        let inventory = parse(&reply).map_err(Failure)?;
+        let reply = ask(session, request(Method::GET, INVENTORY_PATH, "")).await.map_err(|_| broken_off())?;
+        let (inventory, _) = parse(&reply).map_err(|refused| Failure(refused.what))?;
         if inventory.exporters.is_empty() {
             return Err(Failure("the device has no exporter for this bridge".into()));
         }

@@ -14,6 +14,7 @@ use super::{DialTimes, Reach, State, Target, Trouble};
 use crate::config::Way;
 use crate::dial::Dial;
 use crate::inventory::Follower;
+use crate::inventory::kept::Kept;
 use crate::metrics::Stage;
 use crate::pool::Pool;
 use crate::session::{HostKeys, LoginFailure, Session};
@@ -33,6 +34,7 @@ pub(super) struct Keeper {
     key: LoginKey,
     dial: Box<dyn Dial>,
     dials: Arc<Semaphore>,
+    kept: Arc<Kept>,
     state: watch::Sender<State>,
     pauses: ExponentialBackoff,
     /// True for the first dial after good service.
@@ -41,9 +43,9 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(target: Arc<Target>, reach: Reach, state: watch::Sender<State>) -> Self {
-        let Reach { key, host_keys, dial, dials } = reach;
-        let (host_keys, pauses) = (Arc::new(host_keys), fresh_pauses());
-        Self { target, host_keys, key, dial, dials, state, pauses, at_once: false }
+        let Reach { key, host_keys, dial, dials, inventory } = reach;
+        let (host_keys, kept, pauses) = (Arc::new(host_keys), Arc::new(inventory), fresh_pauses());
+        Self { target, host_keys, key, dial, dials, kept, state, pauses, at_once: false }
     }
 
     /// Keeps a session for as long as it is polled.
@@ -146,8 +148,8 @@ impl Keeper {
     async fn follow(&self, pool: &Pool) {
         // A device's own `sshd` has nothing under that name, and would look it up.
         if self.target.config.exporters.iter().any(|exporter| exporter.way == Way::Name) {
-            let follower = Follower { target: self.target.clone(), host_keys: self.host_keys.clone() };
-            follower.follow(pool.session()).await;
+            let (target, host_keys, kept) = (self.target.clone(), self.host_keys.clone(), self.kept.clone());
+            Follower { target, host_keys, kept }.follow(pool.session()).await;
         }
         std::future::pending().await
     }

@@ -8,6 +8,7 @@ use onionscrape::address::{ExporterAddress, Name};
 use onionscrape::config::Section;
 use onionscrape::http::is_path;
 use onionscrape::pairing::is_label;
+use onionscrape::schedule::Schedule;
 
 use super::{OWN_NAME, patterns};
 use crate::exporter::MetricFilter;
@@ -31,6 +32,8 @@ pub struct ExporterConfig {
     pub path: String,
     /// Labels that the inventory declares for it.
     pub labels: BTreeMap<String, String>,
+    /// How often the inventory asks for it to be scraped; as Prometheus has it without this.
+    pub schedule: Option<Schedule>,
     /// Which of its metrics travel; all without it.
     pub filter: Option<Arc<MetricFilter>>,
 }
@@ -65,7 +68,7 @@ impl ExporterConfig {
     /// An exporter at this address with nothing out of the ordinary.
     pub fn at(name: Name, address: ExporterAddress) -> Self {
         let (source, path) = (Source::Address(address), METRICS_PATH.to_owned());
-        Self { name, source, path, labels: BTreeMap::new(), filter: None }
+        Self { name, source, path, labels: BTreeMap::new(), schedule: None, filter: None }
     }
 
     /// True if whoever may scrape it may have all that listens at this address.
@@ -87,8 +90,9 @@ impl ExporterConfig {
         }
         let collectors = collectors.map_or_else(|| Collector::ALL.into(), |some| some.into_inner());
         let (labels, filter) = (read_labels(&mut section), read_filter(&mut section));
+        let schedule = Schedule::read(&mut section);
         let (name, source) = (HOST_NAME.parse().ok()?, Source::BuiltIn(collectors));
-        enabled.then(|| Self { name, source, path: METRICS_PATH.to_owned(), labels, filter })
+        enabled.then(|| Self { name, source, path: METRICS_PATH.to_owned(), labels, schedule, filter })
     }
 
     fn read(mut section: Section<'_>, has_host: bool, names: &mut HashSet<Name>) -> Option<Self> {
@@ -112,11 +116,13 @@ impl ExporterConfig {
             section.mistake(path.span(), "path: a path begins with / and has no spaces, ? or #");
         }
         let (labels, filter) = (read_labels(&mut section), read_filter(&mut section));
+        let schedule = Schedule::read(&mut section);
         Some(Self {
             name: name?.into_inner(),
             source: Source::Address(address?),
             path: path.map_or_else(|| METRICS_PATH.to_owned(), |path| path.into_inner()),
             labels,
+            schedule,
             filter,
         })
     }

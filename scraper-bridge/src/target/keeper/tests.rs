@@ -24,6 +24,7 @@ use super::*;
 use crate::config::{ExporterConfig, HostTrust, LoginSettings, TargetConfig};
 use crate::dial::{DialFailure, Dialled, Stream};
 use crate::failure::ScrapeFailure;
+use crate::inventory::kept::Kept;
 use crate::metrics::Metrics;
 use crate::succession::Succession;
 
@@ -167,6 +168,7 @@ impl Rig {
                 certificate_file: None,
             },
             labels: Default::default(),
+            schedule: None,
             exporters: vec![ExporterConfig {
                 name: "agent".parse().expect("name"),
                 listen: "127.0.0.1:0".parse().expect("address"),
@@ -179,6 +181,7 @@ impl Rig {
             host_keys: HostKeys::new(&config, Succession::open(device.path("succession/target.toml"))),
             dial: Box::new(MemoryDial(device.clone())),
             dials: self.dials.clone(),
+            inventory: Kept::none(),
         };
         let shutdown = self.shutdown.clone();
         Target::start(config, reach, &self.metrics, &self.tasks, shutdown)
