@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::header::HeaderName;
 
 pub use answer::{Answer, landing, only_reading, page, text};
-pub use forward::{end_to_end, is_path, timeout_header};
+pub use forward::{end_to_end, is_hop_by_hop, is_path, timeout_header};
 pub use host::HostNames;
 pub use origin::own_pages_only;
 pub use public::{serve_proxy, serve_public};

@@ -1,7 +1,7 @@
 //! One table of a configuration file, read key by key.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -94,6 +94,11 @@ impl<'a> Section<'a> {
     pub fn path_spanned(&mut self, key: &'static str) -> Option<Spanned<PathBuf>> {
         let path: Spanned<PathBuf> = self.spanned(key)?;
         Some(Spanned::new(path.span(), self.document.resolve(path.get_ref())))
+    }
+
+    /// `path`, taken from the folder that the configuration file is in.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.document.resolve(path)
     }
 
     /// The table `[key]`; an empty one where it is not in the file.

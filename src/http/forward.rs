@@ -41,6 +41,11 @@ pub fn end_to_end(headers: &mut HeaderMap) {
     }
 }
 
+/// True for a field that is between two neighbours only.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(&name.as_str())
+}
+
 /// True for the path of a URL and nothing more: no query, no fragment, no spaces.
 pub fn is_path(text: &str) -> bool {
     let uri = text.parse::<hyper::Uri>();

@@ -113,7 +113,12 @@ fn hostname(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
 }
 
 fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
-    let problems = Guests::read(&config.sources, &Guests::default()).problems;
+    let mut problems = Guests::read(&config.sources, &Guests::default()).problems;
+    let unusable = config.exporters.iter().filter_map(|exporter| {
+        let error = exporter.own_fields.read().err()?;
+        Some(format!("exporter {}: {error}", exporter.name))
+    });
+    problems.extend(unusable);
     if !problems.is_empty() {
         return Err(Failure(problems.join("\n")));
     }

@@ -1,6 +1,7 @@
 //! The agent's configuration file, or what holds without one.
 
 mod exporter;
+mod own_fields;
 mod patterns;
 
 use std::net::SocketAddr;

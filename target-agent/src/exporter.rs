@@ -3,6 +3,7 @@
 mod body;
 mod failure;
 mod filter;
+mod own_fields;
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use http_body_util::Empty;
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
 use onionscrape::address::ExporterAddress;
 use onionscrape::http::{
@@ -23,7 +24,7 @@ use onionscrape::metrics::CLASSIC_TEXT;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::config::{ExporterConfig, Source};
 use crate::host::Host;
@@ -32,6 +33,8 @@ use body::PassedBody;
 use failure::ExporterFailure;
 use filter::Filtering;
 pub use filter::{MetricFilter, Patterns};
+use own_fields::Followed;
+pub use own_fields::{OwnFields, Value};
 
 /// Time for an exporter's whole answer when the asker does not say how long it will wait.
 const BUDGET: Duration = Duration::from_secs(60);
@@ -48,6 +51,7 @@ pub struct Exporter(Arc<Inner>);
 struct Inner {
     config: ExporterConfig,
     way: Way,
+    own_fields: Followed,
     metrics: ExporterMetrics,
 }
 
@@ -77,7 +81,11 @@ impl Exporter {
                 Way::Http(address.clone(), host)
             }
         };
-        Self(Arc::new(Inner { config, way, metrics }))
+        let own_fields = Followed::new(config.own_fields.clone());
+        let exporter = Self(Arc::new(Inner { config, way, own_fields, metrics }));
+        // What is wrong with their files is better known at the start than at the first scrape.
+        let _ = exporter.put_own_fields(&mut HeaderMap::new());
+        exporter
     }
 
     /// What was configured.
@@ -156,6 +164,7 @@ impl Exporter {
             ExporterFailure::of(&error)
         };
         let of_head = request.method() == Method::HEAD;
+        let request = self.onward(request, uri, host)?;
         let stream = connect(address).await.map_err(|error| {
             debug!(exporter = %self.0.config.name, %error, "an exporter cannot be reached");
             ExporterFailure::Refused
@@ -168,11 +177,23 @@ impl Exporter {
             .map_err(failed)?;
         // The asker may read slowly or not at all; the exporter's connection ends in time anyway.
         tokio::spawn(timeout_at(deadline, connection));
-        let response = sender.send_request(self.onward(request, uri, host)).await.map_err(failed)?;
+        let response = sender.send_request(request).await.map_err(failed)?;
         self.back(response, of_head, deadline).await
     }
 
-    fn onward<B>(&self, request: Request<B>, uri: Uri, host: &HeaderValue) -> Request<Empty<Bytes>> {
+    /// Puts the exporter's own fields in the place of what was passed on.
+    fn put_own_fields(&self, headers: &mut HeaderMap) -> Result<(), ExporterFailure> {
+        let complain = |why: &str| warn!(exporter = %self.0.config.name, "not scraped: {why}");
+        let put = self.0.own_fields.put_into(headers, complain);
+        put.then_some(()).ok_or(ExporterFailure::OwnFields)
+    }
+
+    fn onward<B>(
+        &self,
+        request: Request<B>,
+        uri: Uri,
+        host: &HeaderValue,
+    ) -> Result<Request<Empty<Bytes>>, ExporterFailure> {
         let (from, _) = request.into_parts();
         let mut request = Request::new(Empty::new());
         *request.method_mut() = from.method;
@@ -185,10 +206,11 @@ impl Exporter {
         headers.remove(CONTENT_LENGTH);
         headers.remove(EXPECT);
         headers.insert(HOST, host.clone());
+        self.put_own_fields(headers)?;
         if self.0.config.filter.is_some() {
             filter::ask_for_text(headers);
         }
-        request
+        Ok(request)
     }
 
     async fn back(

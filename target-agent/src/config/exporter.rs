@@ -10,8 +10,8 @@ use onionscrape::http::is_path;
 use onionscrape::pairing::is_label;
 use onionscrape::schedule::Schedule;
 
-use super::{OWN_NAME, patterns};
-use crate::exporter::MetricFilter;
+use super::{OWN_NAME, own_fields, patterns};
+use crate::exporter::{MetricFilter, OwnFields};
 use crate::host::Collector;
 
 /// Where node_exporter listens.
@@ -36,6 +36,8 @@ pub struct ExporterConfig {
     pub schedule: Option<Schedule>,
     /// Which of its metrics travel; all without it.
     pub filter: Option<Arc<MetricFilter>>,
+    /// Header fields that it is asked with, which bridges do not know.
+    pub own_fields: OwnFields,
 }
 
 /// Where an exporter's metrics come from.
@@ -68,7 +70,8 @@ impl ExporterConfig {
     /// An exporter at this address with nothing out of the ordinary.
     pub fn at(name: Name, address: ExporterAddress) -> Self {
         let (source, path) = (Source::Address(address), METRICS_PATH.to_owned());
-        Self { name, source, path, labels: BTreeMap::new(), schedule: None, filter: None }
+        let own_fields = OwnFields::default();
+        Self { name, source, path, labels: BTreeMap::new(), schedule: None, filter: None, own_fields }
     }
 
     /// True if whoever may scrape it may have all that listens at this address.
@@ -92,7 +95,16 @@ impl ExporterConfig {
         let (labels, filter) = (read_labels(&mut section), read_filter(&mut section));
         let schedule = Schedule::read(&mut section);
         let (name, source) = (HOST_NAME.parse().ok()?, Source::BuiltIn(collectors));
-        enabled.then(|| Self { name, source, path: METRICS_PATH.to_owned(), labels, schedule, filter })
+        let own_fields = OwnFields::default();
+        enabled.then(|| Self {
+            name,
+            source,
+            path: METRICS_PATH.to_owned(),
+            labels,
+            schedule,
+            filter,
+            own_fields,
+        })
     }
 
     fn read(mut section: Section<'_>, has_host: bool, names: &mut HashSet<Name>) -> Option<Self> {
@@ -117,6 +129,7 @@ impl ExporterConfig {
         }
         let (labels, filter) = (read_labels(&mut section), read_filter(&mut section));
         let schedule = Schedule::read(&mut section);
+        let own_fields = own_fields::read(&mut section);
         Some(Self {
             name: name?.into_inner(),
             source: Source::Address(address?),
@@ -124,6 +137,7 @@ impl ExporterConfig {
             labels,
             schedule,
             filter,
+            own_fields,
         })
     }
 }

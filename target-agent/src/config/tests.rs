@@ -136,3 +136,30 @@ fn an_exporter_with_a_filter_is_not_open_by_its_address() {
     assert!(filtered(""));
     assert!(!filtered("keep = \"a\"") && !filtered("drop = [\"a\", 'b\\d']"));
 }
+
+#[test]
+fn an_exporters_passwords_are_named_as_prometheus_does() {
+    use hyper::header::{AUTHORIZATION, HeaderValue};
+
+    use crate::exporter::Value;
+    let text = |more: &str| format!("[[exporter]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n{more}\n");
+    let fields = |more: &str| read(&text(more)).expect(more).exporters.remove(0).own_fields.0;
+    let [(name, Value::Basic(user, file))] =
+        &fields("basic_auth = { username = \"prometheus\", password_file = \"password\" }")[..]
+    else {
+        unreachable!("one field")
+    };
+    assert_eq!((name, user.as_str()), (&AUTHORIZATION, "prometheus"));
+    assert!(file.is_absolute() && file.ends_with("password"), "taken from the file's folder");
+    let bearer = fields("authorization = { credentials_file = \"/run/token\" }");
+    assert!(bearer == [(AUTHORIZATION, Value::Scheme("Bearer".into(), "/run/token".into()))]);
+    let headers = fields("headers = { X-A = \"one\", X-B = { file = \"/run/b\" } }");
+    let text = Value::Text(HeaderValue::from_static("one"));
+    let (a, b) = ("x-a".parse().expect("name"), "x-b".parse().expect("name"));
+    assert!(headers == [(a, text), (b, Value::File("/run/b".into()))]);
+    assert!(!format!("{:?}", read(&text_of_secret())).contains("secret"), "never in a debug line");
+}
+
+fn text_of_secret() -> String {
+    "[[exporter]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nheaders = { X-A = \"secret\" }\n".into()
+}

@@ -10,10 +10,11 @@ pub(super) enum ExporterFailure {
     TooLarge,
     Unfilterable,
     LongLine,
+    OwnFields,
 }
 
 impl ExporterFailure {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Refused,
         Self::Timeout,
         Self::BadResponse,
@@ -21,6 +22,7 @@ impl ExporterFailure {
         Self::TooLarge,
         Self::Unfilterable,
         Self::LongLine,
+        Self::OwnFields,
     ];
 
     /// Its value of the metrics label `reason`.
@@ -33,6 +35,7 @@ impl ExporterFailure {
             Self::TooLarge => "too_large",
             Self::Unfilterable => "unfilterable",
             Self::LongLine => "long_line",
+            Self::OwnFields => "own_fields",
         }
     }
 
@@ -46,6 +49,7 @@ impl ExporterFailure {
             Self::TooLarge => "sends more than 256 MiB",
             Self::Unfilterable => "sends no text that can be filtered",
             Self::LongLine => "sends a line longer than 1 MiB",
+            Self::OwnFields => "has a password or header file that cannot be used",
         }
     }
 

@@ -164,3 +164,38 @@ async fn an_exporter_on_a_unix_socket_is_asked() {
     let exporter = exporter(ExporterAddress::Unix(path), "/metrics", &Metrics::new());
     assert_eq!(outcome(exporter.answer(get("/metrics")).await).await, (200, "up".into(), true));
 }
+
+#[tokio::test]
+async fn its_own_fields_go_to_it_in_place_of_the_askers() {
+    let folder = tempfile::tempdir().expect("folder");
+    let token = folder.path().join("token");
+    onionscrape::files::replace_private(&token, b"of-the-device\n").expect("written");
+    let (address, mut asked) = raw_exporter(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup", AT_ONCE).await;
+    let config = ExporterConfig::at("node".parse().expect("name"), ExporterAddress::Tcp(address));
+    let fields = vec![(hyper::header::AUTHORIZATION, Value::Scheme("Bearer".into(), token.clone()))];
+    let metrics = Metrics::new();
+    let own = Exporter::new(ExporterConfig { own_fields: OwnFields(fields), ..config.clone() }, &metrics);
+    let request = || {
+        let mut request = get("/metrics");
+        let passed = HeaderValue::from_static("Bearer of-the-monitor");
+        request.headers_mut().insert(hyper::header::AUTHORIZATION, passed);
+        request
+    };
+    assert_eq!(outcome(own.answer(request()).await).await.0, 200);
+    let head = asked.recv().await.expect("asked");
+    assert!(head.contains("authorization: Bearer of-the-device\r\n") && !head.contains("monitor"), "{head}");
+
+    std::fs::remove_file(&token).expect("removed");
+    let (status, what, _) = outcome(own.answer(request()).await).await;
+    assert_eq!(
+        (status, what.as_str()),
+        (502, "exporter node has a password or header file that cannot be used")
+    );
+    assert!(asked.try_recv().is_err(), "it was not asked without");
+
+    // Without one of its own, what Prometheus sends is for the exporter.
+    let plain = Exporter::new(config, &metrics);
+    assert_eq!(outcome(plain.answer(request()).await).await.0, 200);
+    let head = asked.recv().await.expect("asked");
+    assert!(head.contains("authorization: Bearer of-the-monitor\r\n"), "{head}");
+}
