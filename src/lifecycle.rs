@@ -1,6 +1,7 @@
 //! How a program starts, tells of itself, and stops.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -91,9 +92,52 @@ pub fn shutdown_on_signals() -> Result<CancellationToken, Failure> {
     Ok(token)
 }
 
+/// True once systemd was told that the program is ready.
+static READY: AtomicBool = AtomicBool::new(false);
+
 /// Tells systemd, if it started the program, that it is ready.
 pub fn notify_ready() {
+    READY.store(true, Ordering::Relaxed);
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd, if it started the program, that it reads its configuration again, until the guard is
+/// dropped. A program that is not ready yet says nothing: the end of it would make it ready.
+pub fn reloading() -> Reloading {
+    if READY.load(Ordering::Relaxed)
+        && let Ok(now) = NotifyState::monotonic_usec_now()
+    {
+        let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
+    }
+    Reloading
+}
+
+/// Tells systemd when the configuration was read again.
+pub struct Reloading;
+
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        if READY.load(Ordering::Relaxed) {
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+        }
+    }
+}
+
+/// Does something at every SIGHUP, one after the other.
+///
+/// # Errors
+/// When the system has no more room for signal handlers.
+pub fn at_hangup<F: Future<Output = ()> + Send>(
+    mut act: impl FnMut() -> F + Send + 'static,
+) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| Failure(format!("signals cannot be received: {error}")))?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            act().await;
+        }
+    });
+    Ok(())
 }
 
 /// Tells systemd, if it started the program, its state in one line.

@@ -1,10 +1,13 @@
 //! Logs on standard error, one line each, in logfmt or JSON.
 
+use std::sync::OnceLock;
+
 use clap::ValueEnum;
 use serde::Deserialize;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
 use crate::config::Section;
 
@@ -64,9 +67,12 @@ fn filter(level: Level) -> EnvFilter {
     ))
 }
 
+/// What changes the level of a log that was started.
+static LEVEL: OnceLock<Handle<EnvFilter, Registry>> = OnceLock::new();
+
 /// Starts logging; a second call in the same process changes nothing.
 pub fn start(settings: LogSettings) {
-    let filter = filter(settings.level);
+    let (filter, handle) = reload::Layer::new(filter(settings.level));
     let lines = match settings.format {
         Format::Logfmt => {
             let lines = tracing_logfmt::builder().with_target(settings.level == Level::Debug).layer();
@@ -76,7 +82,17 @@ pub fn start(settings: LogSettings) {
             tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
         }
     };
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+        let _ = LEVEL.set(handle);
+    }
+}
+
+/// Writes lines of this level and above from now on, if logging was started by [`start`].
+pub fn set_level(level: Level) {
+    if let Some(handle) = LEVEL.get() {
+        // It fails only if there is no log any more.
+        let _ = handle.reload(filter(level));
+    }
 }
 
 #[cfg(test)]

@@ -9,13 +9,11 @@ use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Level, LogSettings};
 use onionscrape::ssh::KeyFile;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::Bridge;
 use crate::config::{self, BridgeConfig, Source};
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
-use crate::reload::Reloader;
 use crate::status::Status;
 
 /// Two threads, so that a busy session does not hold up the others.
@@ -123,19 +121,14 @@ async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {
     let shutdown = lifecycle::shutdown_on_signals()?;
     let bridge = Bridge::start(config, shutdown).await?;
     lifecycle::notify_ready();
-    reload_on_hangup(bridge.reloader().clone())?;
-    bridge.run().await;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Has SIGHUP read the configuration again, as Prometheus does.
-fn reload_on_hangup(reloader: Reloader) -> Result<(), Failure> {
-    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::of)?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
+    let reloader = bridge.reloader().clone();
+    lifecycle::at_hangup(move || {
+        let reloader = reloader.clone();
+        async move {
             // It is told of where it happens.
             let _ = reloader.reload().await;
         }
-    });
-    Ok(())
+    })?;
+    bridge.run().await;
+    Ok(ExitCode::SUCCESS)
 }

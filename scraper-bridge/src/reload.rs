@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use onionscrape::files::Stamp;
-use onionscrape::lifecycle::Failure;
+use onionscrape::lifecycle::{self, Failure};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -74,6 +74,7 @@ impl Reloader {
     /// Every mistake, one line each.
     pub async fn reload(&self) -> Result<(), Failure> {
         let mut known = self.0.known.lock().await;
+        let _telling = lifecycle::reloading();
         let outcome = self.try_reload(&mut known).await;
         // What failed may have done so for a moment: a port that was taken, a key that was not there yet.
         known.failed = outcome.is_err().then(Instant::now);

@@ -76,7 +76,7 @@ impl Sources {
 pub struct Access(Arc<Inner>);
 
 struct Inner {
-    sources: Sources,
+    sources: Mutex<Arc<Sources>>,
     guests: watch::Sender<Arc<Guests>>,
     /// What the files looked like when they were read, and the next moment at which somebody's time
     /// is over.
@@ -106,7 +106,20 @@ impl Access {
         note_if_closed(&sources, &guests);
         let next = guests.next_expiry(now);
         let (guests, _) = watch::channel(Arc::new(guests));
+        let sources = Mutex::new(Arc::new(sources));
         Self(Arc::new(Inner { sources, guests, read: Mutex::new((stamps, next)), taking: Mutex::default() }))
+    }
+
+    /// Goes by these sources from now on.
+    pub fn follow(&self, sources: Sources) {
+        *self.0.sources.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
+        // No files look like none at all, so everything is read anew.
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner).0.clear();
+        self.look();
+    }
+
+    fn sources(&self) -> Arc<Sources> {
+        self.0.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Who may come in, and every change of it.
@@ -132,7 +145,7 @@ impl Access {
         if self.0.guests.borrow().entries.is_empty() {
             warn!(
                 "nobody can log in yet: run target-agent ticket, or put a bridge's key into {}",
-                self.0.sources.authorized_keys.display()
+                self.sources().authorized_keys.display()
             );
         }
     }
@@ -149,7 +162,8 @@ impl Access {
         client_auth: ClientAuthPublicKey,
     ) -> Result<Name, Refused> {
         let _one_at_a_time = self.0.taking.lock().unwrap_or_else(PoisonError::into_inner);
-        let _alone = lock(&self.0.sources.bridges).map_err(|error| Refused::Disk(error.to_string()))?;
+        let sources = self.sources();
+        let _alone = lock(&sources.bridges).map_err(|error| Refused::Disk(error.to_string()))?;
         let guests = self.now();
         let file = guests.invited(ticket, SystemTime::now()).ok_or(Refused::NotValid)?.clone();
         if let Some(name) = guests.holder(&key, &client_auth) {
@@ -158,7 +172,7 @@ impl Access {
         let standing =
             Standing::Paired { key, client_auth: Some(client_auth), ticket_used: Some(ticket.clone()) };
         let paired = BridgeFile { standing, ..file };
-        paired.write(&self.0.sources.bridges).map_err(|error: FileError| Refused::Disk(error.to_string()))?;
+        paired.write(&sources.bridges).map_err(|error: FileError| Refused::Disk(error.to_string()))?;
         self.look();
         Ok(paired.name)
     }
@@ -166,10 +180,10 @@ impl Access {
     /// Notes that `name` is here at this moment. It is for people to look at, so a disk that cannot
     /// be written changes nothing else.
     pub fn seen(&self, name: &str) {
-        let path = self.0.sources.seen_file(name);
-        let noted = files::private_directory(&self.0.sources.seen)
-            .map_err(|error| error.to_string())
-            .and_then(|()| {
+        let sources = self.sources();
+        let path = sources.seen_file(name);
+        let noted =
+            files::private_directory(&sources.seen).map_err(|error| error.to_string()).and_then(|()| {
                 let file = std::fs::File::create(&path).map_err(|error| error.to_string())?;
                 file.set_modified(SystemTime::now()).map_err(|error| error.to_string())
             });
@@ -181,15 +195,17 @@ impl Access {
     /// Reads the files again if one changed, or somebody's time is over.
     fn look(&self) {
         let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let (stamps, now) = (stamps(&self.0.sources), SystemTime::now());
+        // Only now, so that whoever waited for the lock does not go by older ones.
+        let sources = self.sources();
+        let (stamps, now) = (stamps(&sources), SystemTime::now());
         let (known, next) = &*read;
         let over = next.is_some_and(|next| now >= next);
         if *known == stamps && !over {
             return;
         }
         let before = self.0.guests.borrow().clone();
-        let guests = Guests::read(&self.0.sources, &before);
-        note_if_closed(&self.0.sources, &guests);
+        let guests = Guests::read(&sources, &before);
+        note_if_closed(&sources, &guests);
         *read = (stamps, guests.next_expiry(now));
         self.0.guests.send_if_modified(|before| {
             guests.warn_of_new_problems(&before.problems);

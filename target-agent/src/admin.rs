@@ -76,6 +76,13 @@ impl Pages {
         Self(Arc::new(Inner { registry, told: Mutex::new(told), learnt, status }))
     }
 
+    /// Tells bridges of these exporters from now on.
+    pub fn offer(&self, exporters: &[ExporterConfig]) {
+        let mut told = self.told();
+        told.inventory.exporters = exporters.iter().map(item).collect();
+        told.revision = revision(&told.inventory);
+    }
+
     /// Tells bridges of the host key that is to take the device's place, as it stands now. They hear of
     /// an address when it leads here: see [`can_be_reached`](Self::can_be_reached).
     pub fn announce(&self, identity: &Identity) {

@@ -21,11 +21,12 @@ use tracing::info;
 use crate::access::Access;
 use crate::admin::Pages;
 use crate::config::{AgentConfig, FrontConfig};
-use crate::exporter::Exporter;
+use crate::exporters::Exporters;
 use crate::forward::Forward;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::publication::{Door, Front, Publication};
+use crate::reload::{Reached, Reloader};
 use crate::rotation::keeper::Keeper;
 use crate::ssh::{Server, Services};
 use crate::status::{self, AgentStatus};
@@ -38,7 +39,6 @@ const PROBE_LIMIT: Duration = Duration::from_secs(30);
 const REACH_PAUSE: Duration = Duration::from_secs(5);
 
 /// A running agent.
-#[derive(Debug)]
 pub struct Agent {
     identity: Identity,
     status: watch::Receiver<AgentStatus>,
@@ -46,6 +46,7 @@ pub struct Agent {
     tasks: TaskTracker,
     shutdown: CancellationToken,
     state: StateDirectory,
+    reloader: Reloader,
 }
 
 impl Agent {
@@ -69,11 +70,11 @@ impl Agent {
         let access = Access::new(config.sources.clone());
         let tor = Box::pin(Tor::start(&config.tor, shutdown.clone())).await?;
         let (identities, seen) = watch::channel(Arc::new(identity.clone()));
+        let exporters = Exporters::new(&config.exporters, &metrics);
         let front = match config.front.clone() {
             FrontConfig::Forward(to) => Front::Forward(Forward::new(to)),
             FrontConfig::Ssh(settings) => {
-                let exporters = config.exporters.iter().cloned().map(|one| Exporter::new(one, &metrics));
-                let services = Services { exporters: exporters.collect(), pages: pages.clone() };
+                let services = Services { exporters: exporters.clone(), pages: pages.clone() };
                 access.warn_if_none();
                 let (key, access) = (&identity.host_key, access.clone());
                 let server = Server::new(settings, key, access, services, metrics.clone(), shutdown.clone());
@@ -100,11 +101,15 @@ impl Agent {
         tasks.spawn(status::follow(bootstrap, published, probe, tell, metrics.clone(), shutdown.clone()));
         tasks.spawn(publication.keep((identity.service, first), seen.clone()));
         tasks.spawn(tell_when_reachable(tor, seen, pages.clone(), own_key, shutdown.clone()));
+        let (reached, count) = (access.clone(), metrics.clone());
+        let reached = Reached { exporters, pages: pages.clone(), access: reached, metrics: count };
+        let reloader = Reloader::new(config.clone(), reached);
+        tasks.spawn(reloader.clone().follow(shutdown.clone()));
         let rotations = Keeper::new(config, access.clone(), identities, pages.learnt());
         tasks.spawn(rotations.keep(shutdown.clone()));
         tasks.spawn(access.keep_up(shutdown.clone()));
         tasks.close();
-        Ok(Self { identity, status, admin_address, tasks, shutdown, state })
+        Ok(Self { identity, status, admin_address, tasks, shutdown, state, reloader })
     }
 
     /// The onion service's address at the start; a rotation may have changed it since.
@@ -125,6 +130,11 @@ impl Agent {
     /// Where the admin listener is, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// Reads the configuration again.
+    pub fn reloader(&self) -> &Reloader {
+        &self.reloader
     }
 
     /// Works until the shutdown, then waits at most 5 s for everything to end.

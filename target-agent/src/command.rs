@@ -12,7 +12,7 @@ use onionscrape::logs;
 use crate::access::Guests;
 use crate::agent::Agent;
 use crate::bridges;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, Origin};
 use crate::identity::Identity;
 use crate::invitation::Invitation;
 use crate::rotation::command::Rotate;
@@ -84,7 +84,12 @@ impl Command {
 
     fn try_run(self) -> Result<ExitCode, Failure> {
         let options = self.options;
-        let config = AgentConfig::read(options.config_file.as_deref(), options.state_dir.clone())?;
+        let origin = Origin {
+            file: options.config_file.clone(),
+            state_directory: options.state_dir.clone(),
+            log_level: options.log_level,
+        };
+        let config = origin.read()?;
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
                 logs::start(options.log(config.log));
@@ -129,6 +134,14 @@ fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
 async fn run(config: AgentConfig) -> Result<ExitCode, Failure> {
     let shutdown = lifecycle::shutdown_on_signals()?;
     let agent = Box::pin(Agent::start(config, shutdown)).await?;
+    let reloader = agent.reloader().clone();
+    lifecycle::at_hangup(move || {
+        let reloader = reloader.clone();
+        async move {
+            // It is told of where it happens.
+            let _ = reloader.reload().await;
+        }
+    })?;
     agent.run().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use onionscrape::address::{ExporterAddress, ListenAddress, is_loopback};
 use onionscrape::config::{self, Mistakes, Period, Section};
-use onionscrape::logs::LogSettings;
+use onionscrape::logs::{Level, LogSettings};
 use onionscrape::tor::TorSettings;
 use serde::Deserialize;
 
@@ -45,6 +45,47 @@ pub struct AgentConfig {
     pub admin: Option<SocketAddr>,
     /// What is worth a line.
     pub log: LogSettings,
+    /// Where all this was read from.
+    pub origin: Origin,
+}
+
+/// Where a configuration is read from, to read it again.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The command line's state directory, if it names one.
+    pub state_directory: Option<PathBuf>,
+    /// The command line's level of the log, if it names one.
+    pub log_level: Option<Level>,
+}
+
+impl Origin {
+    /// Reads the file, or takes the defaults where there is none. The command line has the last word.
+    ///
+    /// # Errors
+    /// Every mistake in the file.
+    pub fn read(&self) -> Result<AgentConfig, Mistakes> {
+        let build = |top: &mut Section<'_>| AgentConfig::build(top, self);
+        match &self.file {
+            Some(file) => config::read(file, build),
+            None => config::defaults(build),
+        }
+    }
+
+    /// Reads the file again for an agent whose state is in `running`: nothing can move that meanwhile.
+    /// True if the file would.
+    ///
+    /// # Errors
+    /// Every mistake in the file.
+    pub fn read_again(&self, running: &Path) -> Result<(AgentConfig, bool), Mistakes> {
+        let config = self.read()?;
+        if config.state_directory == running {
+            return Ok((config, false));
+        }
+        let here = Self { state_directory: Some(running.to_owned()), ..self.clone() };
+        Ok((AgentConfig { origin: self.clone(), ..here.read()? }, true))
+    }
 }
 
 /// What answers on the onion service's port 22.
@@ -95,25 +136,26 @@ impl AgentConfig {
     /// # Errors
     /// Every mistake in the file.
     pub fn read(path: Option<&Path>, state_dir: Option<PathBuf>) -> Result<Self, Mistakes> {
-        let build = |top: &mut Section<'_>| Self::build(top, state_dir);
-        match path {
-            Some(path) => config::read(path, build),
-            None => config::defaults(build),
-        }
+        Origin { file: path.map(Path::to_owned), state_directory: state_dir, log_level: None }.read()
     }
 
-    fn build(top: &mut Section<'_>, state_dir: Option<PathBuf>) -> Option<Self> {
+    fn build(top: &mut Section<'_>, origin: &Origin) -> Option<Self> {
         let configured = top.path("state_dir");
-        let state_directory =
-            state_dir.or(configured).unwrap_or_else(|| onionscrape::files::default_state_directory("agent"));
+        let state_directory = origin
+            .state_directory
+            .clone()
+            .or(configured)
+            .unwrap_or_else(|| onionscrape::files::default_state_directory("agent"));
         let tor = TorSettings::read(top.section("tor"), &state_directory);
         let mut sources = Sources::in_state(&state_directory);
         let onion = OnionSettings::read(top.section("onion"), &mut sources);
         let front = FrontConfig::read(top.section("ssh"), &mut sources);
         let admin = read_admin(top.section("admin"));
-        let log = LogSettings::read(top.section("log"));
+        let mut log = LogSettings::read(top.section("log"));
+        log.level = origin.log_level.unwrap_or(log.level);
         let exporters = exporter::read_all(top)?;
-        Some(Self { state_directory, tor: tor?, onion, sources, front, exporters, admin, log })
+        let origin = origin.clone();
+        Some(Self { state_directory, tor: tor?, onion, sources, front, exporters, admin, log, origin })
     }
 }
 

@@ -67,8 +67,6 @@ enum Way {
 impl Exporter {
     /// An exporter as configured.
     pub fn new(config: ExporterConfig, metrics: &Metrics) -> Self {
-        let reasons = ExporterFailure::ALL.map(ExporterFailure::label);
-        let metrics = metrics.exporter(&config.name, &reasons);
         let way = match &config.source {
             Source::BuiltIn(collectors) => Way::BuiltIn(Host::new(collectors)),
             Source::Address(address) => {
@@ -81,6 +79,29 @@ impl Exporter {
                 Way::Http(address.clone(), host)
             }
         };
+        Self::by(way, config, metrics)
+    }
+
+    /// The same exporter with another configuration. One that has not changed stays as it is; what is
+    /// built in keeps its collectors, of which one may be hanging.
+    pub fn renewed(&self, config: &ExporterConfig, metrics: &Metrics) -> Self {
+        let Inner { config: before, way, .. } = &*self.0;
+        match way {
+            _ if before == config => self.clone(),
+            Way::BuiltIn(host) if before.source == config.source => {
+                Self::by(Way::BuiltIn(host.clone()), config.clone(), metrics)
+            }
+            _ => Self::new(config.clone(), metrics),
+        }
+    }
+
+    /// Every value of the metrics label `reason`.
+    pub fn reasons() -> [&'static str; 8] {
+        ExporterFailure::ALL.map(ExporterFailure::label)
+    }
+
+    fn by(way: Way, config: ExporterConfig, metrics: &Metrics) -> Self {
+        let metrics = metrics.exporter(&config.name, &Self::reasons());
         let own_fields = Followed::new(config.own_fields.clone());
         let exporter = Self(Arc::new(Inner { config, way, own_fields, metrics }));
         // What is wrong with their files is better known at the start than at the first scrape.

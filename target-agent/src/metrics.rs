@@ -136,6 +136,8 @@ pub struct Metrics {
     exporter_requests: Family<ExporterLabel, Counter>,
     exporter_failures: Family<ReasonLabel, Counter>,
     exporter_dropped_samples: Family<ExporterLabel, Counter>,
+    config_loaded: Gauge,
+    config_loaded_at: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -175,6 +177,38 @@ impl Metrics {
             "Samples of an exporter that its filter dropped",
             m.exporter_dropped_samples,
         );
+        to.register(
+            "config_last_reload_successful",
+            "1 if the configuration was read without mistakes",
+            m.config_loaded,
+        );
+        to.register(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration was last read without mistakes",
+            m.config_loaded_at,
+        );
+    }
+
+    /// Notes that the configuration was read at `at`, in seconds since 1970.
+    pub fn config_loaded(&self, at: f64) {
+        self.config_loaded.set(1);
+        self.config_loaded_at.set(at);
+    }
+
+    /// Notes that the configuration was to be read again and has mistakes.
+    pub fn config_refused(&self) {
+        self.config_loaded.set(0);
+    }
+
+    /// Takes everything about an exporter out, which is not there any more.
+    pub fn forget_exporter(&self, name: &Name, reasons: &[&'static str]) {
+        let exporter = name.to_string();
+        for reason in reasons {
+            self.exporter_failures.remove(&ReasonLabel { exporter: exporter.clone(), reason });
+        }
+        let label = ExporterLabel { exporter };
+        self.exporter_requests.remove(&label);
+        self.exporter_dropped_samples.remove(&label);
     }
 
     /// Notes the agent's state.

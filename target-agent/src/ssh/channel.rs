@@ -5,15 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use onionscrape::address::Name;
-use onionscrape::http::{Body, HalfClose, serve_connection};
+use onionscrape::http::{Answer, Body, HalfClose, serve_connection};
 use onionscrape::ssh::{ChannelStream, UserKey};
 use russh::server::{ChannelOpenHandle, Msg};
 use russh::{Channel, ChannelOpenFailure};
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -23,16 +23,19 @@ use crate::access::{NAME_PORT, Permits};
 use crate::admin::Pages;
 use crate::config::OWN_NAME;
 use crate::enrolment::Desk;
-use crate::exporter::Exporter;
+use crate::exporters::Exporters;
 
 /// How long a listed address may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a channel to an exporter goes on that is not listed any more.
+const UNLISTED: Duration = Duration::from_secs(3);
 
 /// Everything that channels can lead to.
 #[derive(Clone)]
 pub struct Services {
     /// By address and by name.
-    pub exporters: Vec<Exporter>,
+    pub exporters: Exporters,
     /// Under the name `agent`.
     pub pages: Pages,
 }
@@ -40,9 +43,9 @@ pub struct Services {
 /// What one channel leads to.
 pub(super) enum Destination {
     /// A listed address, and the exporter that is listed with it.
-    Bytes(SocketAddr, Name),
+    Bytes(SocketAddr, Name, Exporters),
     /// An exporter that was asked for by name; the pages' stamp goes on its answers.
-    Exporter(Exporter, Pages),
+    Exporter(Name, Services),
     /// The agent's own pages, for the login key of this fingerprint, which may open these channels.
     Own(Pages, String, Permits),
     /// The place where this ticket is taken.
@@ -64,9 +67,8 @@ impl Services {
     ) -> Option<Destination> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             let wanted = SocketAddr::new(ip, u16::try_from(port).ok()?);
-            let listed = |exporter: &&Exporter| exporter.config().listens_openly_at(wanted);
-            let exporter = self.exporters.iter().find(listed)?;
-            return Some(Destination::Bytes(wanted, exporter.config().name.clone()));
+            let name = self.exporters.openly_at(wanted)?.config().name.clone();
+            return Some(Destination::Bytes(wanted, name, self.exporters.clone()));
         }
         if port != u32::from(NAME_PORT) {
             return None;
@@ -74,8 +76,8 @@ impl Services {
         if host == OWN_NAME {
             return Some(Destination::Own(self.pages.clone(), shown.fingerprint(), permits.clone()));
         }
-        let named = self.exporters.iter().find(|exporter| exporter.config().name.as_str() == host);
-        named.map(|exporter| Destination::Exporter(exporter.clone(), self.pages.clone()))
+        let named = self.exporters.named(host)?;
+        Some(Destination::Exporter(named.config().name.clone(), self.clone()))
     }
 }
 
@@ -83,8 +85,7 @@ impl Services {
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bytes(_, exporter) => exporter.fmt(f),
-            Self::Exporter(exporter, _) => exporter.config().name.fmt(f),
+            Self::Bytes(_, exporter, _) | Self::Exporter(exporter, _) => exporter.fmt(f),
             Self::Own(..) | Self::Enrolment(..) => f.write_str(OWN_NAME),
         }
     }
@@ -100,14 +101,28 @@ impl Destination {
         shutdown: CancellationToken,
     ) -> &'static str {
         match self {
-            Self::Bytes(address, _) => return pass(address, channel, reply, traffic).await,
-            Self::Exporter(exporter, pages) => {
+            Self::Bytes(address, _, exporters) => {
+                let gone = exporters.none_is(|exporter| exporter.listens_openly_at(address));
+                return while_listed(gone, pass(address, channel, reply, traffic)).await;
+            }
+            Self::Exporter(name, Services { exporters, pages }) => {
                 reply.accept().await;
+                let (of, now) = (name.clone(), exporters.clone());
                 let handler = move |request| {
-                    let (exporter, pages) = (exporter.clone(), pages.clone());
-                    async move { pages.stamped(exporter.answer(request).await) }
+                    // The one that has the name now: it may have changed since the channel was opened.
+                    let (exporter, pages, name) = (now.named(of.as_str()), pages.clone(), of.clone());
+                    async move {
+                        pages.stamped(match exporter {
+                            Some(exporter) => exporter.answer(request).await,
+                            None => unlisted(&name).into(),
+                        })
+                    }
                 };
-                serve(channel, traffic, handler, shutdown).await;
+                let serving = async {
+                    serve(channel, traffic, handler, shutdown).await;
+                    "closed"
+                };
+                return while_listed(exporters.none_is(|exporter| exporter.name == name), serving).await;
             }
             Self::Own(pages, key, permits) => {
                 reply.accept().await;
@@ -126,6 +141,26 @@ impl Destination {
         }
         "closed"
     }
+}
+
+/// Serves a channel to its end, or to a moment after its exporter is `gone` from the list, in which an
+/// answer that is on its way gets there.
+async fn while_listed(
+    gone: impl Future<Output = ()>,
+    serving: impl Future<Output = &'static str>,
+) -> &'static str {
+    let unlisted = async {
+        gone.await;
+        sleep(UNLISTED).await;
+    };
+    tokio::select! {
+        why = serving => why,
+        () = unlisted => "its exporter is not listed any more",
+    }
+}
+
+fn unlisted(name: &Name) -> Answer {
+    Answer::new(StatusCode::NOT_FOUND, format!("exporter {name} is not listed any more"))
 }
 
 /// Speaks HTTP on the channel until it is closed; what is still being asked for then is dropped.

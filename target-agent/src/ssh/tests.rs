@@ -1,4 +1,5 @@
 mod hostile;
+mod reload;
 mod rotation;
 mod security_key;
 mod trust;
@@ -25,7 +26,7 @@ use super::{Server, Services};
 use crate::access::{Access, Sources};
 use crate::admin::Pages;
 use crate::config::{ExporterConfig, SshSettings};
-use crate::exporter::Exporter;
+use crate::exporters::Exporters;
 use crate::metrics::Metrics;
 use crate::status::AgentStatus;
 
@@ -35,6 +36,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nup 1\n";
 struct Rig {
     server: Server,
     access: Access,
+    exporters: Exporters,
     metrics: Metrics,
     pages: Pages,
     key: Arc<PrivateKey>,
@@ -101,7 +103,7 @@ impl Rig {
         let metrics = Metrics::new();
         let (_, status) = watch::channel(AgentStatus::Bootstrapping);
         let pages = Pages::new(&metrics, &exporters, status);
-        let exporters = exporters.into_iter().map(|one| Exporter::new(one, &metrics)).collect();
+        let exporters = Exporters::new(&exporters, &metrics);
         let authorized_keys = folder.path().join("authorized_keys");
         let key = new_key();
         std::fs::write(&authorized_keys, key.public_key().to_openssh().expect("line")).expect("write");
@@ -109,7 +111,7 @@ impl Rig {
         let access = Access::new(sources);
         tokio::spawn(access.clone().keep_up(CancellationToken::new()));
         let host_key = KeyFile::open_or_make(&folder.path().join("host"), "").expect("host key");
-        let services = Services { exporters, pages: pages.clone() };
+        let services = Services { exporters: exporters.clone(), pages: pages.clone() };
         let shutdown = CancellationToken::new();
         let settings = SshSettings { login_grace };
         let server =
@@ -117,6 +119,7 @@ impl Rig {
         Self {
             server,
             access,
+            exporters,
             metrics,
             pages,
             key,
@@ -231,7 +234,7 @@ async fn a_large_answer_arrives_whole_after_the_asker_said_all_it_has_to_say() {
     let config = ExporterConfig::at("large".parse().expect("name"), ExporterAddress::Tcp(rig.quick));
     let (_, status) = watch::channel(AgentStatus::Bootstrapping);
     let pages = Pages::new(&rig.metrics, &[], status);
-    let services = Services { exporters: vec![Exporter::new(config, &rig.metrics)], pages };
+    let services = Services { exporters: Exporters::new(&[config], &rig.metrics), pages };
     let settings = SshSettings { login_grace: Duration::from_secs(60) };
     let access = rig.access.clone();
     let host_key = KeyFile::open_or_make(&rig.authorized_keys.with_file_name("host"), "").expect("host key");

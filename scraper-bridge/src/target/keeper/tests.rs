@@ -11,6 +11,7 @@ use onionscrape::ssh::KeyFile;
 use target_agent::access::{Access, Sources};
 use target_agent::admin::Pages;
 use target_agent::config::SshSettings;
+use target_agent::exporters::Exporters;
 use target_agent::identity::Identity;
 use target_agent::onion::ServiceName;
 use target_agent::ssh::{Server, Services};
@@ -92,7 +93,7 @@ impl Device {
         let metrics = target_agent::metrics::Metrics::new();
         let (_, status) = watch::channel(AgentStatus::Bootstrapping);
         let pages = Pages::new(&metrics, &[], status);
-        let services = Services { exporters: Vec::new(), pages: pages.clone() };
+        let services = Services { exporters: Exporters::new(&[], &metrics), pages: pages.clone() };
         let authorized_keys = folder.path().join("authorized_keys");
         let access = Access::new(Sources::in_state(folder.path()));
         let settings = SshSettings { login_grace: Duration::from_secs(60) };
