@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::exporters::{Exporter, Manner, answer};
-use crate::http::{Scraped, scrape, scrape_within};
+use crate::http::{Scraped, Scraper, scrape, scrape_within};
 use crate::world::{Device, Monitor, World};
 
 /// A device with one exporter of this manner, and a monitor that is connected to it.
@@ -149,4 +149,51 @@ pub async fn a_slow_one_delays_no_other(world: &World) {
     }
     assert_eq!(slow.await.unwrap().text(), "slow 1\n");
     assert!(good >= 3, "{good} scrapes went through beside the slow one");
+}
+
+pub async fn its_password_stays_on_the_device(world: &World) {
+    let echo = Exporter::start(Manner::Echoes).await;
+    let folder = world.folder();
+    let (password, key) = (folder.join("app.password"), folder.join("app.key"));
+    onionscrape::files::replace_private(&password, b"open sesame\n").unwrap();
+    onionscrape::files::replace_private(&key, b"first\n").unwrap();
+    let text = format!(
+        "[ssh]\nkeys = [{:?}]\n[[exporter]]\nname = \"app\"\naddress = \"{}\"\n\
+         basic_auth = {{ username = \"Aladdin\", password_file = \"app.password\" }}\n\
+         headers = {{ X-Scope = \"device\", X-Api-Key = {{ file = \"app.key\" }} }}\n\
+         [[exporter]]\nname = \"open\"\naddress = \"{}\"\n",
+        world.key().public_line(),
+        echo.address,
+        echo.address
+    );
+    let device = world.device_in(folder, &text, &[]).await;
+    let monitor = world.monitor(&[("backpack", &device, &["app", "open"])]).await;
+    monitor.connected("backpack").await;
+    let passed = [("authorization", "Bearer of-prometheus"), ("x-scope", "monitor"), ("x-kept", "yes")];
+    let scraped = async |name: &str| {
+        Scraper::connect(&monitor.address("backpack", name)).await.get("/metrics", &passed).await
+    };
+
+    let seen = scraped("app").await;
+    // The head as the exporter got it, in small letters.
+    for line in [
+        "authorization: basic qwxhzgrpbjpvcgvuihnlc2ftzq==",
+        "x-scope: device",
+        "x-api-key: first",
+        "x-kept: yes",
+    ] {
+        assert!(seen.text().contains(&format!("# {line}\n")), "{line} in {}", seen.text());
+    }
+    assert!(!seen.text().contains("of-prometheus"), "{}", seen.text());
+    let seen = scraped("open").await;
+    assert!(seen.text().contains("# authorization: bearer of-prometheus\n"), "{}", seen.text());
+
+    onionscrape::files::replace_private(&key, b"second\n").unwrap();
+    assert!(scraped("app").await.text().contains("# x-api-key: second\n"), "read again");
+    std::fs::remove_file(&password).unwrap();
+    let failed = scraped("app").await;
+    assert_eq!(
+        (failed.status, failed.reason.as_str()),
+        (502, "exporter app has a password or header file that cannot be used")
+    );
 }

@@ -164,5 +164,14 @@ pub async fn systemd_hears_each_step(world: &World) {
     }
     // Ready means reachable: not before a dial from outside got through.
     assert_eq!(said, ["STATUS=bootstrapping", "STATUS=publishing", "STATUS=reachable", "READY=1"]);
+    agent.signal(tornet::process::Signal::Hangup).unwrap();
+    let mut datagram = [0; 1024];
+    for told in ["RELOADING=1\nMONOTONIC_USEC=", "READY=1"] {
+        let length = tokio::time::timeout(std::time::Duration::from_secs(30), heard.recv(&mut datagram));
+        let length = length.await.unwrap_or_else(|_| panic!("no {told}")).unwrap();
+        let said = String::from_utf8_lossy(&datagram[..length]).into_owned();
+        assert!(said.starts_with(told), "{said} in place of {told}");
+    }
+    assert!(agent.is_running());
     drop(agent);
 }

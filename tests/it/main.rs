@@ -22,6 +22,7 @@ mod host_keys;
 mod hostile;
 mod http;
 mod identity;
+mod inventory;
 mod leaks;
 mod load;
 mod monitoring;
@@ -29,6 +30,7 @@ mod paired;
 mod pairing;
 mod prometheus;
 mod refused;
+mod reload;
 mod rotation;
 mod stock;
 mod surfaces;
@@ -115,6 +117,11 @@ fn main() -> ExitCode {
         exporter::a_slow_one_delays_no_other,
         host::it_says_what_node_exporter_says,
         host::a_bare_device_is_scraped_and_a_filter_holds,
+        inventory::a_device_says_how_often_it_is_scraped,
+        inventory::it_is_known_before_the_device_is_up,
+        reload::an_exporter_comes_and_goes_on_a_live_agent,
+        exporter::its_password_stays_on_the_device,
+        monitoring::prometheus_gets_open_metrics_of_both_programs,
         leaks::nothing_is_told_and_nothing_listens,
         surfaces::prometheus_by_every_way_in,
         surfaces::names_that_lead_nowhere,

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::exporters::{Exporter, Manner};
-use crate::http::scrape;
+use crate::http::{Scraper, scrape};
+use crate::prometheus::Prometheus;
 use crate::world::World;
 
 /// Series that Prometheus itself writes for whatever it scrapes.
@@ -148,6 +149,48 @@ pub async fn every_series_exists(world: &World) {
     ] {
         let found = there.mistakes(query);
         assert!(found.len() == 1 && found[0].contains(misspelt), "{query}: {found:?}");
+    }
+}
+
+pub async fn prometheus_gets_open_metrics_of_both_programs(world: &World) {
+    // What Prometheus 2.42 sends.
+    const ACCEPT: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    let device = world.device(&[]).await;
+    let monitor = world.monitor(&[("backpack", &device, &["agent"])]).await;
+    monitor.connected("backpack").await;
+    let places = [monitor.bridge.admin().to_string(), monitor.address("backpack", "agent")];
+    for place in &places {
+        let mut scraper = Scraper::connect(place).await;
+        let open = scraper.get("/metrics", &[("accept", ACCEPT)]).await;
+        let kind = open.header("content-type");
+        assert_eq!(kind, Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+        assert!(open.text().ends_with("\n# EOF\n") && open.complete, "{}", open.text());
+        let classic = scraper.get("/metrics", &[]).await;
+        assert_eq!(classic.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        check_classic(classic.text());
+    }
+    let jobs = places.each_ref().map(|place| {
+        format!(
+            "  - job_name: \"{place}\"\n    static_configs:\n      - targets: [\"{place}\"]\n        labels:\n          \
+             instance: \"{place}\"\n"
+        )
+    });
+    let config = format!("global:\n  scrape_interval: 1s\nscrape_configs:\n{}", jobs.concat());
+    let prometheus = Prometheus::start(world, &config, &[]);
+    for place in &places {
+        prometheus.until_up(place, "").await;
+    }
+    let targets = prometheus.targets().await;
+    assert!(targets.iter().all(|target| target["lastError"] == ""), "{targets:?}");
+}
+
+/// What `promtool check metrics` finds nothing wrong with.
+fn check_classic(text: &str) {
+    let mut command = Command::new(tornet::process::find("promtool").unwrap());
+    command.args(["check", "metrics"]);
+    if let Err(why) = block_in_place(|| tornet::process::run(&command, text)) {
+        panic!("{why}\n{text}");
     }
 }
 

@@ -53,6 +53,16 @@ impl Prometheus {
         series.iter().map(of).collect()
     }
 
+    /// Its targets that were found, as its API tells of them.
+    pub async fn targets(&self) -> Vec<serde_json::Value> {
+        if tokio::net::TcpStream::connect(self.web).await.is_err() {
+            return Vec::new();
+        }
+        let answer = Scraper::connect(&self.web.to_string()).await.get("/api/v1/targets", &[]).await;
+        let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        answer["data"]["activeTargets"].as_array().cloned().unwrap_or_default()
+    }
+
     /// Waits until `up` is so.
     pub async fn until(&self, what: &str, wanted: impl Fn(&BTreeMap<(String, String), bool>) -> bool) {
         let started = Instant::now();

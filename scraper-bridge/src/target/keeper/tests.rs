@@ -1,6 +1,8 @@
 //! The owner of a session, against an agent's SSH server over streams in memory. Time is paused, so
 //! it passes only when nothing else can happen.
 
+mod inventory;
+
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Mutex;
