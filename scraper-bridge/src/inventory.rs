@@ -125,9 +125,9 @@ impl Follower {
                             self.count(left_out);
                             let mut wrong = self.heard(session, &inventory, is_first).await;
                             is_first = false;
-                            wrong.extend(self.keep(&inventory).await);
+                            self.target.has(inventory.clone());
+                            wrong.extend(self.keep(inventory).await);
                             self.complain(&mut said, wrong);
-                            self.target.has(inventory);
                         }
                         Err(refused) => self.refuse(&mut said, refused),
                     }
@@ -148,8 +148,8 @@ impl Follower {
     }
 
     /// Writes it down off the runtime's threads; says what is wrong with that.
-    async fn keep(&self, inventory: &Inventory) -> Option<String> {
-        let (kept, inventory) = (self.kept.clone(), inventory.clone());
+    async fn keep(&self, inventory: Inventory) -> Option<String> {
+        let kept = self.kept.clone();
         let written = spawn_blocking(move || kept.write(&inventory)).await.ok()?;
         written.err().map(|error| format!("the device's inventory could not be kept: {error}"))
     }

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use onionscrape::config::Section;
 use onionscrape::http::is_hop_by_hop;
-use serde::Deserialize;
 use toml::Spanned;
 
 use crate::exporter::{OwnFields, Value};
@@ -18,20 +17,6 @@ const MAX_FIELDS: usize = 32;
 /// Fields that are the agent's to set, or that say what an answer is to look like, which is between the
 /// filter and whoever asks.
 const NOT_OWN: [&str; 6] = ["host", "content-length", "expect", "accept", "accept-encoding", "range"];
-
-/// What stands behind a name in `headers`.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a text, or a table such as { file = \"key\" }")]
-enum Written {
-    Text(String),
-    File(InFile),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InFile {
-    file: PathBuf,
-}
 
 /// Reads the three keys. Whether the files are there and private is seen when they are used, since they
 /// may come later than the configuration.
@@ -47,7 +32,7 @@ pub(super) fn read(section: &mut Section<'_>) -> OwnFields {
 }
 
 fn read_headers(section: &mut Section<'_>) -> Vec<(HeaderName, Value)> {
-    let Some(written) = section.spanned::<BTreeMap<String, Spanned<Written>>>("headers") else {
+    let Some(written) = section.spanned::<BTreeMap<String, Spanned<toml::Value>>>("headers") else {
         return Vec::new();
     };
     if written.get_ref().len() > MAX_FIELDS {
@@ -61,9 +46,9 @@ fn read_headers(section: &mut Section<'_>) -> Vec<(HeaderName, Value)> {
             section.mistake(place, format!("headers: {name} stands there twice"));
             continue;
         }
-        match value.into_inner() {
-            Written::File(InFile { file }) => fields.push((name, Value::File(section.resolve(&file)))),
-            Written::Text(text) => match HeaderValue::from_str(&text) {
+        match what(value.get_ref()) {
+            Some(What::File(file)) => fields.push((name, Value::File(section.resolve(Path::new(file))))),
+            Some(What::Text(text)) => match HeaderValue::from_str(text) {
                 Ok(mut value) => {
                     value.set_sensitive(true);
                     fields.push((name, Value::Text(value)));
@@ -73,9 +58,27 @@ fn read_headers(section: &mut Section<'_>) -> Vec<(HeaderName, Value)> {
                     format!("headers: the value of {name} has letters that a header field cannot have"),
                 ),
             },
+            None => section.mistake(
+                place,
+                format!("headers: {name} must be a text, or a table such as {{ file = \"key\" }}"),
+            ),
         }
     }
     fields
+}
+
+/// What stands behind a name in `headers`.
+enum What<'a> {
+    Text(&'a str),
+    File(&'a str),
+}
+
+fn what(value: &toml::Value) -> Option<What<'_>> {
+    match value {
+        toml::Value::String(text) => Some(What::Text(text)),
+        toml::Value::Table(table) if table.len() == 1 => table.get("file")?.as_str().map(What::File),
+        _ => None,
+    }
 }
 
 fn name(section: &Section<'_>, text: &str, place: &Range<usize>) -> Option<HeaderName> {
