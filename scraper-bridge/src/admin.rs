@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use crate::discovery::{self, Place, Via};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::overview::Overview;
+use crate::overview::{Overview, Wanted};
 use crate::reload::Reloader;
 use crate::surface::path;
 
@@ -78,7 +78,7 @@ impl Inner {
             ),
             "/metrics" => page(CLASSIC_TEXT, classic_text(&self.registry)),
             "/sd" => self.discovery(request).await,
-            "/api/v1/targets" => self.overview(),
+            "/api/v1/targets" => self.targets(request),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => {
                 let bootstrap = self.tor.bootstrap().borrow().clone();
@@ -112,10 +112,24 @@ impl Inner {
         page("application/json", discovery::json(&discovery::groups(&self.fleet, via, &place).await))
     }
 
-    /// How the targets are.
-    fn overview(&self) -> Response<Body> {
+    /// How all targets are, or `?target=NAME`, as JSON.
+    fn targets(&self, request: &Request<Incoming>) -> Response<Body> {
+        let query = request.uri().query().unwrap_or_default();
+        let target = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "target");
+        let overview = match &target {
+            None => self.overview(Wanted::ALL),
+            Some((_, name)) => self.overview(Wanted { target: Some(name), ..Wanted::ALL }),
+        };
+        if target.is_some() && overview.targets.is_empty() {
+            return Answer::new(StatusCode::NOT_FOUND, "no such target").into();
+        }
         // Strings and numbers can always be written as JSON.
-        page("application/json", serde_json::to_string(&Overview::of(&self.fleet)).unwrap_or_default())
+        page("application/json", serde_json::to_string(&overview).unwrap_or_default())
+    }
+
+    fn overview(&self, wanted: Wanted<'_>) -> Overview {
+        let tor = self.tor.bootstrap().borrow().clone();
+        Overview::of(&self.fleet, &tor, self.reloader.refused(), wanted)
     }
 
     /// Reloads to the end, whether or not whoever asked waits for it.
@@ -138,7 +152,7 @@ impl Inner {
                 Ok(()) => text(StatusCode::OK, "reloaded\n"),
                 Err(Failure(mistakes)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{mistakes}\n")),
             },
-            (&Method::GET, ["", "api", "v1", "targets"]) => self.overview(),
+            (&Method::GET, ["", "api", "v1", "targets"]) => self.targets(&request),
             _ => match path::scrape(&self.fleet, &self.metrics, request).await {
                 Ok(scraped) => scraped,
                 Err(_) => Answer::new(StatusCode::NOT_FOUND, "no such page").into(),

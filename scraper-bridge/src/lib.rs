@@ -13,6 +13,7 @@
 //! - [`inventory`]: what a device tells of itself;
 //! - [`pool`]: kept-alive HTTP connections in a session;
 //! - [`scrape`]: one scrape, under one deadline;
+//! - [`hops`]: where a scrape's time goes;
 //! - [`surface`]: ways in besides a port for each exporter;
 //! - [`history`]: the last scrapes of a target;
 //! - [`overview`]: how the targets are;
@@ -33,6 +34,7 @@ pub mod discovery;
 pub mod failure;
 pub mod fleet;
 pub mod history;
+pub mod hops;
 pub mod inventory;
 pub mod metrics;
 pub mod overview;
