@@ -18,6 +18,7 @@
 //! - [`history`]: the last scrapes of a target;
 //! - [`overview`]: how the targets are;
 //! - [`status`]: the same as a table;
+//! - [`page`]: the same in a browser;
 //! - [`discovery`]: exporters as Prometheus' service discovery has them;
 //! - [`failure`]: why a scrape failed, and what Prometheus is told;
 //! - [`admin`]: what the bridge tells of itself;
@@ -38,6 +39,7 @@ pub mod hops;
 pub mod inventory;
 pub mod metrics;
 pub mod overview;
+pub mod page;
 pub mod pairing;
 pub mod pool;
 pub mod probe;
