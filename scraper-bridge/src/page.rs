@@ -136,6 +136,10 @@ impl<'a> Row<'a> {
             failing: view::failing(target),
         }
     }
+
+    fn lasted(&self) -> &str {
+        self.since.trim_end_matches(" ago")
+    }
 }
 
 fn render_fleet(overview: &Overview, query: &str, around: &Surroundings, now: SystemTime) -> String {

@@ -58,7 +58,11 @@ pub(super) fn spark(history: &[BucketOverview], now: SystemTime) -> String {
     for same in places.chunk_by(|a, b| kind(*a) == kind(*b)) {
         let class = kind(same[0]);
         // What failed stands higher, so that it is seen without colours.
-        let height = if class == "good" { STRIP / 2 } else { STRIP };
+        let height = match class {
+            "good" => STRIP / 2,
+            "some" => STRIP - 1,
+            _ => STRIP,
+        };
         if !class.is_empty() {
             rect(
                 &mut svg,
