@@ -92,21 +92,28 @@ impl Browser {
 
     /// What an expression is in the page.
     pub async fn value(&mut self, expression: &str) -> Value {
-        let ask = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let answer = self.tell("Runtime.evaluate", ask).await;
-        assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
-        answer["result"]["value"].clone()
+        let found = self.evaluate(expression).await;
+        found.unwrap_or_else(|why| panic!("{expression}: {why}"))
     }
 
-    /// Waits until an expression is true.
+    /// Waits until an expression is true. Meanwhile it may have no value, as while another page comes.
     pub async fn until(&mut self, what: &str, expression: &str) {
         let started = Instant::now();
-        while self.value(expression).await != Value::Bool(true) {
+        while self.evaluate(expression).await != Ok(Value::Bool(true)) {
             if started.elapsed() > PATIENCE {
-                let page = self.value("document.body.innerText").await;
-                panic!("not in time: {what}; the page says: {page}");
+                let page = self.evaluate("document.body.innerText").await;
+                panic!("not in time: {what}; the page says: {page:?}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn evaluate(&mut self, expression: &str) -> Result<Value, Value> {
+        let ask = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let mut answer = self.ask("Runtime.evaluate", ask).await?;
+        match answer.get("exceptionDetails") {
+            Some(exception) => Err(exception.clone()),
+            None => Ok(answer["result"]["value"].take()),
         }
     }
 
@@ -144,8 +151,12 @@ impl Browser {
         data_encoding::BASE64.decode(taken["data"].as_str().unwrap().as_bytes()).unwrap()
     }
 
-    /// Sends a command and waits for its answer; what happens meanwhile is noted.
     async fn tell(&mut self, method: &str, parameters: Value) -> Value {
+        self.ask(method, parameters).await.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// Sends a command and waits for its answer; what happens meanwhile is noted.
+    async fn ask(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.last += 1;
         let mut command = json!({"id": self.last, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -161,8 +172,10 @@ impl Browser {
             message.pop();
             let mut message: Value = serde_json::from_slice(&message).unwrap();
             if message["id"] == json!(self.last) {
-                assert!(message.get("error").is_none(), "{method}: {message}");
-                return message["result"].take();
+                return match message.get("error") {
+                    Some(error) => Err(error.clone()),
+                    None => Ok(message["result"].take()),
+                };
             }
             self.happened(&message);
         }
@@ -176,7 +189,9 @@ impl Browser {
             }
             "Runtime.exceptionThrown" => self.complaints.push(about["exceptionDetails"].to_string()),
             "Runtime.consoleAPICalled" if about["type"] != "log" => self.complaints.push(about.to_string()),
-            "Log.entryAdded" => self.complaints.push(about["entry"].to_string()),
+            "Log.entryAdded" if about["entry"]["level"] != "info" && about["entry"]["level"] != "verbose" => {
+                self.complaints.push(about["entry"].to_string())
+            }
             _ => {}
         }
     }
