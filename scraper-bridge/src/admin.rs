@@ -1,12 +1,13 @@
 //! What the bridge tells of itself, and the control socket for its own subcommands.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::{Method, Request, Response, StatusCode};
-use onionscrape::http::{Answer, Body, Web, landing, only_reading, page, text};
+use onionscrape::http::{Answer, Body, Web, only_reading, page as answer, text};
 use onionscrape::lifecycle::Failure;
 use onionscrape::metrics::{self, registry};
 use onionscrape::tor::Tor;
@@ -15,7 +16,8 @@ use prometheus_client::registry::Registry;
 use crate::discovery::{self, Place, Via};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
-use crate::overview::Overview;
+use crate::overview::{Overview, Wanted};
+use crate::page::{self, Surroundings, asset};
 use crate::reload::Reloader;
 use crate::surface::path;
 
@@ -30,15 +32,23 @@ struct Inner {
     fleet: Arc<Fleet>,
     reloader: Reloader,
     tor: Tor,
+    proxy: Option<SocketAddr>,
 }
 
 type Answered = BoxFuture<'static, Response<Body>>;
 
 impl Admin {
-    /// Tells of these targets and metrics.
-    pub fn new(metrics: &Metrics, web: Web, fleet: Arc<Fleet>, reloader: Reloader, tor: Tor) -> Self {
+    /// Tells of these targets and metrics, and of a forward proxy, if there is one.
+    pub fn new(
+        metrics: &Metrics,
+        web: Web,
+        fleet: Arc<Fleet>,
+        reloader: Reloader,
+        tor: Tor,
+        proxy: Option<SocketAddr>,
+    ) -> Self {
         let registry = registry(env!("CARGO_PKG_VERSION"), |own| metrics.register(own));
-        Self(Arc::new(Inner { registry, metrics: metrics.clone(), web, fleet, reloader, tor }))
+        Self(Arc::new(Inner { registry, metrics: metrics.clone(), web, fleet, reloader, tor, proxy }))
     }
 
     /// The admin listener's handler.
@@ -71,14 +81,14 @@ impl Inner {
             return answer.into();
         }
         match request.uri().path() {
-            "/" => landing(
-                "scraper-bridge",
-                "Prometheus scrapes over Tor onion services and SSH",
-                env!("CARGO_PKG_VERSION"),
-            ),
+            "/" => {
+                let overview = self.overview(Wanted { target: None, scrapes: false });
+                let query = request.uri().query().unwrap_or_default();
+                page::fleet(&overview, query, &self.surroundings(request))
+            }
             "/metrics" => metrics::answer(&self.registry, request.headers()),
             "/sd" => self.discovery(request).await,
-            "/api/v1/targets" => self.overview(),
+            "/api/v1/targets" => self.targets(request),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => {
                 let bootstrap = self.tor.bootstrap().borrow().clone();
@@ -88,8 +98,27 @@ impl Inner {
                     Answer::new(StatusCode::SERVICE_UNAVAILABLE, bootstrap.to_string()).into()
                 }
             }
-            _ => Answer::new(StatusCode::NOT_FOUND, "no such page").into(),
+            path => self
+                .target_page(path, request)
+                .or_else(|| asset::at(path))
+                .unwrap_or_else(|| Answer::new(StatusCode::NOT_FOUND, "no such page").into()),
         }
+    }
+
+    fn target_page(&self, path: &str, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let name = path.strip_prefix("/target/")?;
+        let overview = self.overview(Wanted { target: Some(name), ..Wanted::ALL });
+        let target = overview.targets.first()?;
+        Some(page::target(&overview.bridge, target, &self.surroundings(request)))
+    }
+
+    /// Where the bridge is, as whoever asks knows it.
+    fn surroundings(&self, request: &Request<Incoming>) -> Surroundings {
+        // By the name that it used for us, which was checked, it gets here again.
+        let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let admin = request.uri().authority().map(|named| named.as_str()).or_else(host);
+        let admin = admin.unwrap_or_default().to_owned();
+        Surroundings { admin, scheme: self.web.scheme(), proxy: self.proxy }
     }
 
     /// The exporters for Prometheus' HTTP SD, in its terms: JSON, all of it, at each request.
@@ -104,18 +133,29 @@ impl Inner {
                 return Answer::new(StatusCode::BAD_REQUEST, "via is one of port, path, proxy").into();
             }
         };
-        // By the name that it used for us, which was checked, Prometheus gets here again.
-        let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let admin = request.uri().authority().map(|named| named.as_str()).or_else(host);
-        let admin = admin.unwrap_or_default().to_owned();
-        let place = Place { admin, scheme: self.web.scheme() };
-        page("application/json", discovery::json(&discovery::groups(&self.fleet, via, &place).await))
+        let Surroundings { admin, scheme, .. } = self.surroundings(request);
+        let place = Place { admin, scheme };
+        answer("application/json", discovery::json(&discovery::groups(&self.fleet, via, &place).await))
     }
 
-    /// How the targets are.
-    fn overview(&self) -> Response<Body> {
+    /// How all targets are, or `?target=NAME`, as JSON.
+    fn targets(&self, request: &Request<Incoming>) -> Response<Body> {
+        let query = request.uri().query().unwrap_or_default();
+        let target = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "target");
+        let overview = match &target {
+            None => self.overview(Wanted::ALL),
+            Some((_, name)) => self.overview(Wanted { target: Some(name), ..Wanted::ALL }),
+        };
+        if target.is_some() && overview.targets.is_empty() {
+            return Answer::new(StatusCode::NOT_FOUND, "no such target").into();
+        }
         // Strings and numbers can always be written as JSON.
-        page("application/json", serde_json::to_string(&Overview::of(&self.fleet)).unwrap_or_default())
+        answer("application/json", serde_json::to_string(&overview).unwrap_or_default())
+    }
+
+    fn overview(&self, wanted: Wanted<'_>) -> Overview {
+        let tor = self.tor.bootstrap().borrow().clone();
+        Overview::of(&self.fleet, &tor, self.reloader.refused(), wanted)
     }
 
     /// Reloads to the end, whether or not whoever asked waits for it.
@@ -138,7 +178,7 @@ impl Inner {
                 Ok(()) => text(StatusCode::OK, "reloaded\n"),
                 Err(Failure(mistakes)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{mistakes}\n")),
             },
-            (&Method::GET, ["", "api", "v1", "targets"]) => self.overview(),
+            (&Method::GET, ["", "api", "v1", "targets"]) => self.targets(&request),
             _ => match path::scrape(&self.fleet, &self.metrics, request).await {
                 Ok(scraped) => scraped,
                 Err(_) => Answer::new(StatusCode::NOT_FOUND, "no such page").into(),

@@ -88,7 +88,9 @@ impl Bridge {
         }
         let admin_address = admin_listener.tcp_address().unwrap_or(config.admin);
         info!(url = %format_args!("{scheme}://{admin_address}/"), "admin listening");
-        let admin = Admin::new(&metrics, web.clone(), fleet.clone(), reloader.clone(), tor.clone());
+        let proxy_address = proxy_listener.as_ref().and_then(Listener::tcp_address);
+        let (fleet_too, reloader_too) = (fleet.clone(), reloader.clone());
+        let admin = Admin::new(&metrics, web.clone(), fleet_too, reloader_too, tor.clone(), proxy_address);
         let names = HostNames::of(admin_address, &config.host_names);
         let tasks = TaskTracker::new();
         tasks.spawn(follow_tor(tor.clone(), metrics.clone(), shutdown.clone()));
@@ -99,7 +101,6 @@ impl Bridge {
             let place = Place { admin: admin_address.to_string(), scheme };
             tasks.spawn(SdFile { path, via }.keep(fleet.clone(), place, shutdown.clone()));
         }
-        let proxy_address = proxy_listener.as_ref().and_then(Listener::tcp_address);
         if let (Some(listener), Some(address)) = (proxy_listener, proxy_address) {
             info!(url = %format_args!("{scheme}://{address}"), "proxy listening");
             let proxy = Proxy { fleet: fleet.clone(), metrics: metrics.clone() };

@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::failure::{REASONS, ScrapeFailure};
+use crate::hops::{Hop, Hops};
 use crate::inventory::judged::Refusal;
 use crate::session::LoginFailure;
 use crate::target::DialTimes;
@@ -109,7 +110,7 @@ pub struct Metrics {
     connect_failures: Family<StageLabel, Counter>,
     host_key_mismatch: Family<TargetLabel, Gauge>,
     connect_duration: Histograms,
-    dial_duration: Hops,
+    dial_duration: ByHop,
     last_connected: Family<TargetLabel, Seconds>,
     backoff: Family<TargetLabel, Seconds>,
     keepalive_failures: Family<TargetLabel, Counter>,
@@ -117,6 +118,7 @@ pub struct Metrics {
     failures: Family<ReasonLabel, Counter>,
     inventory_refusals: Family<ReasonLabel, Counter>,
     response_bytes: Family<TargetLabel, Counter>,
+    scrape_duration: ByHop,
     /// Scrapes under way.
     pub in_flight: Gauge,
     refusals: surface::Refusals,
@@ -135,8 +137,8 @@ impl Default for Histograms {
 }
 
 #[derive(Clone)]
-struct Hops(Family<HopLabel, Histogram>);
-impl Default for Hops {
+struct ByHop(Family<HopLabel, Histogram>);
+impl Default for ByHop {
     fn default() -> Self {
         Self(Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)))
     }
@@ -191,6 +193,11 @@ impl Metrics {
             m.inventory_refusals,
         );
         to.register("scrape_response_bytes", "Bytes of bodies passed on to Prometheus", m.response_bytes);
+        to.register(
+            "scrape_hop_duration_seconds",
+            "Time of each step of a scrape that was done",
+            m.scrape_duration.0,
+        );
         to.register("scrape_requests_in_flight", "Scrapes under way", m.in_flight);
         to.register("surface_refusals", "Requests that lead to no exporter, by reason", m.refusals.0);
         to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
@@ -260,6 +267,9 @@ impl Metrics {
         let of = TargetLabel { target: target.clone() };
         for stage in Stage::ALL {
             let _ = self.connect_failures.get_or_create(&StageLabel { target: target.clone(), stage });
+        }
+        for hop in Hop::ALL {
+            let _ = self.scrape_duration.0.get_or_create(&HopLabel { hop: hop.label() });
         }
         for reason in REASONS {
             let _ = self.failures.get_or_create(&ReasonLabel { target: target.clone(), reason });
@@ -334,6 +344,14 @@ impl TargetMetrics {
     pub fn inventory_refused(&self, reason: Refusal, times: u64) {
         let label = ReasonLabel { target: self.name.clone(), reason: reason.label() };
         self.all.inventory_refusals.get_or_create(&label).inc_by(times);
+    }
+
+    /// Notes how long each step of a scrape took that it got through.
+    pub fn scraped(&self, done: Hops) {
+        for (hop, took) in done.reached() {
+            let duration = self.all.scrape_duration.0.get_or_create(&HopLabel { hop: hop.label() });
+            duration.observe(took.as_secs_f64());
+        }
     }
 
     /// Notes how long each step to a session took.

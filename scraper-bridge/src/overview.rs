@@ -1,20 +1,41 @@
-//! How the targets are, for `status` and `/api/v1/targets`.
+//! How the targets are, for `status`, the page at `/` and `/api/v1/targets`; docs/api.md describes it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use onionscrape::config::Moment;
+use onionscrape::tor::Bootstrap;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{Fleet, Offered};
+use crate::history::{Bucket, Failed, Scrape};
+use crate::hops::Hop;
 use crate::metrics::Stage;
+use crate::reload::Refused;
 use crate::surface::{path, proxy};
 use crate::target::{State, Trouble};
 
-/// All targets, in the order of the configuration.
+/// The bridge and its targets.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Overview {
-    /// One for each.
+    /// The program itself.
+    pub bridge: BridgeOverview,
+    /// One for each target that was asked for, in the order of the configuration.
     pub targets: Vec<TargetOverview>,
+}
+
+/// The program itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BridgeOverview {
+    /// Its release.
+    pub version: String,
+    /// True once Tor can be used.
+    pub tor_ready: bool,
+    /// How far Tor has come, in words, and what to do if it is stuck.
+    pub tor: String,
+    /// When the configuration was read again and refused, as RFC 3339 has it; what held before holds.
+    pub config_refused_at: Option<String>,
+    /// What is wrong with it.
+    pub config_mistakes: Vec<String>,
 }
 
 /// One target.
@@ -38,6 +59,8 @@ pub struct TargetOverview {
     pub latency_p95_seconds: Option<f64>,
     /// In the order of the configuration.
     pub exporters: Vec<ExporterOverview>,
+    /// The last six hours in parts of five minutes, the latest last; those without a scrape are left out.
+    pub history: Vec<BucketOverview>,
 }
 
 /// One exporter.
@@ -53,12 +76,72 @@ pub struct ExporterOverview {
     pub proxy: String,
     /// Why the last scrape failed, if it did.
     pub failure: Option<String>,
+    /// What to do about it, if the exporter is what is wrong.
+    pub remedy: Option<String>,
+    /// The last 24, the latest last.
+    pub scrapes: Vec<ScrapeOverview>,
+}
+
+/// One scrape.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ScrapeOverview {
+    /// When it ended, as RFC 3339 has it.
+    pub at: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Each hop that it reached, in order, with its time in seconds; one that failed did so in the last.
+    pub hops: Vec<(String, f64)>,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+}
+
+/// The scrapes of five minutes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BucketOverview {
+    /// When the first of them ended, as RFC 3339 has it.
+    pub began: String,
+    /// All of them.
+    pub scrapes: u32,
+    /// Those that failed.
+    pub failures: u32,
+    /// How long the good ones took, in seconds: half of them no longer than this.
+    pub p50_seconds: Option<f64>,
+    /// None of them longer than this.
+    pub max_seconds: Option<f64>,
+}
+
+/// Of what an overview is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// One target, or all.
+    pub target: Option<&'a str>,
+    /// Whether each of the last scrapes is to be told.
+    pub scrapes: bool,
+}
+
+impl Wanted<'_> {
+    /// All there is.
+    pub const ALL: Self = Self { target: None, scrapes: true };
 }
 
 impl Overview {
     /// As they are now.
-    pub fn of(fleet: &Fleet) -> Self {
-        Self { targets: fleet.offered().iter().map(overview).collect() }
+    pub fn of(fleet: &Fleet, tor: &Bootstrap, refused: Option<Refused>, wanted: Wanted<'_>) -> Self {
+        let is_wanted = |offered: &&Offered| {
+            wanted.target.is_none_or(|target| offered.target.config.name.as_str() == target)
+        };
+        let offered = fleet.offered();
+        let mistakes = refused.as_ref().map(|refused| refused.mistakes.lines().map(str::to_owned).collect());
+        Self {
+            bridge: BridgeOverview {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                tor_ready: tor.is_done(),
+                tor: tor.to_string(),
+                config_refused_at: refused.as_ref().map(|refused| time(refused.at)),
+                config_mistakes: mistakes.unwrap_or_default(),
+            },
+            targets: offered.iter().filter(is_wanted).map(|one| overview(one, wanted.scrapes)).collect(),
+        }
     }
 
     /// True if every target has a session.
@@ -67,30 +150,69 @@ impl Overview {
     }
 }
 
-fn overview(Offered { target, listening }: &Offered) -> TargetOverview {
+fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> TargetOverview {
     let state = target.state();
     let (label, trouble) = describe(&state.borrow());
-    let name = &target.config.name;
+    let (name, history) = (&target.config.name, &target.history);
     let exporters = target.config.exporters.iter().zip(listening).enumerate();
-    let exporters = exporters.map(|(index, (exporter, address))| ExporterOverview {
-        name: exporter.name.to_string(),
-        listen: address.to_string(),
-        path: path::of(name, &exporter.name),
-        proxy: proxy::host(name, &exporter.name),
-        failure: target.history.last(index).and_then(|last| last.failure),
+    let exporters = exporters.map(|(index, (exporter, address))| {
+        let failed = history.failure(index);
+        let scrapes = if with_scrapes { history.scrapes(index) } else { Vec::new() };
+        ExporterOverview {
+            name: exporter.name.to_string(),
+            listen: address.to_string(),
+            path: path::of(name, &exporter.name),
+            proxy: proxy::host(name, &exporter.name),
+            remedy: failed.as_ref().and_then(|failed| exporter_remedy(failed.reason)).map(str::to_owned),
+            failure: failed.map(in_words),
+            scrapes: scrapes.into_iter().map(scrape).collect(),
+        }
     });
-    let time = |time: SystemTime| Moment(time).to_string();
     TargetOverview {
         name: name.to_string(),
         state: label.to_owned(),
         since: time(target.since()),
         remedy: trouble.as_ref().map(|trouble| remedy(trouble.stage).to_owned()),
         why: trouble.map(|trouble| trouble.what),
-        last_good_scrape: target.history.last_good().map(time),
-        latency_p50_seconds: target.history.quantile(0.5).map(|took| took.as_secs_f64()),
-        latency_p95_seconds: target.history.quantile(0.95).map(|took| took.as_secs_f64()),
+        last_good_scrape: history.last_good().map(time),
+        latency_p50_seconds: history.quantile(0.5).map(seconds),
+        latency_p95_seconds: history.quantile(0.95).map(seconds),
         exporters: exporters.collect(),
+        history: history.buckets().iter().map(bucket).collect(),
     }
+}
+
+fn scrape(scrape: Scrape) -> ScrapeOverview {
+    let hop = |(hop, took): (Hop, Duration)| (hop.label().to_owned(), seconds(took));
+    ScrapeOverview {
+        at: time(scrape.at),
+        seconds: seconds(scrape.hops.total()),
+        hops: scrape.hops.reached().map(hop).collect(),
+        failure: scrape.failure.map(in_words),
+    }
+}
+
+fn bucket(bucket: &Bucket) -> BucketOverview {
+    BucketOverview {
+        began: time(bucket.began),
+        scrapes: bucket.scrapes,
+        failures: bucket.failures,
+        p50_seconds: bucket.median().map(seconds),
+        max_seconds: bucket.longest().map(seconds),
+    }
+}
+
+fn in_words(failed: Failed) -> String {
+    failed.why.to_string()
+}
+
+fn time(time: SystemTime) -> String {
+    Moment(time).to_string()
+}
+
+/// To the microsecond: more was not measured.
+fn seconds(took: Duration) -> f64 {
+    took.as_micros() as f64 / 1e6
 }
 
 fn describe(state: &State) -> (&'static str, Option<Trouble>) {
@@ -122,4 +244,16 @@ fn remedy(stage: Option<Stage>) -> &'static str {
         Some(Stage::Auth) => "on the device see target-agent bridges; pair anew with target-agent ticket",
         None => "nothing, it dials anew by itself",
     }
+}
+
+/// What a person can do when scrapes fail for this reason, though there is a session.
+fn exporter_remedy(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "refused" => "see on the device that the exporter runs, and that the agent lists it",
+        "timeout" => "raise Prometheus' scrape_timeout, or have the exporter send less (keep, drop)",
+        "bad_response" => "look at what it answers: scraper-bridge probe",
+        "too_large" => "raise max_body in [scrape], or have the exporter send less (keep, drop)",
+        "aborted" => "nothing, unless it lasts; then see the agent's log",
+        _ => return None,
+    })
 }

@@ -1,7 +1,7 @@
 //! Reading the configuration again while the bridge runs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as PlainMutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use onionscrape::files::Stamp;
@@ -29,6 +29,17 @@ struct Inner {
     fleet: Arc<Fleet>,
     metrics: Metrics,
     known: Mutex<Known>,
+    /// What is wrong with the files, since when.
+    refused: PlainMutex<Option<Refused>>,
+}
+
+/// A configuration that was read again and is not used.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// When it was read last.
+    pub at: SystemTime,
+    /// Every mistake, one line each.
+    pub mistakes: String,
 }
 
 /// What came of the last reading.
@@ -47,7 +58,8 @@ impl Reloader {
         let stamps = stamps(&config.source, &config.targets_dir);
         let known = Mutex::new(Known { stamps, fixed: fixed(config), failed: None });
         let (source, targets_dir) = (config.source.clone(), config.targets_dir.clone());
-        Self(Arc::new(Inner { source, targets_dir, fleet, metrics, known }))
+        let refused = PlainMutex::default();
+        Self(Arc::new(Inner { source, targets_dir, fleet, metrics, known, refused }))
     }
 
     /// Looks at the files every second until `shutdown`, and reloads when one has changed.
@@ -76,6 +88,11 @@ impl Reloader {
         let mut known = self.0.known.lock().await;
         let _telling = lifecycle::reloading();
         let outcome = self.try_reload(&mut known).await;
+        let refused = outcome
+            .as_ref()
+            .err()
+            .map(|Failure(mistakes)| Refused { at: SystemTime::now(), mistakes: mistakes.clone() });
+        *self.0.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         // What failed may have done so for a moment: a port that was taken, a key that was not there yet.
         known.failed = outcome.is_err().then(Instant::now);
         match &outcome {
@@ -92,6 +109,11 @@ impl Reloader {
             }
         }
         outcome
+    }
+
+    /// What is wrong with the files, if they are not what counts.
+    pub fn refused(&self) -> Option<Refused> {
+        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn try_reload(&self, known: &mut Known) -> Result<(), Failure> {

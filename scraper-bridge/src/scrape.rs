@@ -5,7 +5,7 @@ mod body;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
@@ -20,7 +20,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{ExporterConfig, ScrapeLimits, Way};
 use crate::failure::{REASONS, ScrapeFailure};
-use crate::history::Scrape;
+use crate::history::Failed;
+use crate::hops::{Hop, Laps};
 use crate::pool::{Places, Pool, Taken};
 use crate::target::Target;
 use body::ScrapeBody;
@@ -80,29 +81,33 @@ impl Scraper {
         let metrics = &self.target.metrics;
         metrics.requests.inc();
         let under_way = metrics.in_flight();
-        let started = Instant::now();
-        let deadline = started + budget(timeout_header(request.headers()), self.limits);
-        match self.scrape(&request, started, deadline).await {
+        let mut laps = Laps::start();
+        let deadline = Instant::now() + budget(timeout_header(request.headers()), self.limits);
+        match self.scrape(&request, &mut laps, deadline).await {
             Ok((response, body)) => response.map(|()| body.until(under_way).boxed_unsync()),
             Err(failure) => {
-                self.failed(&failure, started);
+                self.failed(&failure, laps);
                 failure.answer(self.exporter().name.as_str()).into()
             }
         }
     }
 
     /// Counts a scrape that failed, and has the session asked whether it is still there.
-    fn failed(&self, failure: &ScrapeFailure, started: Instant) {
+    fn failed(&self, failure: &ScrapeFailure, laps: Laps) {
         self.target.metrics.scrape_failure(failure);
         if matches!(failure, ScrapeFailure::Timeout(_) | ScrapeFailure::Aborted) {
             self.target.doubt();
         }
-        self.ended(started, Some(failure.answer(self.exporter().name.as_str()).reason));
+        self.target.metrics.scraped(laps.hops());
+        let failed = Failed::new(failure, self.exporter().name.as_str());
+        self.target.history.add(self.index, Instant::now(), laps.broke_off(), Some(failed));
     }
 
-    fn ended(&self, started: Instant, failure: Option<String>) {
-        let (at, took) = (SystemTime::now(), started.elapsed());
-        self.target.history.add(Scrape { exporter: self.index, at, took, failure });
+    /// Counts a scrape that ended well.
+    fn ended(&self, mut laps: Laps) {
+        laps.lap(Hop::Body);
+        self.target.metrics.scraped(laps.hops());
+        self.target.history.add(self.index, Instant::now(), laps.hops(), None);
     }
 
     /// A channel to this address of the device, for who speaks with the exporter itself.
@@ -136,26 +141,25 @@ impl Scraper {
     async fn scrape(
         &self,
         request: &Request<Incoming>,
-        started: Instant,
+        laps: &mut Laps,
         deadline: Instant,
     ) -> Result<(Response<()>, ScrapeBody), ScrapeFailure> {
         let exporter = self.exporter();
-        let mut laps = Laps::new();
         let pool =
             timeout_at(deadline, self.target.pool()).await.map_err(|_| self.target.last_failure())??;
-        laps.lap("session");
+        laps.lap(Hop::Session);
         let mut taken = self.channel(&pool, deadline).await?;
-        laps.lap("channel");
+        laps.lap(Hop::Channel);
         let mut answered = self.send(&mut taken, request, deadline).await;
         if matches!(answered, Err(ScrapeFailure::Aborted)) && taken.reused {
             // An exporter may close an idle connection just as the next scrape begins. GET can be
             // repeated; on a connection that was never idle the failure is a real one.
             taken = self.fresh_channel(&pool, deadline).await?;
-            laps.lap("channel");
+            laps.lap(Hop::Channel);
             answered = self.send(&mut taken, request, deadline).await;
         }
         let response = answered?;
-        laps.lap("answer");
+        laps.lap(Hop::Answer);
         let (mut head, incoming) = response.into_parts();
         if let Some(revision) = head.headers.remove(REVISION)
             && exporter.way == Way::Name
@@ -210,7 +214,7 @@ impl Scraper {
         if let Some(phrase) = head.extensions.remove::<ReasonPhrase>() {
             passed_on.extensions_mut().insert(phrase);
         }
-        let body = ScrapeBody::new(incoming, self, pool, taken.connection, started, deadline);
+        let body = ScrapeBody::new(incoming, self, pool, taken.connection, *laps, deadline);
         Ok((passed_on, body))
     }
 
@@ -289,33 +293,6 @@ fn budget(prometheus: Option<Duration>, limits: ScrapeLimits) -> Duration {
         // Of a very short timeout half is kept rather than nothing.
         Some(timeout) => timeout.saturating_sub(TIMEOUT_OFFSET).max(timeout / 2).min(limits.max_timeout),
         None => limits.timeout.min(limits.max_timeout),
-    }
-}
-
-/// How long each part of a scrape took, as a `Server-Timing` header (W3C Server Timing).
-struct Laps {
-    last: Instant,
-    laps: Vec<(&'static str, Duration)>,
-}
-
-impl Laps {
-    fn new() -> Self {
-        Self { last: Instant::now(), laps: Vec::with_capacity(4) }
-    }
-
-    fn lap(&mut self, name: &'static str) {
-        let now = Instant::now();
-        self.laps.push((name, now - self.last));
-        self.last = now;
-    }
-
-    fn header(&self) -> HeaderValue {
-        let laps: Vec<String> = self
-            .laps
-            .iter()
-            .map(|(name, took)| format!("{name};dur={:.1}", took.as_secs_f64() * 1000.0))
-            .collect();
-        HeaderValue::try_from(laps.join(", ")).unwrap_or(HeaderValue::from_static(""))
     }
 }
 

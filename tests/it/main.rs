@@ -7,12 +7,14 @@
 //! - `exporters`: exporters that misbehave;
 //! - `paired`: a device as a person runs it, to be paired by ticket;
 //! - `prometheus`: a real one;
+//! - `browser`: a real one;
 //! - `http`: scrapes, seen byte by byte;
 //! - the others: tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 mod bad_input;
+mod browser;
 mod chain;
 mod config;
 mod exporter;
@@ -26,6 +28,7 @@ mod inventory;
 mod leaks;
 mod load;
 mod monitoring;
+mod page;
 mod paired;
 mod pairing;
 mod prometheus;
@@ -127,6 +130,8 @@ fn main() -> ExitCode {
         surfaces::names_that_lead_nowhere,
         surfaces::a_devices_page_can_do_nothing_in_a_browser,
         surfaces::status_says_what_is_wrong_and_what_to_do,
+        page::a_browser_shows_the_fleet_and_follows_it,
+        page::pictures_are_taken,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,

@@ -205,6 +205,12 @@ pub struct Device {
 }
 
 impl Device {
+    /// What is configured for a device that is not there.
+    pub fn nowhere(onion: &str, host_key: &str) -> Self {
+        let (onion, host_key) = (onion.to_owned(), host_key.to_owned());
+        Self { onion, host_key, task: tokio::spawn(async {}), stop: CancellationToken::new() }
+    }
+
     /// Stops the agent and waits until it has.
     pub async fn stop(mut self) {
         self.stop.cancel();

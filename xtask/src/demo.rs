@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -105,11 +105,13 @@ impl Demo {
         if self.once {
             return Ok(());
         }
-        println!("\nTo look at in a browser:\n");
+        let page = format!("http://{}/", chain.bridge_admin);
+        println!("\nTo look at in a browser, the page first:\n");
+        println!("  scraper-bridge   {page}");
         println!("  Prometheus       http://{}/targets", prometheus.address);
         println!("  the exporter     http://{}/metrics", chain.listen);
-        println!("  scraper-bridge   http://{}/", chain.bridge_admin);
         println!("  target-agent     http://{}/", chain.agent_admin);
+        show_page(&page);
         println!("\nCtrl-C ends it all.");
         while !STOP.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(200));
@@ -126,6 +128,25 @@ impl Demo {
             println!("  {line}");
         }
         if output.status.success() { Ok(()) } else { Err("scraper-bridge probe failed".into()) }
+    }
+}
+
+/// Opens a page in the browser of whoever sits here, if somebody does.
+fn show_page(url: &str) {
+    let is_there = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !is_there("DISPLAY") && !is_there("WAYLAND_DISPLAY") {
+        return;
+    }
+    // Without the program there is nothing to do: the address was printed.
+    let opened = Command::new("xdg-open")
+        .arg(url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    if let Ok(mut opened) = opened {
+        // It ends by itself, or when the browser does.
+        std::thread::spawn(move || opened.wait());
     }
 }
 

@@ -21,6 +21,7 @@ pub const TESTS: &[Needed] = &[
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
     ("socat", "socat"),
+    ("chromium", "chromium"),
 ];
 
 /// Makes sure that the programs are there, installing their packages as root.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Scraper;
 use crate::failure::ScrapeFailure;
+use crate::hops::Laps;
 use crate::pool::{Connection, Pool};
 
 /// A body that ends only where the exporter's did. Whatever else happens is an error, on which the
@@ -21,7 +22,7 @@ pub(super) struct ScrapeBody {
     pool: Arc<Pool>,
     /// Given back to the pool at the end of the body.
     connection: Option<Connection>,
-    started: Instant,
+    laps: Laps,
     deadline: Pin<Box<Sleep>>,
     left: u64,
     under_way: Option<Raised>,
@@ -33,7 +34,7 @@ impl ScrapeBody {
         scraper: &Scraper,
         pool: Arc<Pool>,
         connection: Connection,
-        started: Instant,
+        laps: Laps,
         deadline: Instant,
     ) -> Self {
         let left = scraper.limits.max_body;
@@ -42,7 +43,7 @@ impl ScrapeBody {
             scraper: scraper.clone(),
             pool,
             connection: Some(connection),
-            started,
+            laps,
             deadline: Box::pin(sleep_until(deadline)),
             left,
             under_way: None,
@@ -63,7 +64,7 @@ impl ScrapeBody {
     fn complete(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.pool.session().proves_itself();
-            self.scraper.ended(self.started, None);
+            self.scraper.ended(self.laps);
             self.pool.give_back(self.scraper.index, connection);
         }
     }
@@ -71,7 +72,7 @@ impl ScrapeBody {
     fn fail(&mut self, failure: ScrapeFailure) -> Poll<Option<Result<Frame<Bytes>, ScrapeFailure>>> {
         // The rest of the answer is of no use, so the connection is not either.
         self.connection = None;
-        self.scraper.failed(&failure, self.started);
+        self.scraper.failed(&failure, self.laps);
         Poll::Ready(Some(Err(failure)))
     }
 }

@@ -1,0 +1,70 @@
+//! How to scrape an exporter by every surface, ready to copy.
+
+use std::net::SocketAddr;
+
+use crate::overview::{ExporterOverview, TargetOverview};
+
+/// Where the bridge itself is.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The admin listener's host and port, as the browser knows it.
+    pub admin: String,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The forward proxy, if there is one.
+    pub proxy: Option<SocketAddr>,
+}
+
+/// One way to an exporter.
+pub(super) struct Recipe {
+    pub(super) way: &'static str,
+    pub(super) text: String,
+}
+
+/// Every way to an exporter.
+pub(super) fn recipes(
+    target: &TargetOverview,
+    exporter: &ExporterOverview,
+    around: &Surroundings,
+) -> Vec<Recipe> {
+    let Surroundings { admin, scheme, proxy } = around;
+    let mut recipes = Vec::new();
+    if exporter.listen.parse::<SocketAddr>().is_ok() {
+        recipes.push(Recipe { way: "Port", text: format!("{scheme}://{}/metrics", exporter.listen) });
+    } else if exporter.listen.starts_with("unix:") {
+        recipes.push(Recipe { way: "Socket", text: exporter.listen.clone() });
+    }
+    recipes.push(Recipe { way: "Path", text: format!("{scheme}://{admin}{}", exporter.path) });
+    let query = format!("target={}&module={}", target.name, exporter.name);
+    recipes.push(Recipe { way: "Probe", text: format!("{scheme}://{admin}/probe?{query}") });
+    if let Some(proxy) = proxy {
+        let text = format!("curl --proxy {scheme}://{proxy} http://{}/metrics", exporter.proxy);
+        recipes.push(Recipe { way: "Proxy", text });
+    }
+    recipes
+}
+
+/// A job for one exporter, for `prometheus.yml`.
+pub(super) fn job(target: &TargetOverview, exporter: &ExporterOverview, around: &Surroundings) -> String {
+    let mut job = format!("- job_name: {}-{}\n", target.name, exporter.name);
+    if around.scheme == "https" {
+        job += "  scheme: https\n";
+    }
+    let address = if exporter.listen.parse::<SocketAddr>().is_ok() {
+        &exporter.listen
+    } else {
+        job += &format!("  metrics_path: {}\n", exporter.path);
+        &around.admin
+    };
+    job += &format!(
+        "  static_configs:\n    - targets: ['{address}']\n      labels:\n        instance: {}\n",
+        target.name
+    );
+    job
+}
+
+/// A job for all exporters of all targets, for `prometheus.yml`.
+pub(super) fn fleet_recipe(around: &Surroundings) -> String {
+    let Surroundings { admin, scheme, .. } = around;
+    format!("- job_name: onion\n  http_sd_configs:\n    - url: {scheme}://{admin}/sd\n")
+}
