@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onionscrape::files::StateDirectory;
-use onionscrape::http::{HostNames, Listener, serve, serve_proxy, serve_public};
+use onionscrape::http::{HostNames, Listener, SocketAccess, serve, serve_proxy, serve_public};
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::tor::Tor;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -24,6 +24,8 @@ use crate::surface::proxy::Proxy;
 
 /// How long tasks may take to end after a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
+/// Nobody but this user.
+const PRIVATE: SocketAccess = SocketAccess { mode: 0o600, group: None };
 /// The socket over which `probe` talks to a running bridge, in the state directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
@@ -65,7 +67,7 @@ impl Bridge {
             }
             None => None,
         };
-        let control = Listener::unix(&control_socket(&config), 0o600).map_err(Failure)?;
+        let control = Listener::unix(&control_socket(&config), PRIVATE).map_err(Failure)?;
 
         let metrics = Metrics::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
