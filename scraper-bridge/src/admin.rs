@@ -100,8 +100,10 @@ impl Inner {
             None | Some("port") => Via::Port,
             Some("path") => Via::Path,
             Some("proxy") => Via::Proxy,
+            Some("socket") => Via::Socket,
             Some(_) => {
-                return Answer::new(StatusCode::BAD_REQUEST, "via is one of port, path, proxy").into();
+                return Answer::new(StatusCode::BAD_REQUEST, "via is one of port, path, proxy, socket")
+                    .into();
             }
         };
         // By the name that it used for us, which was checked, Prometheus gets here again.

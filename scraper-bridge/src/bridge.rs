@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
+use crate::auto_port::AutoPorts;
 use crate::config::BridgeConfig;
 use crate::discovery::{Place, SdFile};
-use crate::fleet::{Fleet, Prepared, Surroundings};
+use crate::fleet::{Fleet, Prepared, Room, Surroundings};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::surface::proxy::Proxy;
@@ -55,9 +56,13 @@ impl Bridge {
         let state = StateDirectory::hold(&config.state_directory)?;
         let web = config.web()?;
         let scheme = web.scheme();
+        let mut ports = AutoPorts::new(&config);
+        ports.settle(&config.targets, &HashSet::new())?;
+        let sockets = config.listen.sockets;
+        let room = Room { ports: &ports, sockets, held: &HashSet::new() };
         let mut targets = Vec::new();
         for target in &config.targets {
-            targets.push(Prepared::new(target.clone(), &config.state_directory, &HashSet::new()).await?);
+            targets.push(Prepared::new(target.clone(), &config.state_directory, room).await?);
         }
         let admin_listener =
             Listener::tcp(config.admin).await.map_err(|error| Failure(format!("admin: {error}")))?;
@@ -73,15 +78,17 @@ impl Bridge {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         metrics.config_loaded(now.as_secs_f64());
         let tor = Tor::start(&config.tor, shutdown.clone()).await?;
-        let fleet = Arc::new(Fleet::new(Surroundings {
+        let around = Surroundings {
             tor: tor.clone(),
             metrics: metrics.clone(),
             limits: config.scrape,
             host_names: config.host_names.clone(),
             web: web.clone(),
+            sockets,
             state_directory: config.state_directory.clone(),
             shutdown: shutdown.clone(),
-        }));
+        };
+        let fleet = Arc::new(Fleet::new(around, ports));
         let reloader = Reloader::new(&config, fleet.clone(), metrics.clone());
         Box::pin(fleet.begin(targets)).await?;
         if config.targets.is_empty() {

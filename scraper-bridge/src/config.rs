@@ -2,6 +2,7 @@
 
 mod exporter;
 mod host_trust;
+mod listen;
 mod login;
 mod target;
 
@@ -16,9 +17,12 @@ use onionscrape::http::Web;
 use onionscrape::logs::LogSettings;
 use onionscrape::tor::TorSettings;
 
+use crate::bridge::CONTROL_SOCKET;
 use crate::discovery::Via;
 pub use exporter::{ExporterConfig, Way};
 pub use host_trust::HostTrust;
+use listen::TakenSurfaces;
+pub use listen::{Listen, ListenSettings};
 pub use login::LoginSettings;
 pub use target::TargetConfig;
 
@@ -34,6 +38,8 @@ pub struct BridgeConfig {
     pub tor: TorSettings,
     /// Where `/metrics` and its neighbours are served.
     pub admin: SocketAddr,
+    /// What holds for the surfaces of all exporters.
+    pub listen: ListenSettings,
     /// Where a forward proxy for Prometheus listens, if one does.
     pub proxy: Option<SocketAddr>,
     /// A file that discovery is written to, if one is, and the surface it names.
@@ -146,7 +152,10 @@ impl BridgeConfig {
         let mut admin = top.section("admin");
         let admin_listen = admin.or("listen", ListenAddress(DEFAULT_ADMIN)).0;
         drop(admin);
-        taken.listen.insert(admin_listen);
+        // The first one is free.
+        let _ = taken.surfaces.take(&Listen::Address(admin_listen));
+        let _ = taken.surfaces.take(&Listen::Unix(state_directory.join(CONTROL_SOCKET)));
+        let listen = ListenSettings::read(top.section("listen"));
         let mut discovery = top.section("discovery");
         let via = discovery.or("via", Via::Port);
         let sd_file = discovery.path("file").map(|file| (file, via));
@@ -161,6 +170,7 @@ impl BridgeConfig {
             state_directory,
             tor: tor?,
             admin: admin_listen,
+            listen,
             proxy,
             sd_file,
             host_names,
@@ -177,8 +187,8 @@ impl BridgeConfig {
 fn read_proxy(mut section: Section<'_>, taken: &mut Taken) -> Option<SocketAddr> {
     let listen = section.spanned::<ListenAddress>("listen")?;
     let ListenAddress(address) = *listen.get_ref();
-    if address.port() != 0 && !taken.listen.insert(address) {
-        section.mistake(listen.span(), format!("{address} is listened on already"));
+    if let Err(message) = taken.surfaces.take(&Listen::Address(address)) {
+        section.mistake(listen.span(), message);
     }
     Some(address)
 }
@@ -201,7 +211,7 @@ fn read_targets(
 #[derive(Default)]
 struct Taken {
     names: HashSet<Name>,
-    listen: HashSet<SocketAddr>,
+    surfaces: TakenSurfaces,
 }
 
 impl ScrapeLimits {

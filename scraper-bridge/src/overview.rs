@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet::{Fleet, Offered};
 use crate::metrics::Stage;
+use crate::offer::Listening;
 use crate::surface::{path, proxy};
 use crate::target::{State, Trouble};
 
@@ -45,8 +46,8 @@ pub struct TargetOverview {
 pub struct ExporterOverview {
     /// Its name.
     pub name: String,
-    /// The local address of its own port.
-    pub listen: String,
+    /// The address of its own port, or `unix:` and the path of its own socket, if it has one.
+    pub listen: Option<String>,
     /// Its path on the admin listener.
     pub path: String,
     /// What the forward proxy knows it by.
@@ -72,9 +73,9 @@ fn overview(Offered { target, listening }: &Offered) -> TargetOverview {
     let (label, trouble) = describe(&state.borrow());
     let name = &target.config.name;
     let exporters = target.config.exporters.iter().zip(listening).enumerate();
-    let exporters = exporters.map(|(index, (exporter, address))| ExporterOverview {
+    let exporters = exporters.map(|(index, (exporter, place))| ExporterOverview {
         name: exporter.name.to_string(),
-        listen: address.to_string(),
+        listen: (*place != Listening::Nowhere).then(|| place.to_string()),
         path: path::of(name, &exporter.name),
         proxy: proxy::host(name, &exporter.name),
         failure: target.history.last(index).and_then(|last| last.failure),

@@ -114,6 +114,7 @@ fn fixed(config: &BridgeConfig) -> String {
         state_directory,
         tor,
         admin,
+        listen,
         proxy,
         sd_file,
         host_names,
@@ -124,7 +125,7 @@ fn fixed(config: &BridgeConfig) -> String {
         ..
     } = config;
     format!(
-        "{state_directory:?} {tor:?} {admin:?} {proxy:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
+        "{state_directory:?} {tor:?} {admin:?} {listen:?} {proxy:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
     )
 }
 

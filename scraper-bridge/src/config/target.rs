@@ -86,7 +86,7 @@ impl TargetConfig {
         let exporters: Vec<_> = section
             .sections("exporter")
             .into_iter()
-            .map(|exporter| ExporterConfig::read(exporter, &mut names, &mut taken.listen))
+            .map(|exporter| ExporterConfig::read(exporter, &mut names, &mut taken.surfaces))
             .collect();
         if exporters.is_empty() {
             section

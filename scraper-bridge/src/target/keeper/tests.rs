@@ -169,7 +169,7 @@ impl Rig {
             labels: Default::default(),
             exporters: vec![ExporterConfig {
                 name: "agent".parse().expect("name"),
-                listen: "127.0.0.1:0".parse().expect("address"),
+                listen: crate::config::Listen::Nowhere,
                 way: Way::Name,
                 path: "/metrics".into(),
             }],
