@@ -19,8 +19,8 @@ pub use forward::{end_to_end, is_path, timeout_header};
 pub use host::HostNames;
 pub use listener::{Listener, MAX_SOCKET_PATH, SocketAccess};
 pub use origin::own_pages_only;
-pub use public::{serve_proxy, serve_public};
-pub use serve::{HalfClose, serve, serve_connection};
+pub use public::{OnRefusal, Refusal, serve_proxy, serve_public};
+pub use serve::{Ended, HalfClose, serve, serve_connection};
 pub use web::Web;
 
 /// A body of any origin. An error in it aborts the connection, so that nobody takes what was sent

@@ -19,7 +19,7 @@ use crate::auto_port::AutoPorts;
 use crate::config::BridgeConfig;
 use crate::discovery::{Place, SdFile};
 use crate::fleet::{Fleet, Prepared, Room, Surroundings};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Surface};
 use crate::reload::Reloader;
 use crate::surface::proxy::Proxy;
 
@@ -97,12 +97,14 @@ impl Bridge {
         let admin_address = admin_listener.tcp_address().unwrap_or(config.admin);
         info!(url = %format_args!("{scheme}://{admin_address}/"), "admin listening");
         let admin = Admin::new(&metrics, web.clone(), fleet.clone(), reloader.clone(), tor.clone());
+        let admin = if config.lifecycle { admin.with_lifecycle() } else { admin };
         let names = HostNames::of(admin_address, &config.host_names);
         let tasks = TaskTracker::new();
         tasks.spawn(follow_tor(tor.clone(), metrics.clone(), shutdown.clone()));
         tasks.spawn(reloader.clone().follow(shutdown.clone()));
         let public = admin.clone().public();
-        tasks.spawn(serve_public(admin_listener, names, web.clone(), public, shutdown.clone()));
+        let refused = metrics.refusals_of(Surface::Admin);
+        tasks.spawn(serve_public(admin_listener, names, web.clone(), refused, public, shutdown.clone()));
         if let Some((path, via)) = config.sd_file.clone() {
             let place = Place { admin: admin_address.to_string(), scheme };
             tasks.spawn(SdFile { path, via }.keep(fleet.clone(), place, shutdown.clone()));
@@ -112,7 +114,8 @@ impl Bridge {
             info!(url = %format_args!("{scheme}://{address}"), "proxy listening");
             let proxy = Proxy { fleet: fleet.clone(), metrics: metrics.clone() };
             let handler = move |request| proxy.clone().answer(request);
-            tasks.spawn(serve_proxy(listener, web.clone(), handler, shutdown.clone()));
+            let refused = metrics.refusals_of(Surface::Proxy);
+            tasks.spawn(serve_proxy(listener, web.clone(), refused, handler, shutdown.clone()));
         }
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
         tasks.close();

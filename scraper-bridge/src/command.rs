@@ -30,6 +30,9 @@ pub struct Command {
     /// TLS and users of all ports that Prometheus scrapes, in exporter-toolkit's format
     #[arg(long = "web.config.file", global = true, value_name = "FILE")]
     web_config_file: Option<PathBuf>,
+    /// Let whoever reaches the admin listener have the configuration read again by POST /-/reload
+    #[arg(long = "web.enable-lifecycle", global = true)]
+    lifecycle: bool,
     #[command(subcommand)]
     act: Option<Act>,
 }
@@ -78,6 +81,7 @@ impl Command {
             file: options.config_file.clone(),
             state_directory: options.state_dir.clone(),
             web_config_file: self.web_config_file,
+            lifecycle: self.lifecycle,
         };
         let config = source.read()?;
         match self.act.unwrap_or(Act::Run) {

@@ -38,6 +38,8 @@ pub struct BridgeConfig {
     pub tor: TorSettings,
     /// Where `/metrics` and its neighbours are served.
     pub admin: SocketAddr,
+    /// True if whoever reaches `admin` may have the configuration read again.
+    pub lifecycle: bool,
     /// What holds for the surfaces of all exporters.
     pub listen: ListenSettings,
     /// Where a forward proxy for Prometheus listens, if one does.
@@ -69,6 +71,8 @@ pub struct Source {
     pub state_directory: Option<PathBuf>,
     /// The command line's web configuration file, if it names one.
     pub web_config_file: Option<PathBuf>,
+    /// True if the command line switches `POST /-/reload` on.
+    pub lifecycle: bool,
 }
 
 impl Source {
@@ -79,6 +83,7 @@ impl Source {
     pub fn read(&self) -> Result<BridgeConfig, Mistakes> {
         let mut config = BridgeConfig::read(self.file.as_deref(), self.state_directory.clone())?;
         config.web_config_file = self.web_config_file.clone().or(config.web_config_file);
+        config.lifecycle |= self.lifecycle;
         config.source = self.clone();
         Ok(config)
     }
@@ -114,7 +119,12 @@ impl BridgeConfig {
     /// # Errors
     /// Every mistake in the file.
     pub fn read(file: Option<&Path>, state_directory: Option<PathBuf>) -> Result<Self, Mistakes> {
-        let source = Source { file: file.map(Path::to_owned), state_directory, web_config_file: None };
+        let source = Source {
+            file: file.map(Path::to_owned),
+            state_directory,
+            web_config_file: None,
+            lifecycle: false,
+        };
         let mut taken = Taken::default();
         let build = |top: &mut Section<'_>| Self::build(top, source, &mut taken);
         let mut config = match file {
@@ -151,6 +161,7 @@ impl BridgeConfig {
         let tor = TorSettings::read(top.section("tor"), &state_directory);
         let mut admin = top.section("admin");
         let admin_listen = admin.or("listen", ListenAddress(DEFAULT_ADMIN)).0;
+        let lifecycle = admin.or("lifecycle", false);
         drop(admin);
         // The first one is free.
         let _ = taken.surfaces.take(&Listen::Address(admin_listen));
@@ -170,6 +181,7 @@ impl BridgeConfig {
             state_directory,
             tor: tor?,
             admin: admin_listen,
+            lifecycle,
             listen,
             proxy,
             sd_file,

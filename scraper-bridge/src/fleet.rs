@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::auto_port::AutoPorts;
 use crate::config::{ScrapeLimits, TargetConfig};
 use crate::dial::OnionDial;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Surface};
 use crate::offer::Listening;
 use crate::scrape::Scraper;
 use crate::session::HostKeys;
@@ -286,14 +286,19 @@ impl Fleet {
             let place = planned.of(&listener);
             let exporter = scraper.exporter().name.clone();
             // Files have owners and modes instead of names, passwords and TLS.
-            let (names, web) = match &place {
-                Listening::Port(address) => (HostNames::of(*address, &around.host_names), around.web.clone()),
-                Listening::Socket(_) | Listening::Nowhere => (HostNames::any(), Web::plain()),
+            let (kind, names, web) = match &place {
+                Listening::Port(address) => {
+                    (Surface::Port, HostNames::of(*address, &around.host_names), around.web.clone())
+                }
+                Listening::Socket(_) | Listening::Nowhere => {
+                    (Surface::Socket, HostNames::any(), Web::plain())
+                }
             };
+            let refused = around.metrics.refusals_of(kind);
             let url = place.url(web.scheme());
             info!(target = %target.config.name, %exporter, url, "listening");
             listening.push(place);
-            tasks.spawn(serve_public(listener, names, web, surface(scraper), stop.clone()));
+            tasks.spawn(serve_public(listener, names, web, refused, surface(scraper), stop.clone()));
         }
         tasks.close();
         self.locked().push(Kept { target, scrapers, listening, keys, tasks, stop });

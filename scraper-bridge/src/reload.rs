@@ -114,6 +114,7 @@ fn fixed(config: &BridgeConfig) -> String {
         state_directory,
         tor,
         admin,
+        lifecycle,
         listen,
         proxy,
         sd_file,
@@ -125,7 +126,7 @@ fn fixed(config: &BridgeConfig) -> String {
         ..
     } = config;
     format!(
-        "{state_directory:?} {tor:?} {admin:?} {listen:?} {proxy:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
+        "{state_directory:?} {tor:?} {admin:?} {lifecycle:?} {listen:?} {proxy:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
     )
 }
 

@@ -39,7 +39,12 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let stop = shutdown.clone();
-    let connection = move |peer| serve_connection(peer, HalfClose::Gone, handler.clone(), stop.clone());
+    let connection = move |peer| {
+        let serving = serve_connection(peer, HalfClose::Gone, handler.clone(), stop.clone());
+        async move {
+            serving.await;
+        }
+    };
     serve_each(listener, connection, shutdown).await;
 }
 
@@ -114,13 +119,24 @@ pub enum HalfClose {
     Waits,
 }
 
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By one side's wish, or by a fault on the way.
+    Somehow,
+    /// Because of bytes that are no request: wrong, ambiguous in their length, or a head that is too
+    /// large. They were answered with 400 or 431 where there was an answer to give.
+    Malformed,
+}
+
 /// Serves HTTP/1.1 on one byte stream until it ends, is idle for 330 s, or `shutdown`.
 pub async fn serve_connection<S, H, F>(
     stream: S,
     half_close: HalfClose,
     handler: H,
     shutdown: CancellationToken,
-) where
+) -> Ended
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -146,8 +162,12 @@ pub async fn serve_connection<S, H, F>(
             connection.await
         }
     };
-    if let Err(error) = ended {
-        debug!(%error, "an HTTP connection ended early");
+    match ended {
+        Ok(()) => Ended::Somehow,
+        Err(error) => {
+            debug!(%error, "an HTTP connection ended early");
+            if error.is_parse() { Ended::Malformed } else { Ended::Somehow }
+        }
     }
 }
 
