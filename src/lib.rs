@@ -9,6 +9,7 @@
 //! - [`ticket`]: the one line that pairs a device with a bridge;
 //! - [`pairing`]: what the two programs say to each other then, and of their exporters;
 //! - [`http`]: serving, refusing, and passing a message on;
+//! - [`tls`]: TLS with exporters;
 //! - [`metrics`]: a program's own metrics as text;
 //! - [`logs`]: lines on standard error;
 //! - [`lifecycle`]: starting, telling of oneself, stopping;
@@ -25,4 +26,5 @@ pub mod metrics;
 pub mod pairing;
 pub mod ssh;
 pub mod ticket;
+pub mod tls;
 pub mod tor;

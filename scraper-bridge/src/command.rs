@@ -109,13 +109,12 @@ impl Command {
             Act::Remove { target } => block_on(THREADS, remove(config, &target)),
             Act::Check => {
                 config.web()?;
+                for target in &config.targets {
+                    target.tls()?;
+                }
                 println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
-                for target in config.targets.iter().filter(|target| target.host_key.is_on_first_use()) {
-                    println!(
-                        "{}: warning: target {} has trust_on_first_use: whoever answers first is believed",
-                        options.shown_file(),
-                        target.name
-                    );
+                for warning in config.warnings() {
+                    println!("{}: warning: {warning}", options.shown_file());
                 }
                 Ok(ExitCode::SUCCESS)
             }

@@ -153,6 +153,24 @@ impl BridgeConfig {
         self.web_config_file.as_deref().map_or_else(|| Ok(Web::plain()), Web::open)
     }
 
+    /// What is allowed and should not be for long.
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |target: &TargetConfig| {
+            let name = &target.name;
+            let trust = "has trust_on_first_use: whoever answers first is believed";
+            let insecure = |exporter: &&ExporterConfig| {
+                exporter.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify)
+            };
+            let trusting = target.host_key.is_on_first_use().then(|| format!("target {name} {trust}"));
+            let skipping = target.exporters.iter().filter(insecure).map(|exporter| {
+                let exporter = &exporter.name;
+                format!("target {name}, exporter {exporter} has insecure_skip_verify: its certificate is not looked at")
+            });
+            trusting.into_iter().chain(skipping).collect::<Vec<_>>()
+        };
+        self.targets.iter().flat_map(of).collect()
+    }
+
     fn build(top: &mut Section<'_>, source: Source, taken: &mut Taken) -> Option<Self> {
         let configured = top.path("state_dir");
         let state_directory =

@@ -14,6 +14,7 @@ use onionscrape::files::Stamp;
 use onionscrape::http::{Body, HostNames, Listener, SocketAccess, Web, serve_public};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::LoginKey;
+use onionscrape::tls::TlsClient;
 use onionscrape::tor::{ClientAuthKey, Tor};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -97,6 +98,7 @@ pub struct Prepared {
     config: TargetConfig,
     key: LoginKey,
     client_auth: Option<ClientAuthKey>,
+    tls: Vec<Option<TlsClient>>,
     keys: Vec<Stamp>,
     /// Where each exporter is to be offered, and the listener, except where an old target still has the
     /// place.
@@ -130,6 +132,7 @@ impl Prepared {
             key = config.key(state_directory)?;
         }
         let client_auth = config.client_auth()?;
+        let tls = config.tls()?;
         let mut offers = Vec::new();
         for exporter in &config.exporters {
             let planned = Listening::planned(&config.name, exporter, room.ports);
@@ -140,7 +143,7 @@ impl Prepared {
             };
             offers.push((planned, listener));
         }
-        Ok(Self { config, key, client_auth, keys, offers })
+        Ok(Self { config, key, client_auth, tls, keys, offers })
     }
 }
 
@@ -259,7 +262,7 @@ impl Fleet {
     }
 
     async fn start(&self, prepared: Prepared) -> Result<(), Failure> {
-        let Prepared { config, key, client_auth, keys, offers } = prepared;
+        let Prepared { config, key, client_auth, tls, keys, offers } = prepared;
         let mut bound = Vec::new();
         for ((planned, listener), exporter) in offers.into_iter().zip(&config.exporters) {
             let listener = match listener {
@@ -273,7 +276,7 @@ impl Fleet {
         let dial = Box::new(OnionDial::new(around.tor.clone(), config.port, client_auth));
         let succession = Succession::open(Succession::path(&around.state_directory, &config.name));
         let host_keys = HostKeys::new(&config, succession);
-        let reach = Reach { key, host_keys, dial, dials: self.dials.clone() };
+        let reach = Reach { key, host_keys, dial, tls: tls.into(), dials: self.dials.clone() };
         let target = Target::start(config, reach, &around.metrics, &tasks, stop.clone());
         let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
         for (index, (planned, listener)) in bound.into_iter().enumerate() {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use onionscrape::address::{ExporterAddress, ListenAddress, is_loopback};
 use onionscrape::config::{self, Mistakes, Period, Section};
+use onionscrape::files::FileError;
 use onionscrape::logs::LogSettings;
+use onionscrape::tls::TlsClient;
 use onionscrape::tor::TorSettings;
 use serde::Deserialize;
 
@@ -99,6 +101,25 @@ impl AgentConfig {
             Some(path) => config::read(path, build),
             None => config::defaults(build),
         }
+    }
+
+    /// Reads the files that exporters name, to see whether they can be used.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub fn check_files(&self) -> Result<(), FileError> {
+        let tls = self.exporters.iter().filter_map(|exporter| exporter.tls.clone());
+        tls.map(TlsClient::open).try_for_each(|opened| opened.map(drop))
+    }
+
+    /// What is allowed and should not be for long.
+    pub fn warnings(&self) -> Vec<String> {
+        let insecure =
+            |exporter: &&ExporterConfig| exporter.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify);
+        let said = |exporter: &ExporterConfig| {
+            format!("exporter {} has insecure_skip_verify: its certificate is not looked at", exporter.name)
+        };
+        self.exporters.iter().filter(insecure).map(said).collect()
     }
 
     fn build(top: &mut Section<'_>, state_dir: Option<PathBuf>) -> Option<Self> {

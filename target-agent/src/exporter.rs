@@ -20,6 +20,7 @@ use onionscrape::http::{
     Answer, Body, FAILURE, MAX_FIELDS, MAX_HEAD, end_to_end, only_reading, page, timeout_header,
 };
 use onionscrape::metrics::CLASSIC_TEXT;
+use onionscrape::tls::TlsClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
@@ -48,6 +49,7 @@ pub struct Exporter(Arc<Inner>);
 struct Inner {
     config: ExporterConfig,
     way: Way,
+    tls: Option<TlsClient>,
     metrics: ExporterMetrics,
 }
 
@@ -77,7 +79,8 @@ impl Exporter {
                 Way::Http(address.clone(), host)
             }
         };
-        Self(Arc::new(Inner { config, way, metrics }))
+        let tls = config.tls.clone().map(TlsClient::new);
+        Self(Arc::new(Inner { config, way, tls, metrics }))
     }
 
     /// What was configured.
@@ -108,7 +111,7 @@ impl Exporter {
                 ExporterFailure::Timeout => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,
             };
-            let answer = Answer::new(status, format!("exporter {} {}", self.0.config.name, failure.what()));
+            let answer = Answer::new(status, failure.of_exporter(&self.0.config.name));
             let mut response = Response::from(answer);
             response.headers_mut().insert(FAILURE, HeaderValue::from_static(failure.label()));
             response
@@ -160,6 +163,10 @@ impl Exporter {
             debug!(exporter = %self.0.config.name, %error, "an exporter cannot be reached");
             ExporterFailure::Refused
         })?;
+        let stream: Box<dyn ByteStream> = match &self.0.tls {
+            Some(tls) => Box::new(tls.connect(stream).await?),
+            None => stream,
+        };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_FIELDS)

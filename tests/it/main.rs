@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 mod bad_input;
+mod bad_requests;
 mod chain;
 mod config;
 mod exporter;
@@ -25,11 +26,13 @@ mod identity;
 mod leaks;
 mod load;
 mod monitoring;
+mod offered;
 mod paired;
 mod pairing;
 mod prometheus;
 mod refused;
 mod rotation;
+mod secure;
 mod stock;
 mod surfaces;
 mod web;
@@ -120,6 +123,11 @@ fn main() -> ExitCode {
         surfaces::names_that_lead_nowhere,
         surfaces::a_devices_page_can_do_nothing_in_a_browser,
         surfaces::status_says_what_is_wrong_and_what_to_do,
+        offered::by_a_chosen_port_a_socket_or_neither,
+        offered::a_chosen_port_is_kept,
+        offered::reloading_over_http,
+        bad_requests::on_every_surface,
+        secure::exporters_with_tls,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,

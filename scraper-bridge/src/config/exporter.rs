@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use onionscrape::address::{ExporterAddress, Name};
 use onionscrape::config::Section;
 use onionscrape::http::is_path;
+use onionscrape::tls::TlsSettings;
 
 use super::Listen;
 use super::listen::TakenSurfaces;
@@ -19,6 +20,8 @@ pub struct ExporterConfig {
     pub listen: Listen,
     /// How the far end is asked for it.
     pub way: Way,
+    /// How TLS is spoken with it, inside the channel; plain HTTP without it.
+    pub tls: Option<TlsSettings>,
     /// The path of its metrics on the device; default `/metrics`.
     pub path: String,
 }
@@ -68,6 +71,7 @@ impl ExporterConfig {
                 }
             }
         };
+        let tls = read_tls(&mut section, &way);
         let path = section.spanned::<String>("path");
         if let Some(path) = path.as_ref().filter(|path| !is_path(path.get_ref())) {
             section.mistake(path.span(), "path: a path begins with / and has no spaces, ? or #");
@@ -81,7 +85,24 @@ impl ExporterConfig {
                 None => Listen::Nowhere,
             },
             way,
+            tls,
             path: path.map_or_else(|| "/metrics".to_owned(), toml::Spanned::into_inner),
         })
     }
+}
+
+/// TLS is for exporters with an address: one by name speaks HTTP with the agent.
+fn read_tls(section: &mut Section<'_>, way: &Way) -> Option<TlsSettings> {
+    let Way::Address(address) = way else {
+        for key in ["tls", "server_name", "ca_file", "insecure_skip_verify"] {
+            if let Some(given) = section.spanned::<toml::Value>(key) {
+                let message = format!(
+                    "{key} is for an exporter with an address; the agent speaks TLS with others, see its [[exporter]]"
+                );
+                section.mistake(given.span(), message);
+            }
+        }
+        return None;
+    };
+    TlsSettings::read(section, &address.ip().to_string())
 }

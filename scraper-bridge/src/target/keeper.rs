@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use onionscrape::address::OnionAddress;
 use onionscrape::ssh::LoginKey;
+use onionscrape::tls::TlsClient;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -32,6 +33,7 @@ pub(super) struct Keeper {
     host_keys: Arc<HostKeys>,
     key: LoginKey,
     dial: Box<dyn Dial>,
+    tls: Arc<[Option<TlsClient>]>,
     dials: Arc<Semaphore>,
     state: watch::Sender<State>,
     pauses: ExponentialBackoff,
@@ -41,9 +43,9 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(target: Arc<Target>, reach: Reach, state: watch::Sender<State>) -> Self {
-        let Reach { key, host_keys, dial, dials } = reach;
+        let Reach { key, host_keys, dial, tls, dials } = reach;
         let (host_keys, pauses) = (Arc::new(host_keys), fresh_pauses());
-        Self { target, host_keys, key, dial, dials, state, pauses, at_once: false }
+        Self { target, host_keys, key, dial, tls, dials, state, pauses, at_once: false }
     }
 
     /// Keeps a session for as long as it is polled.
@@ -139,7 +141,7 @@ impl Keeper {
         let times = DialTimes { onion, login };
         target.metrics.dialled(times);
         info!(target = name, seconds = started.elapsed().as_secs_f64(), "connected");
-        Ok(Connection { pool: Arc::new(Pool::new(session, times)), address })
+        Ok(Connection { pool: Arc::new(Pool::new(session, times, self.tls.clone())), address })
     }
 
     /// Hears what the device tells of itself, in a session in which it has proved itself.

@@ -8,6 +8,7 @@ use onionscrape::address::{ExporterAddress, Name};
 use onionscrape::config::Section;
 use onionscrape::http::is_path;
 use onionscrape::pairing::is_label;
+use onionscrape::tls::TlsSettings;
 
 use super::{OWN_NAME, patterns};
 use crate::exporter::MetricFilter;
@@ -27,6 +28,8 @@ pub struct ExporterConfig {
     pub name: Name,
     /// Where its metrics come from.
     pub source: Source,
+    /// How TLS is spoken with it; plain HTTP without it.
+    pub tls: Option<TlsSettings>,
     /// The path of its metrics.
     pub path: String,
     /// Labels that the inventory declares for it.
@@ -65,7 +68,7 @@ impl ExporterConfig {
     /// An exporter at this address with nothing out of the ordinary.
     pub fn at(name: Name, address: ExporterAddress) -> Self {
         let (source, path) = (Source::Address(address), METRICS_PATH.to_owned());
-        Self { name, source, path, labels: BTreeMap::new(), filter: None }
+        Self { name, source, tls: None, path, labels: BTreeMap::new(), filter: None }
     }
 
     /// True if whoever may scrape it may have all that listens at this address.
@@ -88,7 +91,7 @@ impl ExporterConfig {
         let collectors = collectors.map_or_else(|| Collector::ALL.into(), |some| some.into_inner());
         let (labels, filter) = (read_labels(&mut section), read_filter(&mut section));
         let (name, source) = (HOST_NAME.parse().ok()?, Source::BuiltIn(collectors));
-        enabled.then(|| Self { name, source, path: METRICS_PATH.to_owned(), labels, filter })
+        enabled.then(|| Self { name, source, tls: None, path: METRICS_PATH.to_owned(), labels, filter })
     }
 
     fn read(mut section: Section<'_>, has_host: bool, names: &mut HashSet<Name>) -> Option<Self> {
@@ -107,6 +110,11 @@ impl ExporterConfig {
             }
         }
         let address = section.required::<ExporterAddress>("address");
+        let host = match &address {
+            Some(ExporterAddress::Tcp(address)) => address.ip().to_string(),
+            Some(ExporterAddress::Unix(_)) | None => "localhost".to_owned(),
+        };
+        let tls = TlsSettings::read(&mut section, &host);
         let path = section.spanned::<String>("path");
         if let Some(path) = path.as_ref().filter(|path| !is_path(path.get_ref())) {
             section.mistake(path.span(), "path: a path begins with / and has no spaces, ? or #");
@@ -115,6 +123,7 @@ impl ExporterConfig {
         Some(Self {
             name: name?.into_inner(),
             source: Source::Address(address?),
+            tls,
             path: path.map_or_else(|| METRICS_PATH.to_owned(), |path| path.into_inner()),
             labels,
             filter,

@@ -171,6 +171,7 @@ impl Rig {
                 name: "agent".parse().expect("name"),
                 listen: crate::config::Listen::Nowhere,
                 way: Way::Name,
+                tls: None,
                 path: "/metrics".into(),
             }],
         };
@@ -178,6 +179,7 @@ impl Rig {
             key: LoginKey::in_file(device.key(), None).expect("key"),
             host_keys: HostKeys::new(&config, Succession::open(device.path("succession/target.toml"))),
             dial: Box::new(MemoryDial(device.clone())),
+            tls: Arc::new([None]),
             dials: self.dials.clone(),
         };
         let shutdown = self.shutdown.clone();
