@@ -3,6 +3,7 @@
 mod answer;
 mod forward;
 mod host;
+mod listener;
 mod origin;
 mod public;
 mod serve;
@@ -16,9 +17,10 @@ use hyper::header::HeaderName;
 pub use answer::{Answer, landing, only_reading, page, text};
 pub use forward::{end_to_end, is_hop_by_hop, is_path, timeout_header};
 pub use host::HostNames;
+pub use listener::{Listener, MAX_SOCKET_PATH, SocketAccess};
 pub use origin::own_pages_only;
-pub use public::{serve_proxy, serve_public};
-pub use serve::{HalfClose, Listener, serve, serve_connection};
+pub use public::{OnRefusal, Refusal, serve_proxy, serve_public};
+pub use serve::{Ended, HalfClose, serve, serve_connection};
 pub use web::Web;
 
 /// A body of any origin. An error in it aborts the connection, so that nobody takes what was sent

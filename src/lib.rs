@@ -10,6 +10,7 @@
 //! - [`pairing`]: what the two programs say to each other then, and of their exporters;
 //! - [`schedule`]: how often an exporter is to be scraped;
 //! - [`http`]: serving, refusing, and passing a message on;
+//! - [`tls`]: TLS with exporters;
 //! - [`metrics`]: a program's own metrics as text;
 //! - [`logs`]: lines on standard error;
 //! - [`lifecycle`]: starting, telling of oneself, stopping;
@@ -27,4 +28,5 @@ pub mod pairing;
 pub mod schedule;
 pub mod ssh;
 pub mod ticket;
+pub mod tls;
 pub mod tor;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::header::HOST;
+use hyper::header::{ALLOW, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use onionscrape::http::{Answer, Body, Web, only_reading, page as answer, text};
 use onionscrape::lifecycle::Failure;
@@ -15,15 +15,22 @@ use prometheus_client::registry::Registry;
 
 use crate::discovery::{self, Place, Via};
 use crate::fleet::Fleet;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Surface, SurfaceRefusal};
 use crate::overview::{Overview, Wanted};
 use crate::page::{self, Surroundings, asset};
 use crate::reload::Reloader;
 use crate::surface::path;
 
+/// Where the configuration is read again.
+const RELOAD: &str = "/-/reload";
+
 /// Answers on the admin listener and the control socket.
 #[derive(Clone)]
-pub struct Admin(Arc<Inner>);
+pub struct Admin {
+    inner: Arc<Inner>,
+    /// True if `POST /-/reload` is for everybody.
+    lifecycle: bool,
+}
 
 struct Inner {
     registry: Arc<Registry>,
@@ -48,14 +55,23 @@ impl Admin {
         proxy: Option<SocketAddr>,
     ) -> Self {
         let registry = registry(env!("CARGO_PKG_VERSION"), |own| metrics.register(own));
-        Self(Arc::new(Inner { registry, metrics: metrics.clone(), web, fleet, reloader, tor, proxy }))
+        let inner = Inner { registry, metrics: metrics.clone(), web, fleet, reloader, tor, proxy };
+        Self { inner: Arc::new(inner), lifecycle: false }
+    }
+
+    /// The same, with `POST /-/reload` on the admin listener too.
+    pub fn with_lifecycle(self) -> Self {
+        Self { lifecycle: true, ..self }
     }
 
     /// The admin listener's handler.
     pub fn public(self) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
         move |request| {
-            let inner = self.0.clone();
+            let inner = self.inner.clone();
             Box::pin(async move {
+                if request.uri().path() == RELOAD {
+                    return inner.reload_by(request.method(), self.lifecycle).await;
+                }
                 match path::scrape(&inner.fleet, &inner.metrics, request).await {
                     Ok(scraped) => scraped,
                     Err(request) => inner.page(&request).await,
@@ -69,7 +85,7 @@ impl Admin {
     /// again.
     pub fn control(self) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
         move |request| {
-            let inner = self.0.clone();
+            let inner = self.inner.clone();
             Box::pin(async move { inner.control(request).await })
         }
     }
@@ -129,8 +145,10 @@ impl Inner {
             None | Some("port") => Via::Port,
             Some("path") => Via::Path,
             Some("proxy") => Via::Proxy,
+            Some("socket") => Via::Socket,
             Some(_) => {
-                return Answer::new(StatusCode::BAD_REQUEST, "via is one of port, path, proxy").into();
+                return Answer::new(StatusCode::BAD_REQUEST, "via is one of port, path, proxy, socket")
+                    .into();
             }
         };
         let Surroundings { admin, scheme, .. } = self.surroundings(request);
@@ -158,6 +176,28 @@ impl Inner {
         Overview::of(&self.fleet, &tor, self.reloader.refused(), wanted)
     }
 
+    /// Reloads as Prometheus does when it is asked to over HTTP, and where that is `on`.
+    async fn reload_by(&self, method: &Method, on: bool) -> Response<Body> {
+        if !matches!(*method, Method::POST | Method::PUT) {
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only POST and PUT are answered here\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, PUT"));
+            return response;
+        }
+        if !on {
+            self.metrics.surface_refused(Surface::Admin, SurfaceRefusal::NotAllowed);
+            let off = "reloading over HTTP is off; set lifecycle = true in [admin]";
+            return Answer::new(StatusCode::FORBIDDEN, off).into();
+        }
+        self.reloaded().await
+    }
+
+    async fn reloaded(&self) -> Response<Body> {
+        match self.reload().await {
+            Ok(()) => text(StatusCode::OK, "reloaded\n"),
+            Err(Failure(mistakes)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{mistakes}\n")),
+        }
+    }
+
     /// Reloads to the end, whether or not whoever asked waits for it.
     async fn reload(&self) -> Result<(), Failure> {
         let reloader = self.reloader.clone();
@@ -174,10 +214,7 @@ impl Inner {
                 }
                 None => Answer::new(StatusCode::NOT_FOUND, "no such target").into(),
             },
-            (&Method::POST, ["", "-", "reload"]) => match self.reload().await {
-                Ok(()) => text(StatusCode::OK, "reloaded\n"),
-                Err(Failure(mistakes)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{mistakes}\n")),
-            },
+            (&Method::POST, ["", "-", "reload"]) => self.reloaded().await,
             (&Method::GET, ["", "api", "v1", "targets"]) => self.targets(&request),
             _ => match path::scrape(&self.fleet, &self.metrics, request).await {
                 Ok(scraped) => scraped,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onionscrape::files::StateDirectory;
-use onionscrape::http::{HostNames, Listener, serve, serve_proxy, serve_public};
+use onionscrape::http::{HostNames, Listener, SocketAccess, serve, serve_proxy, serve_public};
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::tor::Tor;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -15,15 +15,18 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
+use crate::auto_port::AutoPorts;
 use crate::config::BridgeConfig;
 use crate::discovery::{Place, SdFile};
-use crate::fleet::{Fleet, Prepared, Surroundings};
-use crate::metrics::Metrics;
+use crate::fleet::{Fleet, Prepared, Room, Surroundings};
+use crate::metrics::{Metrics, Surface};
 use crate::reload::Reloader;
 use crate::surface::proxy::Proxy;
 
 /// How long tasks may take to end after a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
+/// Nobody but this user.
+const PRIVATE: SocketAccess = SocketAccess { mode: 0o600, group: None };
 /// The socket over which `probe` talks to a running bridge, in the state directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
@@ -53,9 +56,13 @@ impl Bridge {
         let state = StateDirectory::hold(&config.state_directory)?;
         let web = config.web()?;
         let scheme = web.scheme();
+        let mut ports = AutoPorts::new(&config);
+        ports.settle(&config.targets, &HashSet::new())?;
+        let sockets = config.listen.sockets;
+        let room = Room { ports: &ports, sockets, held: &HashSet::new() };
         let mut targets = Vec::new();
         for target in &config.targets {
-            targets.push(Prepared::new(target.clone(), &config.state_directory, &HashSet::new()).await?);
+            targets.push(Prepared::new(target.clone(), &config.state_directory, room).await?);
         }
         let admin_listener =
             Listener::tcp(config.admin).await.map_err(|error| Failure(format!("admin: {error}")))?;
@@ -65,21 +72,23 @@ impl Bridge {
             }
             None => None,
         };
-        let control = Listener::unix(&control_socket(&config), 0o600).map_err(Failure)?;
+        let control = Listener::unix(&control_socket(&config), PRIVATE).map_err(Failure)?;
 
         let metrics = Metrics::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         metrics.config_loaded(now.as_secs_f64());
         let tor = Tor::start(&config.tor, shutdown.clone()).await?;
-        let fleet = Arc::new(Fleet::new(Surroundings {
+        let around = Surroundings {
             tor: tor.clone(),
             metrics: metrics.clone(),
             limits: config.scrape,
             host_names: config.host_names.clone(),
             web: web.clone(),
+            sockets,
             state_directory: config.state_directory.clone(),
             shutdown: shutdown.clone(),
-        }));
+        };
+        let fleet = Arc::new(Fleet::new(around, ports));
         let reloader = Reloader::new(&config, fleet.clone(), metrics.clone());
         Box::pin(fleet.begin(targets)).await?;
         fleet.forget_others().await;
@@ -91,12 +100,14 @@ impl Bridge {
         let proxy_address = proxy_listener.as_ref().and_then(Listener::tcp_address);
         let (fleet_too, reloader_too) = (fleet.clone(), reloader.clone());
         let admin = Admin::new(&metrics, web.clone(), fleet_too, reloader_too, tor.clone(), proxy_address);
+        let admin = if config.lifecycle { admin.with_lifecycle() } else { admin };
         let names = HostNames::of(admin_address, &config.host_names);
         let tasks = TaskTracker::new();
         tasks.spawn(follow_tor(tor.clone(), metrics.clone(), shutdown.clone()));
         tasks.spawn(reloader.clone().follow(shutdown.clone()));
         let public = admin.clone().public();
-        tasks.spawn(serve_public(admin_listener, names, web.clone(), public, shutdown.clone()));
+        let refused = metrics.refusals_of(Surface::Admin);
+        tasks.spawn(serve_public(admin_listener, names, web.clone(), refused, public, shutdown.clone()));
         if let Some((path, via)) = config.sd_file.clone() {
             let place = Place { admin: admin_address.to_string(), scheme };
             tasks.spawn(SdFile { path, via }.keep(fleet.clone(), place, shutdown.clone()));
@@ -105,7 +116,8 @@ impl Bridge {
             info!(url = %format_args!("{scheme}://{address}"), "proxy listening");
             let proxy = Proxy { fleet: fleet.clone(), metrics: metrics.clone() };
             let handler = move |request| proxy.clone().answer(request);
-            tasks.spawn(serve_proxy(listener, web.clone(), handler, shutdown.clone()));
+            let refused = metrics.refusals_of(Surface::Proxy);
+            tasks.spawn(serve_proxy(listener, web.clone(), refused, handler, shutdown.clone()));
         }
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
         tasks.close();

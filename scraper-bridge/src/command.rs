@@ -28,6 +28,9 @@ pub struct Command {
     /// TLS and users of all ports that Prometheus scrapes, in exporter-toolkit's format
     #[arg(long = "web.config.file", global = true, value_name = "FILE")]
     web_config_file: Option<PathBuf>,
+    /// Let whoever reaches the admin listener have the configuration read again by POST /-/reload
+    #[arg(long = "web.enable-lifecycle", global = true)]
+    lifecycle: bool,
     #[command(subcommand)]
     act: Option<Act>,
 }
@@ -76,6 +79,7 @@ impl Command {
             file: options.config_file.clone(),
             state_directory: options.state_dir.clone(),
             web_config_file: self.web_config_file,
+            lifecycle: self.lifecycle,
         };
         let config = source.read()?;
         match self.act.unwrap_or(Act::Run) {
@@ -103,13 +107,12 @@ impl Command {
             Act::Remove { target } => block_on(THREADS, remove(config, &target)),
             Act::Check => {
                 config.web()?;
+                for target in &config.targets {
+                    target.tls()?;
+                }
                 println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
-                for target in config.targets.iter().filter(|target| target.host_key.is_on_first_use()) {
-                    println!(
-                        "{}: warning: target {} has trust_on_first_use: whoever answers first is believed",
-                        options.shown_file(),
-                        target.name
-                    );
+                for warning in config.warnings() {
+                    println!("{}: warning: {warning}", options.shown_file());
                 }
                 Ok(ExitCode::SUCCESS)
             }

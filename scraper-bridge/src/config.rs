@@ -2,6 +2,7 @@
 
 mod exporter;
 mod host_trust;
+mod listen;
 mod login;
 mod target;
 
@@ -16,9 +17,12 @@ use onionscrape::http::Web;
 use onionscrape::logs::LogSettings;
 use onionscrape::tor::TorSettings;
 
+use crate::bridge::CONTROL_SOCKET;
 use crate::discovery::Via;
 pub use exporter::{ExporterConfig, Way};
 pub use host_trust::HostTrust;
+use listen::TakenSurfaces;
+pub use listen::{Listen, ListenSettings};
 pub use login::LoginSettings;
 pub use target::TargetConfig;
 
@@ -34,6 +38,10 @@ pub struct BridgeConfig {
     pub tor: TorSettings,
     /// Where `/metrics` and its neighbours are served.
     pub admin: SocketAddr,
+    /// True if whoever reaches `admin` may have the configuration read again.
+    pub lifecycle: bool,
+    /// What holds for the surfaces of all exporters.
+    pub listen: ListenSettings,
     /// Where a forward proxy for Prometheus listens, if one does.
     pub proxy: Option<SocketAddr>,
     /// A file that discovery is written to, if one is, and the surface it names.
@@ -63,6 +71,8 @@ pub struct Source {
     pub state_directory: Option<PathBuf>,
     /// The command line's web configuration file, if it names one.
     pub web_config_file: Option<PathBuf>,
+    /// True if the command line switches `POST /-/reload` on.
+    pub lifecycle: bool,
 }
 
 impl Source {
@@ -73,6 +83,7 @@ impl Source {
     pub fn read(&self) -> Result<BridgeConfig, Mistakes> {
         let mut config = BridgeConfig::read(self.file.as_deref(), self.state_directory.clone())?;
         config.web_config_file = self.web_config_file.clone().or(config.web_config_file);
+        config.lifecycle |= self.lifecycle;
         config.source = self.clone();
         Ok(config)
     }
@@ -108,7 +119,12 @@ impl BridgeConfig {
     /// # Errors
     /// Every mistake in the file.
     pub fn read(file: Option<&Path>, state_directory: Option<PathBuf>) -> Result<Self, Mistakes> {
-        let source = Source { file: file.map(Path::to_owned), state_directory, web_config_file: None };
+        let source = Source {
+            file: file.map(Path::to_owned),
+            state_directory,
+            web_config_file: None,
+            lifecycle: false,
+        };
         let mut taken = Taken::default();
         let build = |top: &mut Section<'_>| Self::build(top, source, &mut taken);
         let mut config = match file {
@@ -137,6 +153,24 @@ impl BridgeConfig {
         self.web_config_file.as_deref().map_or_else(|| Ok(Web::plain()), Web::open)
     }
 
+    /// What is allowed and should not be for long.
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |target: &TargetConfig| {
+            let name = &target.name;
+            let trust = "has trust_on_first_use: whoever answers first is believed";
+            let insecure = |exporter: &&ExporterConfig| {
+                exporter.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify)
+            };
+            let trusting = target.host_key.is_on_first_use().then(|| format!("target {name} {trust}"));
+            let skipping = target.exporters.iter().filter(insecure).map(|exporter| {
+                let exporter = &exporter.name;
+                format!("target {name}, exporter {exporter} has insecure_skip_verify: its certificate is not looked at")
+            });
+            trusting.into_iter().chain(skipping).collect::<Vec<_>>()
+        };
+        self.targets.iter().flat_map(of).collect()
+    }
+
     fn build(top: &mut Section<'_>, source: Source, taken: &mut Taken) -> Option<Self> {
         let configured = top.path("state_dir");
         let state_directory =
@@ -145,8 +179,12 @@ impl BridgeConfig {
         let tor = TorSettings::read(top.section("tor"), &state_directory);
         let mut admin = top.section("admin");
         let admin_listen = admin.or("listen", ListenAddress(DEFAULT_ADMIN)).0;
+        let lifecycle = admin.or("lifecycle", false);
         drop(admin);
-        taken.listen.insert(admin_listen);
+        // The first one is free.
+        let _ = taken.surfaces.take(&Listen::Address(admin_listen));
+        let _ = taken.surfaces.take(&Listen::Unix(state_directory.join(CONTROL_SOCKET)));
+        let listen = ListenSettings::read(top.section("listen"));
         let mut discovery = top.section("discovery");
         let via = discovery.or("via", Via::Port);
         let sd_file = discovery.path("file").map(|file| (file, via));
@@ -161,6 +199,8 @@ impl BridgeConfig {
             state_directory,
             tor: tor?,
             admin: admin_listen,
+            lifecycle,
+            listen,
             proxy,
             sd_file,
             host_names,
@@ -177,8 +217,8 @@ impl BridgeConfig {
 fn read_proxy(mut section: Section<'_>, taken: &mut Taken) -> Option<SocketAddr> {
     let listen = section.spanned::<ListenAddress>("listen")?;
     let ListenAddress(address) = *listen.get_ref();
-    if address.port() != 0 && !taken.listen.insert(address) {
-        section.mistake(listen.span(), format!("{address} is listened on already"));
+    if let Err(message) = taken.surfaces.take(&Listen::Address(address)) {
+        section.mistake(listen.span(), message);
     }
     Some(address)
 }
@@ -201,7 +241,7 @@ fn read_targets(
 #[derive(Default)]
 struct Taken {
     names: HashSet<Name>,
-    listen: HashSet<SocketAddr>,
+    surfaces: TakenSurfaces,
 }
 
 impl ScrapeLimits {

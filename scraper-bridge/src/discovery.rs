@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::fleet::{Fleet, Offered};
+use crate::offer::Listening;
 use crate::surface::{path, proxy};
 
 /// How often it is looked whether the file must be written anew.
@@ -29,6 +30,8 @@ pub enum Via {
     Port,
     /// Paths on the admin listener.
     Path,
+    /// A socket file for each exporter.
+    Socket,
     /// The forward proxy, which `prometheus.yml` names as `proxy_url`.
     Proxy,
 }
@@ -49,18 +52,22 @@ pub struct Group {
     labels: BTreeMap<String, String>,
 }
 
-/// All exporters of all targets, in the order of the configuration.
+/// All exporters of all targets, in the order of the configuration. One that has not the surface that is
+/// asked for is found by its path.
 pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
     let _settled = fleet.settled().await;
     let mut groups = Vec::new();
     for Offered { target, listening } in fleet.offered() {
         let name = &target.config.name;
         let inventory = target.inventory();
-        for (exporter, address) in target.config.exporters.iter().zip(listening) {
-            let (address, path, scheme) = match via {
-                Via::Proxy => (proxy::host(name, &exporter.name), exporter.path.clone(), "http"),
-                Via::Port => (address.to_string(), "/metrics".to_owned(), place.scheme),
-                Via::Path => (place.admin.clone(), path::of(name, &exporter.name), place.scheme),
+        for (exporter, place_of_its_own) in target.config.exporters.iter().zip(listening) {
+            let own = "/metrics".to_owned();
+            let (address, path, scheme) = match (via, &place_of_its_own) {
+                (Via::Proxy, _) => (proxy::host(name, &exporter.name), exporter.path.clone(), "http"),
+                (Via::Port, Listening::Port(address)) => (address.to_string(), own, place.scheme),
+                (Via::Socket, Listening::Socket(_)) => (proxy::host(name, &exporter.name), own, "http"),
+                // Every exporter has a path, whatever else it has not.
+                _ => (place.admin.clone(), path::of(name, &exporter.name), place.scheme),
             };
             let item =
                 inventory.iter().flat_map(|all| &all.exporters).find(|item| item.name == exporter.name);
@@ -87,6 +94,9 @@ pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
                 ("__meta_onionscrape_transport", "onion"),
             ] {
                 labels.insert(label.to_owned(), value.to_owned());
+            }
+            if let (Via::Socket, Listening::Socket(path)) = (via, &place_of_its_own) {
+                labels.insert("__unix_socket__".to_owned(), path.display().to_string());
             }
             groups.push(Group { targets: [address], labels });
         }

@@ -3,6 +3,9 @@
 use hyper::StatusCode;
 use onionscrape::http::Answer;
 
+use onionscrape::tls::TlsFault;
+
+use crate::pool::ConnectionFailure;
 use crate::session::ChannelFailure;
 
 /// Why a scrape failed.
@@ -20,6 +23,8 @@ pub enum ScrapeFailure {
     Timeout(&'static str),
     /// The session or channel died under the scrape.
     Aborted,
+    /// TLS cannot be spoken with the exporter.
+    Tls(TlsFault),
     /// What came is not an HTTP response that can be passed on.
     BadResponse(&'static str),
     /// The body is larger than allowed.
@@ -36,8 +41,16 @@ pub enum ScrapeFailure {
 }
 
 /// All values of the label `reason`.
-pub const REASONS: [&str; 7] =
-    ["not_connected", "denied", "refused", "timeout", "aborted", "bad_response", "too_large"];
+pub const REASONS: [&str; 8] = [
+    "not_connected",
+    "denied",
+    "refused",
+    "timeout",
+    "aborted",
+    TlsFault::LABEL,
+    "bad_response",
+    "too_large",
+];
 
 impl ScrapeFailure {
     /// That there is no channel.
@@ -49,6 +62,16 @@ impl ScrapeFailure {
         }
     }
 
+    /// That there is no connection.
+    pub fn of_connection(failure: ConnectionFailure) -> Self {
+        match failure {
+            ConnectionFailure::Channel(failure) => Self::of_channel(failure),
+            ConnectionFailure::Tls(TlsFault::Broken) => Self::Aborted,
+            ConnectionFailure::Tls(TlsFault::TimedOut) => Self::Timeout("in the exporter's TLS handshake"),
+            ConnectionFailure::Tls(fault) => Self::Tls(fault),
+        }
+    }
+
     /// The label `reason` of `onionscrape_scrape_failures_total`.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -57,6 +80,7 @@ impl ScrapeFailure {
             Self::Refused | Self::Unreachable => "refused",
             Self::Timeout(_) => "timeout",
             Self::Aborted => "aborted",
+            Self::Tls(_) => TlsFault::LABEL,
             Self::BadResponse(_) => "bad_response",
             Self::TooLarge => "too_large",
             Self::Exporter { reason, .. } => reason,
@@ -78,6 +102,7 @@ impl ScrapeFailure {
             }
             Self::Timeout(hop) => (StatusCode::GATEWAY_TIMEOUT, format!("timed out {hop}")),
             Self::Aborted => (StatusCode::BAD_GATEWAY, "session lost during the scrape".to_owned()),
+            Self::Tls(fault) => (StatusCode::BAD_GATEWAY, format!("exporter {exporter}: {fault}")),
             Self::BadResponse(what) => (StatusCode::BAD_GATEWAY, format!("exporter {exporter} {what}")),
             Self::TooLarge => {
                 (StatusCode::BAD_GATEWAY, format!("exporter {exporter} answered more than max_body"))
@@ -108,6 +133,7 @@ mod tests {
             ScrapeFailure::Refused,
             ScrapeFailure::Timeout("waiting for the exporter's answer"),
             ScrapeFailure::Aborted,
+            ScrapeFailure::Tls(TlsFault::UnknownAuthority),
             ScrapeFailure::BadResponse("does not speak HTTP"),
             ScrapeFailure::TooLarge,
         ];

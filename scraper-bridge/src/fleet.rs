@@ -2,7 +2,6 @@
 //! now is compared with them target by target.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,9 +11,10 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use onionscrape::address::Name;
 use onionscrape::files::Stamp;
-use onionscrape::http::{Body, HostNames, Listener, Web, serve_public};
+use onionscrape::http::{Body, HostNames, Listener, SocketAccess, Web, serve_public};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::LoginKey;
+use onionscrape::tls::TlsClient;
 use onionscrape::tor::{ClientAuthKey, Tor};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -22,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::auto_port::AutoPorts;
 use crate::config::{ScrapeLimits, TargetConfig};
 use crate::dial::OnionDial;
 use crate::inventory::kept;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Surface};
+use crate::offer::Listening;
 use crate::scrape::Scraper;
 use crate::session::HostKeys;
 use crate::succession::Succession;
@@ -40,9 +42,9 @@ const GRACE: Duration = Duration::from_secs(6);
 pub struct Offered {
     /// The target.
     pub target: Arc<Target>,
-    /// The local address of each exporter, in their order; with the port that the kernel chose, if it
-    /// was to choose.
-    pub listening: Vec<SocketAddr>,
+    /// Where each exporter is offered, in their order; with the port that the kernel chose, if it was to
+    /// choose.
+    pub listening: Vec<Listening>,
 }
 
 /// What all targets of a bridge share.
@@ -57,6 +59,8 @@ pub struct Surroundings {
     pub host_names: Vec<String>,
     /// What the listeners ask of those who connect.
     pub web: Web,
+    /// Who may connect to socket files.
+    pub sockets: SocketAccess,
     /// Where keys are.
     pub state_directory: PathBuf,
     /// Ends everything.
@@ -69,14 +73,14 @@ pub struct Fleet {
     dials: Arc<Semaphore>,
     kept: Mutex<Vec<Kept>>,
     /// Held while targets come and go.
-    changing: tokio::sync::Mutex<()>,
+    changing: tokio::sync::Mutex<AutoPorts>,
 }
 
 /// One target with its listeners.
 struct Kept {
     target: Arc<Target>,
     scrapers: Vec<Scraper>,
-    listening: Vec<SocketAddr>,
+    listening: Vec<Listening>,
     /// What the files of its keys looked like when they were read.
     keys: Vec<Stamp>,
     tasks: TaskTracker,
@@ -95,21 +99,30 @@ pub struct Prepared {
     config: TargetConfig,
     key: LoginKey,
     client_auth: Option<ClientAuthKey>,
+    tls: Vec<Option<TlsClient>>,
     keys: Vec<Stamp>,
-    /// In the order of the exporters; `None` where an old target still has the address.
-    listeners: Vec<Option<Listener>>,
+    /// Where each exporter is to be offered, and the listener, except where an old target still has the
+    /// place.
+    offers: Vec<(Listening, Option<Listener>)>,
+}
+
+/// What listeners are prepared with.
+#[derive(Clone, Copy)]
+pub struct Room<'a> {
+    /// The ports that exporters were given.
+    pub ports: &'a AutoPorts,
+    /// Who may connect to socket files.
+    pub sockets: SocketAccess,
+    /// Places that targets still have which are about to go.
+    pub held: &'a HashSet<Listening>,
 }
 
 impl Prepared {
-    /// Reads the target's keys and binds its listeners, except where the address is among `held`.
+    /// Reads the target's keys and binds its listeners, except where the place is held.
     ///
     /// # Errors
     /// When a key cannot be used or an address is taken.
-    pub async fn new(
-        config: TargetConfig,
-        state_directory: &Path,
-        held: &HashSet<SocketAddr>,
-    ) -> Result<Self, Failure> {
+    pub async fn new(config: TargetConfig, state_directory: &Path, room: Room<'_>) -> Result<Self, Failure> {
         let files = config.key_files(state_directory);
         let look = || files.iter().map(|path| Stamp::take(path)).collect::<Vec<_>>();
         let mut keys = look();
@@ -120,44 +133,48 @@ impl Prepared {
             key = config.key(state_directory)?;
         }
         let client_auth = config.client_auth()?;
-        let mut listeners = Vec::new();
+        let tls = config.tls()?;
+        let mut offers = Vec::new();
         for exporter in &config.exporters {
-            let free = !held.contains(&exporter.listen);
-            listeners.push(if free {
-                Some(bind(&config, exporter.listen, &exporter.name).await?)
-            } else {
-                None
-            });
+            let planned = Listening::planned(&config.name, exporter, room.ports);
+            let planned = planned.map_err(|why| unoffered(&config, &exporter.name, &why))?;
+            let listener = match room.held.contains(&planned) {
+                true => None,
+                false => bind(&config, &planned, &exporter.name, room.sockets).await?,
+            };
+            offers.push((planned, listener));
         }
-        Ok(Self { config, key, client_auth, keys, listeners })
+        Ok(Self { config, key, client_auth, tls, keys, offers })
     }
 }
 
 impl Fleet {
-    /// No targets yet.
-    pub fn new(around: Surroundings) -> Self {
+    /// No targets yet; `ports` are what exporters were given.
+    pub fn new(around: Surroundings, ports: AutoPorts) -> Self {
         let dials = Arc::new(Semaphore::new(MAX_DIALS));
-        Self { around, dials, kept: Mutex::default(), changing: tokio::sync::Mutex::default() }
+        Self { around, dials, kept: Mutex::default(), changing: tokio::sync::Mutex::new(ports) }
     }
 
     /// Keeps these targets and no others. One whose configuration and keys are what they were keeps its
     /// session and its listeners; one that is gone may finish its scrapes.
     ///
     /// # Errors
-    /// When a key cannot be used or an address is taken; everything is as it was then. Only an
-    /// address that an old target had is bound after that target has gone.
+    /// When a key cannot be used, an address is taken or no port is left; everything is as it was then.
+    /// Only an address that an old target had is bound after that target has gone.
     pub async fn keep(&self, targets: &[TargetConfig]) -> Result<(), Failure> {
-        let _one_at_a_time = self.changing.lock().await;
+        let mut ports = self.changing.lock().await;
         let (gone, fresh) = self.compare(targets);
-        let held: HashSet<SocketAddr> = self
+        let held: HashSet<Listening> = self
             .locked()
             .iter()
             .filter(|kept| gone.contains(&kept.target.config.name))
-            .flat_map(|kept| kept.listening.iter().copied())
+            .flat_map(|kept| kept.listening.iter().cloned())
             .collect();
+        ports.settle(targets, &held.iter().filter_map(Listening::port).collect())?;
+        let room = Room { ports: &ports, sockets: self.around.sockets, held: &held };
         let mut prepared = Vec::new();
         for config in fresh {
-            prepared.push(Prepared::new(config, &self.around.state_directory, &held).await?);
+            prepared.push(Prepared::new(config, &self.around.state_directory, room).await?);
         }
         self.stop(&gone).await;
         let started = self.begin(prepared).await;
@@ -201,7 +218,7 @@ impl Fleet {
 
     /// Waits until no targets come and go, and keeps them from it while the guard is held: in between
     /// some that are configured are not there.
-    pub async fn settled(&self) -> tokio::sync::MutexGuard<'_, ()> {
+    pub async fn settled(&self) -> tokio::sync::MutexGuard<'_, AutoPorts> {
         self.changing.lock().await
     }
 
@@ -260,13 +277,14 @@ impl Fleet {
     }
 
     async fn start(&self, prepared: Prepared) -> Result<(), Failure> {
-        let Prepared { config, key, client_auth, keys, listeners } = prepared;
+        let Prepared { config, key, client_auth, tls, keys, offers } = prepared;
         let mut bound = Vec::new();
-        for (listener, exporter) in listeners.into_iter().zip(&config.exporters) {
-            bound.push(match listener {
-                Some(listener) => listener,
-                None => bind(&config, exporter.listen, &exporter.name).await?,
-            });
+        for ((planned, listener), exporter) in offers.into_iter().zip(&config.exporters) {
+            let listener = match listener {
+                Some(listener) => Some(listener),
+                None => bind(&config, &planned, &exporter.name, self.around.sockets).await?,
+            };
+            bound.push((planned, listener));
         }
         let around = &self.around;
         let (tasks, stop) = (TaskTracker::new(), around.shutdown.child_token());
@@ -274,19 +292,32 @@ impl Fleet {
         let succession = Succession::open(Succession::path(&around.state_directory, &config.name));
         let host_keys = HostKeys::new(&config, succession);
         let inventory = kept::Kept::new(&around.state_directory, &config.name, config.onion.unredacted());
-        let reach = Reach { key, host_keys, dial, dials: self.dials.clone(), inventory };
+        let reach = Reach { key, host_keys, dial, tls: tls.into(), dials: self.dials.clone(), inventory };
         let target = Target::start(config, reach, &around.metrics, &tasks, stop.clone());
         let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
-        for (index, (listener, exporter)) in bound.into_iter().zip(&target.config.exporters).enumerate() {
+        for (index, (planned, listener)) in bound.into_iter().enumerate() {
             let scraper = Scraper::new(target.clone(), index, around.limits);
             scrapers.push(scraper.clone());
-            let address = listener.tcp_address().unwrap_or(exporter.listen);
-            let names = HostNames::of(address, &around.host_names);
-            let (of, exporter) = (&target.config.name, &exporter.name);
-            let scheme = around.web.scheme();
-            info!(target = %of, %exporter, url = %format_args!("{scheme}://{address}/metrics"), "listening");
-            listening.push(address);
-            tasks.spawn(serve_public(listener, names, around.web.clone(), surface(scraper), stop.clone()));
+            let Some(listener) = listener else {
+                listening.push(planned);
+                continue;
+            };
+            let place = planned.of(&listener);
+            let exporter = scraper.exporter().name.clone();
+            // Files have owners and modes instead of names, passwords and TLS.
+            let (kind, names, web) = match &place {
+                Listening::Port(address) => {
+                    (Surface::Port, HostNames::of(*address, &around.host_names), around.web.clone())
+                }
+                Listening::Socket(_) | Listening::Nowhere => {
+                    (Surface::Socket, HostNames::any(), Web::plain())
+                }
+            };
+            let refused = around.metrics.refusals_of(kind);
+            let url = place.url(web.scheme());
+            info!(target = %target.config.name, %exporter, url, "listening");
+            listening.push(place);
+            tasks.spawn(serve_public(listener, names, web, refused, surface(scraper), stop.clone()));
         }
         tasks.close();
         self.locked().push(Kept { target, scrapers, listening, keys, tasks, stop });
@@ -298,12 +329,20 @@ impl Fleet {
     }
 }
 
-async fn bind(target: &TargetConfig, address: SocketAddr, exporter: &Name) -> Result<Listener, Failure> {
-    let bound = Listener::tcp(address).await;
-    bound.map_err(|error| Failure(format!("target {}, exporter {exporter}: {error}", target.name)))
+async fn bind(
+    target: &TargetConfig,
+    place: &Listening,
+    exporter: &Name,
+    sockets: SocketAccess,
+) -> Result<Option<Listener>, Failure> {
+    place.bind(sockets).await.map_err(|why| unoffered(target, exporter, &why))
 }
 
-/// A port for one exporter.
+fn unoffered(target: &TargetConfig, exporter: &Name, why: &str) -> Failure {
+    Failure(format!("target {}, exporter {exporter}: {why}", target.name))
+}
+
+/// A listener's handler, for one exporter.
 fn surface(
     scraper: Scraper,
 ) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync + 'static {

@@ -5,6 +5,8 @@
 //! - [`config`]: the configuration file;
 //! - [`bridge`]: everything tied together;
 //! - [`fleet`]: the targets that are kept, and their listeners;
+//! - [`offer`]: where an exporter is offered;
+//! - [`auto_port`]: ports that the bridge gives out itself;
 //! - [`reload`]: reading the configuration again;
 //! - [`target`]: the owner of a target's session, the only state machine here;
 //! - [`dial`]: a byte stream to a target's SSH server;
@@ -27,6 +29,7 @@
 //! - [`probe`]: one scrape by hand.
 
 pub mod admin;
+pub mod auto_port;
 pub mod bridge;
 pub mod command;
 pub mod config;
@@ -38,6 +41,7 @@ pub mod history;
 pub mod hops;
 pub mod inventory;
 pub mod metrics;
+pub mod offer;
 pub mod overview;
 pub mod page;
 pub mod pairing;

@@ -2,9 +2,11 @@
 
 mod surface;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
+use onionscrape::http::OnRefusal;
 use onionscrape::metrics::{DURATION_BUCKETS, Raised};
 use onionscrape::tor::Bootstrap;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -228,6 +230,12 @@ impl Metrics {
     /// Counts a request that leads nowhere.
     pub fn surface_refused(&self, surface: Surface, reason: SurfaceRefusal) {
         self.refusals.count(surface, reason);
+    }
+
+    /// Counts what a listener of this surface refuses.
+    pub fn refusals_of(&self, surface: Surface) -> OnRefusal {
+        let refusals = self.refusals.clone();
+        Arc::new(move |refusal| refusals.count(surface, refusal.into()))
     }
 
     /// Takes everything about a target out, which is not kept any more.

@@ -10,6 +10,7 @@ use crate::fleet::{Fleet, Offered};
 use crate::history::{Bucket, Failed, Scrape};
 use crate::hops::Hop;
 use crate::metrics::Stage;
+use crate::offer::Listening;
 use crate::reload::Refused;
 use crate::surface::{path, proxy};
 use crate::target::{State, Trouble};
@@ -68,8 +69,8 @@ pub struct TargetOverview {
 pub struct ExporterOverview {
     /// Its name.
     pub name: String,
-    /// The local address of its own port.
-    pub listen: String,
+    /// The address of its own port, or `unix:` and the path of its own socket, if it has one.
+    pub listen: Option<String>,
     /// Its path on the admin listener.
     pub path: String,
     /// What the forward proxy knows it by.
@@ -155,12 +156,12 @@ fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> Targ
     let (label, trouble) = describe(&state.borrow());
     let (name, history) = (&target.config.name, &target.history);
     let exporters = target.config.exporters.iter().zip(listening).enumerate();
-    let exporters = exporters.map(|(index, (exporter, address))| {
+    let exporters = exporters.map(|(index, (exporter, place))| {
         let failed = history.failure(index);
         let scrapes = if with_scrapes { history.scrapes(index) } else { Vec::new() };
         ExporterOverview {
             name: exporter.name.to_string(),
-            listen: address.to_string(),
+            listen: (*place != Listening::Nowhere).then(|| place.to_string()),
             path: path::of(name, &exporter.name),
             proxy: proxy::host(name, &exporter.name),
             remedy: failed.as_ref().and_then(|failed| exporter_remedy(failed.reason)).map(str::to_owned),

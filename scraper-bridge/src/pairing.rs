@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::bridge::control_socket;
-use crate::config::BridgeConfig;
+use crate::config::{BridgeConfig, Listen};
 use crate::inventory::kept::Kept;
 use crate::probe::ask;
 use crate::succession::Succession;
@@ -259,7 +259,11 @@ fn is_taken(config: &BridgeConfig, name: &Name) -> bool {
 /// Every address that the configuration gives out.
 fn taken_addresses(config: &BridgeConfig) -> Vec<SocketAddr> {
     let exporters = config.targets.iter().flat_map(|target| &target.exporters);
-    exporters.map(|exporter| exporter.listen).chain([config.admin]).collect()
+    let listening = exporters.filter_map(|exporter| match exporter.listen {
+        Listen::Address(address) => Some(address),
+        _ => None,
+    });
+    listening.chain([config.admin]).chain(config.proxy).collect()
 }
 
 /// The device's own name, with a number if a target has it already.

@@ -15,6 +15,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
 use onionscrape::ssh::ChannelStream;
+use onionscrape::tls::{TlsClient, TlsFault};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::debug;
@@ -42,6 +44,21 @@ pub type Places = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 /// A connection on which requests can be sent, one after the other.
 pub type Connection = SendRequest<Empty<Bytes>>;
 
+/// Why there is no connection to an exporter.
+#[derive(Clone, Copy, Debug)]
+pub enum ConnectionFailure {
+    /// There is no channel.
+    Channel(ChannelFailure),
+    /// TLS cannot be spoken in it.
+    Tls(TlsFault),
+}
+
+impl From<ChannelFailure> for ConnectionFailure {
+    fn from(failure: ChannelFailure) -> Self {
+        Self::Channel(failure)
+    }
+}
+
 /// A session and the connections in it.
 pub struct Pool {
     session: Session,
@@ -55,6 +72,8 @@ pub struct Pool {
     unopened: AtomicU32,
     /// How long each step to the session took.
     times: DialTimes,
+    /// What TLS is spoken with to each exporter, if it is.
+    tls: Arc<[Option<TlsClient>]>,
 }
 
 /// A connection taken from the pool.
@@ -66,12 +85,13 @@ pub struct Taken {
 }
 
 impl Pool {
-    /// An empty pool in `session`.
-    pub fn new(session: Session, times: DialTimes) -> Self {
+    /// An empty pool in `session`; `tls` is what TLS is spoken with to each exporter, if it is.
+    pub fn new(session: Session, times: DialTimes, tls: Arc<[Option<TlsClient>]>) -> Self {
         Self {
             session,
             unopened: AtomicU32::new(0),
             times,
+            tls,
             room: Arc::new(Semaphore::new(MAX_CHANNELS)),
             splices: Arc::new(Semaphore::new(MAX_SPLICES)),
             idle: Mutex::default(),
@@ -93,8 +113,8 @@ impl Pool {
     /// all channels are in use; the caller sets the time it may take.
     ///
     /// # Errors
-    /// When the channel is refused, or the session is gone.
-    pub async fn take(&self, index: usize, exporter: &ExporterConfig) -> Result<Taken, ChannelFailure> {
+    /// When the channel is refused, the session is gone, or TLS fails.
+    pub async fn take(&self, index: usize, exporter: &ExporterConfig) -> Result<Taken, ConnectionFailure> {
         let place = loop {
             let mut returned = pin!(self.returned.notified());
             // Waiting from here on, so that what is given back after the next look is not missed.
@@ -112,7 +132,7 @@ impl Pool {
                 () = returned => {}
             }
         };
-        let connection = self.open(exporter, place).await?;
+        let connection = self.open(index, exporter, place).await?;
         Ok(Taken { connection, reused: false })
     }
 
@@ -170,27 +190,22 @@ impl Pool {
 
     async fn open(
         &self,
+        index: usize,
         exporter: &ExporterConfig,
         place: OwnedSemaphorePermit,
-    ) -> Result<Connection, ChannelFailure> {
+    ) -> Result<Connection, ConnectionFailure> {
         let (host, port) = match exporter.way {
             Way::Name => (exporter.name.to_string(), BY_NAME_PORT),
             Way::Address(address) => (address.ip().to_string(), address.port()),
         };
         let (channel, place) = self.open_channel(host, port, place).await?;
-        let (connection, driver) = http1::Builder::new()
-            .max_headers(MAX_FIELDS)
-            .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(channel))
-            .await
-            .map_err(|_| ChannelFailure::Lost)?;
-        tokio::spawn(async move {
-            if let Err(error) = driver.await {
-                debug!(%error, "a connection to an exporter ended early");
+        match self.tls.get(index) {
+            Some(Some(tls)) => {
+                let stream = tls.connect(channel).await.map_err(ConnectionFailure::Tls)?;
+                speak_http(stream, place).await
             }
-            drop(place);
-        });
-        Ok(connection)
+            _ => speak_http(channel, place).await,
+        }
     }
 
     /// A channel; `held` is let go of when it is closed. If it is given up before it opens, the far end
@@ -220,4 +235,24 @@ impl Pool {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(usize, Connection)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A connection on this stream, which holds `place` for as long as it is open.
+async fn speak_http<S>(stream: S, place: OwnedSemaphorePermit) -> Result<Connection, ConnectionFailure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (connection, driver) = http1::Builder::new()
+        .max_headers(MAX_FIELDS)
+        .max_buf_size(MAX_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| ChannelFailure::Lost)?;
+    tokio::spawn(async move {
+        if let Err(error) = driver.await {
+            debug!(%error, "a connection to an exporter ended early");
+        }
+        drop(place);
+    });
+    Ok(connection)
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, control_socket};
-use crate::config::BridgeConfig;
+use crate::config::{BridgeConfig, Listen};
 use crate::fleet::Offered;
 use crate::target::{DialTimes, State};
 
@@ -43,9 +43,10 @@ pub async fn probe(
     // No bridge runs on this state directory, so a small one does for the time of a scrape.
     config.targets.retain(|configured| configured.name.as_str() == target);
     for exporter in config.targets.iter_mut().flat_map(|target| &mut target.exporters) {
-        exporter.listen.set_port(0);
+        exporter.listen = Listen::Nowhere;
     }
     config.admin.set_port(0);
+    (config.proxy, config.sd_file) = (None, None);
     let shutdown = CancellationToken::new();
     let bridge = Bridge::start(config, shutdown.clone()).await?;
     connected(&bridge, started).await;

@@ -137,6 +137,8 @@ fn fixed(config: &BridgeConfig) -> String {
         state_directory,
         tor,
         admin,
+        lifecycle,
+        listen,
         proxy,
         sd_file,
         host_names,
@@ -147,7 +149,7 @@ fn fixed(config: &BridgeConfig) -> String {
         ..
     } = config;
     format!(
-        "{state_directory:?} {tor:?} {admin:?} {proxy:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
+        "{state_directory:?} {tor:?} {admin:?} {lifecycle:?} {listen:?} {proxy:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
     )
 }
 

@@ -46,6 +46,8 @@ const HARMLESS: [(&str, &str); 2] =
     [("content-security-policy", "sandbox; default-src 'none'"), ("x-content-type-options", "nosniff")];
 /// That no channel opened in time.
 const UNOPENED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device");
+/// The same where TLS is spoken in it.
+const UNSECURED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device, or TLS in it");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
@@ -221,8 +223,8 @@ impl Scraper {
     async fn channel(&self, pool: &Pool, deadline: Instant) -> Result<Taken, ScrapeFailure> {
         timeout_at(deadline, pool.take(self.index, self.exporter()))
             .await
-            .map_err(|_| UNOPENED)?
-            .map_err(ScrapeFailure::of_channel)
+            .map_err(|_| if self.exporter().tls.is_some() { UNSECURED } else { UNOPENED })?
+            .map_err(ScrapeFailure::of_connection)
     }
 
     /// A connection that was never idle.

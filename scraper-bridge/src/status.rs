@@ -71,7 +71,15 @@ fn print(overview: &Overview) {
         return println!("no target is configured; run: scraper-bridge add");
     }
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["TARGET", "STATE", "SINCE", "LAST GOOD", "P50", "P95"]);
+    table.load_style(NOTHING).set_header([
+        "TARGET",
+        "STATE",
+        "SINCE",
+        "LAST GOOD",
+        "P50",
+        "P95",
+        "EXPORTERS",
+    ]);
     for target in &overview.targets {
         table.add_row([
             target.name.clone(),
@@ -80,6 +88,7 @@ fn print(overview: &Overview) {
             ago(target.last_good_scrape.as_deref()),
             seconds(target.latency_p50_seconds),
             seconds(target.latency_p95_seconds),
+            exporters(target),
         ]);
     }
     for line in table.lines() {
@@ -100,6 +109,15 @@ fn explain(target: &TargetOverview) {
             println!("\n{}: exporter {}: {failure}", target.name, exporter.name);
         }
     }
+}
+
+/// Each exporter and where it is offered.
+fn exporters(target: &TargetOverview) -> String {
+    let shown = target.exporters.iter().map(|exporter| {
+        let place = exporter.listen.as_ref().unwrap_or(&exporter.path);
+        format!("{} {place}", exporter.name)
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// How long ago a time was, as RFC 3339 has it.

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use hyper::header::HeaderValue;
 use onionscrape::pairing::Inventory;
 use onionscrape::ssh::LoginKey;
+use onionscrape::tls::TlsClient;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -97,6 +98,8 @@ pub struct Reach {
     pub host_keys: HostKeys,
     /// How its address is dialled.
     pub dial: Box<dyn Dial>,
+    /// What TLS is spoken with to each exporter, if it is.
+    pub tls: Arc<[Option<TlsClient>]>,
     /// Bounds how many targets are dialled at once.
     pub dials: Arc<Semaphore>,
     /// Where its inventory is kept; read at the start.

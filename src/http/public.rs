@@ -1,12 +1,14 @@
 //! A listener that others may reach, and what stands between them and its handler.
 //!
-//! In this order: TLS, the names that the listener answers to, pages from elsewhere, a password.
+//! In this order: TLS, requests with a body, the names that the listener answers to, pages from
+//! elsewhere, a password.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Body as _;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
+use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::{Request, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -15,10 +17,26 @@ use tracing::debug;
 
 use super::serve::{Peer, serve_each};
 use super::web::{Settings, Web};
-use super::{Answer, Body, HalfClose, HostNames, Listener, own_pages_only, serve_connection};
+use super::{Answer, Body, Ended, HalfClose, HostNames, Listener, own_pages_only, serve_connection};
 
 /// How long a TLS handshake may take, from the first byte to the last.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Why a request was refused before it came to a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is no request, or has a body, which none here needs.
+    Malformed,
+    /// It was meant for another listener.
+    WrongHost,
+    /// A page from elsewhere had a browser send it.
+    CrossSite,
+    /// It has no password, or a wrong one.
+    NoPassword,
+}
+
+/// Is told of each refusal, to count it.
+pub type OnRefusal = Arc<dyn Fn(Refusal) + Send + Sync>;
 
 /// Serves a listener until `shutdown`, then lets requests under way finish for 5 s.
 ///
@@ -27,25 +45,31 @@ pub async fn serve_public<H, F>(
     listener: Listener,
     names: HostNames,
     web: Web,
+    refused: OnRefusal,
     handler: H,
     shutdown: CancellationToken,
 ) where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let door = Arc::new(Door { names: Some(names), web, handler });
+    let door = Arc::new(Door { names: Some(names), web, refused, handler });
     serve_door(listener, door, shutdown).await;
 }
 
 /// Serves a listener that is a proxy until `shutdown`, in the same way. Which names it leads to is the
 /// handler's to decide; passwords come in `Proxy-Authorization` (RFC 9110, section 11.7), and what is
 /// in `Authorization` is for whoever is behind it.
-pub async fn serve_proxy<H, F>(listener: Listener, web: Web, handler: H, shutdown: CancellationToken)
-where
+pub async fn serve_proxy<H, F>(
+    listener: Listener,
+    web: Web,
+    refused: OnRefusal,
+    handler: H,
+    shutdown: CancellationToken,
+) where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let door = Arc::new(Door { names: None, web, handler });
+    let door = Arc::new(Door { names: None, web, refused, handler });
     serve_door(listener, door, shutdown).await;
 }
 
@@ -63,6 +87,7 @@ struct Door<H> {
     /// `None` for a proxy.
     names: Option<HostNames>,
     web: Web,
+    refused: OnRefusal,
     handler: H,
 }
 
@@ -92,15 +117,21 @@ where
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let refused = self.refused.clone();
         let handler = move |request| Arc::clone(&self).answer(request, tls);
         let serving = serve_connection(stream, HalfClose::Gone, handler, stop.clone());
         tokio::pin!(serving);
-        tokio::select! {
-            () = &mut serving => return,
+        let ended = tokio::select! {
+            ended = &mut serving => ended,
             // What was proved by this connection's certificate may not be enough any more.
-            () = settings.replaced() => stop.cancel(),
+            () = settings.replaced() => {
+                stop.cancel();
+                serving.await
+            }
+        };
+        if ended == Ended::Malformed {
+            refused(Refusal::Malformed);
         }
-        serving.await;
     }
 
     async fn answer(self: Arc<Self>, mut request: Request<Incoming>, tls: bool) -> Response<Body> {
@@ -108,7 +139,15 @@ where
         let settings = self.web.current();
         let mut response = match self.admit(&mut request, tls, &settings).await {
             Ok(()) => (self.handler)(request).await,
-            Err(answer) => answer.into(),
+            Err((refusal, answer)) => {
+                (self.refused)(refusal);
+                let mut response = Response::from(answer);
+                if refusal == Refusal::Malformed {
+                    // What follows may be what somebody wants taken for a request.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            }
         };
         settings.dress(response.headers_mut());
         response
@@ -119,11 +158,17 @@ where
         request: &mut Request<Incoming>,
         tls: bool,
         settings: &Settings,
-    ) -> Result<(), Answer> {
+    ) -> Result<(), (Refusal, Answer)> {
         if !tls && settings.tls().is_some() {
             // Opened before TLS was asked for.
-            return Err(Answer::new(StatusCode::MISDIRECTED_REQUEST, "TLS is spoken here; connect anew"));
+            let answer = Answer::new(StatusCode::MISDIRECTED_REQUEST, "TLS is spoken here; connect anew");
+            return Err((Refusal::WrongHost, answer));
         }
+        if !request.body().is_end_stream() {
+            let answer = Answer::new(StatusCode::BAD_REQUEST, "a request has no body here");
+            return Err((Refusal::Malformed, answer));
+        }
+        let because = |refusal| move |answer| (refusal, answer);
         let Some(names) = &self.names else {
             // A page elsewhere cannot have a browser send what only proxies are sent.
             if let Some(users) = settings.users() {
@@ -131,15 +176,15 @@ where
                     if answer.status == StatusCode::UNAUTHORIZED {
                         answer.status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
                     }
-                    answer
+                    (Refusal::NoPassword, answer)
                 })?;
             }
             return Ok(());
         };
-        names.check(request)?;
-        own_pages_only(request, names, tls)?;
+        names.check(request).map_err(because(Refusal::WrongHost))?;
+        own_pages_only(request, names, tls).map_err(because(Refusal::CrossSite))?;
         if let Some(users) = settings.users() {
-            users.check(request.headers(), AUTHORIZATION).await?;
+            users.check(request.headers(), AUTHORIZATION).await.map_err(because(Refusal::NoPassword))?;
             // It was meant for us, and a device has no business with it.
             request.headers_mut().remove(AUTHORIZATION);
         }
@@ -169,7 +214,7 @@ mod tests {
             Answer::new(StatusCode::OK, theirs.unwrap_or_default()).into()
         };
         let stop = CancellationToken::new();
-        tokio::spawn(serve_proxy(listener, web, handler, stop.clone()));
+        tokio::spawn(serve_proxy(listener, web, Arc::new(|_| ()), handler, stop.clone()));
         let ask = async |fields: &str| {
             let mut stream = TcpStream::connect(address).await.expect("open");
             let request = format!(

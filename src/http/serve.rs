@@ -2,9 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +11,13 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::{Body, MAX_FIELDS, MAX_HEAD};
+use super::{Body, Listener, MAX_FIELDS, MAX_HEAD};
 
 /// Connections open at once on one listener; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 1024;
@@ -36,73 +32,6 @@ const STALLED: Duration = Duration::from_secs(30);
 /// How long requests under way may go on after a shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A bound listener, TCP or Unix.
-#[derive(Debug)]
-pub enum Listener {
-    /// On an address of this machine.
-    Tcp(TcpListener),
-    /// On a socket file, removed when the listener is dropped.
-    Unix(UnixListener, SocketFile),
-}
-
-/// A socket's name in the file system, removed on drop.
-#[derive(Debug)]
-pub struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-impl Listener {
-    /// Binds a TCP address.
-    ///
-    /// # Errors
-    /// One line that names the address, and what most likely holds it.
-    pub async fn tcp(address: SocketAddr) -> Result<Self, String> {
-        TcpListener::bind(address).await.map(Self::Tcp).map_err(|error| {
-            let hint = match error.kind() {
-                io::ErrorKind::AddrInUse => {
-                    format!("; another program has it, see: ss -ltnp 'sport = :{}'", address.port())
-                }
-                io::ErrorKind::AddrNotAvailable => "; this machine has no such address".into(),
-                io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege".into(),
-                _ => String::new(),
-            };
-            format!("cannot listen on {address}: {error}{hint}")
-        })
-    }
-
-    /// Binds a socket file with `mode`, taking the place of one that nobody serves any more.
-    ///
-    /// # Errors
-    /// One line that names the file.
-    pub fn unix(path: &Path, mode: u32) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("cannot listen on unix:{}: {error}", path.display());
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(failed(io::Error::new(io::ErrorKind::AddrInUse, "another program serves it")));
-        }
-        if path
-            .symlink_metadata()
-            .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()))
-        {
-            std::fs::remove_file(path).map_err(failed)?;
-        }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-        Ok(Self::Unix(listener, SocketFile(path.to_owned())))
-    }
-
-    /// The address, if it is a TCP listener.
-    pub fn tcp_address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(..) => None,
-        }
-    }
-}
-
 /// Serves a listener until `shutdown`, then lets requests under way finish for 5 s.
 pub async fn serve<H, F>(listener: Listener, handler: H, shutdown: CancellationToken)
 where
@@ -110,7 +39,12 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let stop = shutdown.clone();
-    let connection = move |peer| serve_connection(peer, HalfClose::Gone, handler.clone(), stop.clone());
+    let connection = move |peer| {
+        let serving = serve_connection(peer, HalfClose::Gone, handler.clone(), stop.clone());
+        async move {
+            serving.await;
+        }
+    };
     serve_each(listener, connection, shutdown).await;
 }
 
@@ -185,13 +119,24 @@ pub enum HalfClose {
     Waits,
 }
 
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By one side's wish, or by a fault on the way.
+    Somehow,
+    /// Because of bytes that are no request: wrong, ambiguous in their length, or a head that is too
+    /// large. They were answered with 400 or 431 where there was an answer to give.
+    Malformed,
+}
+
 /// Serves HTTP/1.1 on one byte stream until it ends, is idle for 330 s, or `shutdown`.
 pub async fn serve_connection<S, H, F>(
     stream: S,
     half_close: HalfClose,
     handler: H,
     shutdown: CancellationToken,
-) where
+) -> Ended
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -217,8 +162,12 @@ pub async fn serve_connection<S, H, F>(
             connection.await
         }
     };
-    if let Err(error) = ended {
-        debug!(%error, "an HTTP connection ended early");
+    match ended {
+        Ok(()) => Ended::Somehow,
+        Err(error) => {
+            debug!(%error, "an HTTP connection ended early");
+            if error.is_parse() { Ended::Malformed } else { Ended::Somehow }
+        }
     }
 }
 

@@ -127,7 +127,11 @@ fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
     if !problems.is_empty() {
         return Err(Failure(problems.join("\n")));
     }
+    config.check_files()?;
     println!("{file}: OK");
+    for warning in config.warnings() {
+        println!("{file}: warning: {warning}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use onionscrape::address::{ExporterAddress, ListenAddress, is_loopback};
 use onionscrape::config::{self, Mistakes, Period, Section};
+use onionscrape::files::FileError;
 use onionscrape::logs::{Level, LogSettings};
+use onionscrape::tls::TlsClient;
 use onionscrape::tor::TorSettings;
 use serde::Deserialize;
 
@@ -137,6 +139,25 @@ impl AgentConfig {
     /// Every mistake in the file.
     pub fn read(path: Option<&Path>, state_dir: Option<PathBuf>) -> Result<Self, Mistakes> {
         Origin { file: path.map(Path::to_owned), state_directory: state_dir, log_level: None }.read()
+    }
+
+    /// Reads the files that exporters name, to see whether they can be used.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub fn check_files(&self) -> Result<(), FileError> {
+        let tls = self.exporters.iter().filter_map(|exporter| exporter.tls.clone());
+        tls.map(TlsClient::open).try_for_each(|opened| opened.map(drop))
+    }
+
+    /// What is allowed and should not be for long.
+    pub fn warnings(&self) -> Vec<String> {
+        let insecure =
+            |exporter: &&ExporterConfig| exporter.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify);
+        let said = |exporter: &ExporterConfig| {
+            format!("exporter {} has insecure_skip_verify: its certificate is not looked at", exporter.name)
+        };
+        self.exporters.iter().filter(insecure).map(said).collect()
     }
 
     fn build(top: &mut Section<'_>, origin: &Origin) -> Option<Self> {

@@ -21,6 +21,7 @@ use onionscrape::http::{
     Answer, Body, FAILURE, MAX_FIELDS, MAX_HEAD, end_to_end, only_reading, page, timeout_header,
 };
 use onionscrape::metrics::CLASSIC_TEXT;
+use onionscrape::tls::TlsClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
@@ -52,6 +53,7 @@ struct Inner {
     config: ExporterConfig,
     way: Way,
     own_fields: Followed,
+    tls: Option<TlsClient>,
     metrics: ExporterMetrics,
 }
 
@@ -96,14 +98,15 @@ impl Exporter {
     }
 
     /// Every value of the metrics label `reason`.
-    pub fn reasons() -> [&'static str; 8] {
+    pub fn reasons() -> [&'static str; 9] {
         ExporterFailure::ALL.map(ExporterFailure::label)
     }
 
     fn by(way: Way, config: ExporterConfig, metrics: &Metrics) -> Self {
         let metrics = metrics.exporter(&config.name, &Self::reasons());
         let own_fields = Followed::new(config.own_fields.clone());
-        let exporter = Self(Arc::new(Inner { config, way, own_fields, metrics }));
+        let tls = config.tls.clone().map(TlsClient::new);
+        let exporter = Self(Arc::new(Inner { config, way, own_fields, tls, metrics }));
         // What is wrong with their files is better known at the start than at the first scrape.
         let _ = exporter.put_own_fields(&mut HeaderMap::new());
         exporter
@@ -137,7 +140,7 @@ impl Exporter {
                 ExporterFailure::Timeout => StatusCode::GATEWAY_TIMEOUT,
                 _ => StatusCode::BAD_GATEWAY,
             };
-            let answer = Answer::new(status, format!("exporter {} {}", self.0.config.name, failure.what()));
+            let answer = Answer::new(status, failure.of_exporter(&self.0.config.name));
             let mut response = Response::from(answer);
             response.headers_mut().insert(FAILURE, HeaderValue::from_static(failure.label()));
             response
@@ -190,6 +193,10 @@ impl Exporter {
             debug!(exporter = %self.0.config.name, %error, "an exporter cannot be reached");
             ExporterFailure::Refused
         })?;
+        let stream: Box<dyn ByteStream> = match &self.0.tls {
+            Some(tls) => Box::new(tls.connect(stream).await?),
+            None => stream,
+        };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_FIELDS)

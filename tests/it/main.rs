@@ -14,6 +14,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 mod bad_input;
+mod bad_requests;
 mod browser;
 mod chain;
 mod config;
@@ -28,6 +29,7 @@ mod inventory;
 mod leaks;
 mod load;
 mod monitoring;
+mod offered;
 mod page;
 mod paired;
 mod pairing;
@@ -35,6 +37,7 @@ mod prometheus;
 mod refused;
 mod reload;
 mod rotation;
+mod secure;
 mod stock;
 mod surfaces;
 mod web;
@@ -132,6 +135,11 @@ fn main() -> ExitCode {
         surfaces::status_says_what_is_wrong_and_what_to_do,
         page::a_browser_shows_the_fleet_and_follows_it,
         page::pictures_are_taken,
+        offered::by_a_chosen_port_a_socket_or_neither,
+        offered::a_chosen_port_is_kept,
+        offered::reloading_over_http,
+        bad_requests::on_every_surface,
+        secure::exporters_with_tls,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,

@@ -156,7 +156,7 @@ impl World {
         let shutdown = CancellationToken::new();
         let bridge =
             Bridge::start(BridgeConfig::read(Some(&file), None).unwrap(), shutdown.clone()).await.unwrap();
-        Monitor { bridge, file, _stop: shutdown.drop_guard() }
+        Monitor::new(bridge, file, shutdown)
     }
 
     /// A configuration file for a bridge.
@@ -232,6 +232,17 @@ pub struct Monitor {
 }
 
 impl Monitor {
+    pub fn new(bridge: Bridge, file: PathBuf, shutdown: CancellationToken) -> Self {
+        Self { bridge, file, _stop: shutdown.drop_guard() }
+    }
+
+    /// Stops the bridge and waits until it has.
+    pub async fn stop(self) {
+        let Self { bridge, _stop, .. } = self;
+        drop(_stop);
+        bridge.run().await;
+    }
+
     /// Where an exporter is offered.
     pub fn address(&self, target: &str, exporter: &str) -> String {
         let offered = self.bridge.fleet().offered().into_iter();

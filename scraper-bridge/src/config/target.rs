@@ -9,6 +9,7 @@ use onionscrape::files::FileError;
 use onionscrape::pairing::is_label;
 use onionscrape::schedule::Schedule;
 use onionscrape::ssh::LoginKey;
+use onionscrape::tls::TlsClient;
 use onionscrape::tor::ClientAuthKey;
 
 use super::{ExporterConfig, HostTrust, LoginSettings, Taken};
@@ -49,11 +50,23 @@ impl TargetConfig {
         self.login.key(state_directory)
     }
 
-    /// The files with keys that are read once for the target, and again when one of them changes.
+    /// The files with keys and authorities that are read once for the target, and again when one of them
+    /// changes.
     pub fn key_files(&self, state_directory: &Path) -> Vec<PathBuf> {
         let mut files = self.login.files(state_directory);
         files.extend(self.client_auth_file.clone());
+        let tls = self.exporters.iter().filter_map(|exporter| exporter.tls.as_ref());
+        files.extend(tls.filter_map(|tls| tls.ca_file.clone()));
         files
+    }
+
+    /// What TLS is spoken with to each exporter, if it is.
+    ///
+    /// # Errors
+    /// When a file of authorities cannot be used.
+    pub fn tls(&self) -> Result<Vec<Option<TlsClient>>, FileError> {
+        let tls = self.exporters.iter().map(|exporter| exporter.tls.clone());
+        tls.map(|settings| settings.map(TlsClient::open).transpose()).collect()
     }
 
     /// The key to read the descriptor with, if the configuration names one.
@@ -90,7 +103,7 @@ impl TargetConfig {
         let exporters: Vec<_> = section
             .sections("exporter")
             .into_iter()
-            .map(|exporter| ExporterConfig::read(exporter, &mut names, &mut taken.listen))
+            .map(|exporter| ExporterConfig::read(exporter, &mut names, &mut taken.surfaces))
             .collect();
         if exporters.is_empty() {
             section

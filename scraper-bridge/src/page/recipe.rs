@@ -29,10 +29,10 @@ pub(super) fn recipes(
 ) -> Vec<Recipe> {
     let Surroundings { admin, scheme, proxy } = around;
     let mut recipes = Vec::new();
-    if exporter.listen.parse::<SocketAddr>().is_ok() {
-        recipes.push(Recipe { way: "Port", text: format!("{scheme}://{}/metrics", exporter.listen) });
-    } else if exporter.listen.starts_with("unix:") {
-        recipes.push(Recipe { way: "Socket", text: exporter.listen.clone() });
+    match (&exporter.listen, port(exporter)) {
+        (_, Some(port)) => recipes.push(Recipe { way: "Port", text: format!("{scheme}://{port}/metrics") }),
+        (Some(socket), None) => recipes.push(Recipe { way: "Socket", text: socket.clone() }),
+        (None, None) => {}
     }
     recipes.push(Recipe { way: "Path", text: format!("{scheme}://{admin}{}", exporter.path) });
     let query = format!("target={}&module={}", target.name, exporter.name);
@@ -50,17 +50,20 @@ pub(super) fn job(target: &TargetOverview, exporter: &ExporterOverview, around: 
     if around.scheme == "https" {
         job += "  scheme: https\n";
     }
-    let address = if exporter.listen.parse::<SocketAddr>().is_ok() {
-        &exporter.listen
-    } else {
+    let address = port(exporter).unwrap_or_else(|| {
         job += &format!("  metrics_path: {}\n", exporter.path);
-        &around.admin
-    };
+        around.admin.clone()
+    });
     job += &format!(
         "  static_configs:\n    - targets: ['{address}']\n      labels:\n        instance: {}\n",
         target.name
     );
     job
+}
+
+/// The address of the exporter's own port, if it has one.
+fn port(exporter: &ExporterOverview) -> Option<String> {
+    exporter.listen.clone().filter(|place| place.parse::<SocketAddr>().is_ok())
 }
 
 /// A job for all exporters of all targets, for `prometheus.yml`.

@@ -62,7 +62,7 @@ fn target(name: &str, state: &str, milliseconds: f64, failures: u32) -> TargetOv
         latency_p95_seconds: Some(took * 2.0),
         exporters: vec![ExporterOverview {
             name: "node".into(),
-            listen: "127.0.0.1:9101".into(),
+            listen: Some("127.0.0.1:9101".into()),
             path: format!("/t/{name}/node/metrics"),
             proxy: format!("node.{name}"),
             failure: None,

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use onionscrape::address::OnionAddress;
 use onionscrape::ssh::LoginKey;
+use onionscrape::tls::TlsClient;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -33,6 +34,7 @@ pub(super) struct Keeper {
     host_keys: Arc<HostKeys>,
     key: LoginKey,
     dial: Box<dyn Dial>,
+    tls: Arc<[Option<TlsClient>]>,
     dials: Arc<Semaphore>,
     kept: Arc<Kept>,
     state: watch::Sender<State>,
@@ -43,9 +45,9 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(target: Arc<Target>, reach: Reach, state: watch::Sender<State>) -> Self {
-        let Reach { key, host_keys, dial, dials, inventory } = reach;
+        let Reach { key, host_keys, dial, tls, dials, inventory } = reach;
         let (host_keys, kept, pauses) = (Arc::new(host_keys), Arc::new(inventory), fresh_pauses());
-        Self { target, host_keys, key, dial, dials, kept, state, pauses, at_once: false }
+        Self { target, host_keys, key, dial, tls, dials, kept, state, pauses, at_once: false }
     }
 
     /// Keeps a session for as long as it is polled.
@@ -141,7 +143,7 @@ impl Keeper {
         let times = DialTimes { onion, login };
         target.metrics.dialled(times);
         info!(target = name, seconds = started.elapsed().as_secs_f64(), "connected");
-        Ok(Connection { pool: Arc::new(Pool::new(session, times)), address })
+        Ok(Connection { pool: Arc::new(Pool::new(session, times, self.tls.clone())), address })
     }
 
     /// Hears what the device tells of itself, in a session in which it has proved itself.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{Error, RootCertStore, ServerConfig};
@@ -14,6 +14,7 @@ use serde_saphyr::{Location, Spanned};
 use super::choices::{Version, groups, suites, versions};
 use super::client::{AllowedNames, AnyCertificate};
 use super::named::Reader;
+use crate::tls::{DAMAGED, certificates};
 
 /// The section as it stands in the file.
 #[derive(Deserialize)]
@@ -150,14 +151,8 @@ impl TlsSection {
     }
 }
 
-const DAMAGED: &str = "has PEM that is damaged";
 const REQUIRES: &str =
     "client_allowed_sans needs client_auth_type RequireAndVerifyClientCert or RequireAnyClientCert";
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| DAMAGED)?;
-    if chain.is_empty() { Err("has no certificate in PEM".into()) } else { Ok(chain) }
-}
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
@@ -167,11 +162,5 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
 }
 
 fn trusted(pem: &[u8]) -> Result<Arc<RootCertStore>, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem)? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("has a certificate that nothing can be verified by: {error}"))?;
-    }
-    Ok(Arc::new(roots))
+    crate::tls::trusted(certificates(pem)?)
 }

@@ -9,6 +9,7 @@ use onionscrape::config::Section;
 use onionscrape::http::is_path;
 use onionscrape::pairing::is_label;
 use onionscrape::schedule::Schedule;
+use onionscrape::tls::TlsSettings;
 
 use super::{OWN_NAME, own_fields, patterns};
 use crate::exporter::{MetricFilter, OwnFields};
@@ -28,6 +29,8 @@ pub struct ExporterConfig {
     pub name: Name,
     /// Where its metrics come from.
     pub source: Source,
+    /// How TLS is spoken with it; plain HTTP without it.
+    pub tls: Option<TlsSettings>,
     /// The path of its metrics.
     pub path: String,
     /// Labels that the inventory declares for it.
@@ -71,7 +74,16 @@ impl ExporterConfig {
     pub fn at(name: Name, address: ExporterAddress) -> Self {
         let (source, path) = (Source::Address(address), METRICS_PATH.to_owned());
         let own_fields = OwnFields::default();
-        Self { name, source, path, labels: BTreeMap::new(), schedule: None, filter: None, own_fields }
+        Self {
+            name,
+            source,
+            tls: None,
+            path,
+            labels: BTreeMap::new(),
+            schedule: None,
+            filter: None,
+            own_fields,
+        }
     }
 
     /// True if whoever may scrape it may have all that listens at this address.
@@ -99,6 +111,7 @@ impl ExporterConfig {
         enabled.then(|| Self {
             name,
             source,
+            tls: None,
             path: METRICS_PATH.to_owned(),
             labels,
             schedule,
@@ -123,6 +136,11 @@ impl ExporterConfig {
             }
         }
         let address = section.required::<ExporterAddress>("address");
+        let host = match &address {
+            Some(ExporterAddress::Tcp(address)) => address.ip().to_string(),
+            Some(ExporterAddress::Unix(_)) | None => "localhost".to_owned(),
+        };
+        let tls = TlsSettings::read(&mut section, &host);
         let path = section.spanned::<String>("path");
         if let Some(path) = path.as_ref().filter(|path| !is_path(path.get_ref())) {
             section.mistake(path.span(), "path: a path begins with / and has no spaces, ? or #");
@@ -133,6 +151,7 @@ impl ExporterConfig {
         Some(Self {
             name: name?.into_inner(),
             source: Source::Address(address?),
+            tls,
             path: path.map_or_else(|| METRICS_PATH.to_owned(), |path| path.into_inner()),
             labels,
             schedule,

@@ -174,8 +174,9 @@ impl Rig {
             schedule: None,
             exporters: vec![ExporterConfig {
                 name: "agent".parse().expect("name"),
-                listen: "127.0.0.1:0".parse().expect("address"),
+                listen: crate::config::Listen::Nowhere,
                 way: Way::Name,
+                tls: None,
                 path: "/metrics".into(),
             }],
         };
@@ -183,6 +184,7 @@ impl Rig {
             key: LoginKey::in_file(device.key(), None).expect("key"),
             host_keys: HostKeys::new(&config, Succession::open(device.path("succession/target.toml"))),
             dial: Box::new(MemoryDial(device.clone())),
+            tls: Arc::new([None]),
             dials: self.dials.clone(),
             inventory: Kept::none(),
         };
