@@ -7,6 +7,9 @@ use std::time::Duration;
 use hyper::{Request, StatusCode};
 use onionscrape::address::ExporterAddress;
 use onionscrape::http::{Answer, HalfClose, HostNames, only_reading, serve_connection, timeout_header};
+use onionscrape::metrics::Format;
+use scraper_bridge::inventory::Reply;
+use scraper_bridge::inventory::judged::{judge, parse};
 use target_agent::config::ExporterConfig;
 use target_agent::exporter::{Exporter, MetricFilter, Patterns};
 use target_agent::metrics::Metrics;
@@ -60,6 +63,26 @@ pub fn scrape_timeout(data: &[u8]) {
     if let Some(timeout) = timeout_header(request.headers()) {
         assert!(timeout > Duration::ZERO && std::time::Instant::now().checked_add(timeout).is_some());
     }
+}
+
+/// `Accept`, on which nothing depends but the format.
+pub fn accept(data: &[u8]) {
+    let Ok(value) = hyper::header::HeaderValue::from_bytes(data) else { return };
+    let mut request = Request::new(());
+    request.headers_mut().insert(hyper::header::ACCEPT, value);
+    let _ = Format::wanted(request.headers());
+}
+
+/// What a device says of itself; what is taken of it names nothing that is not its own, and is as it
+/// was when it is judged again.
+pub fn inventory(data: &[u8]) {
+    let reply = Reply { status: StatusCode::OK, revision: None, body: data.to_vec().into() };
+    let Ok((taken, _)) = parse(&reply) else { return };
+    for item in &taken.exporters {
+        assert!(item.labels.len() <= 32 && !item.labels.keys().any(|name| name.starts_with("__")));
+    }
+    let (again, left_out) = judge(taken.clone()).expect("taken once, taken twice");
+    assert!(again == taken && left_out.is_empty());
 }
 
 /// What an exporter answers, passed on by the agent: whole, or broken off, and never in between.

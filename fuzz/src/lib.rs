@@ -25,7 +25,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "agent_config", run: text::agent_config },
     Target { name: "bridge_config", run: text::bridge_config },
     Target { name: "bridge_file", run: text::bridge_file },
@@ -36,6 +36,8 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "client_auth", run: text::client_auth },
     Target { name: "request", run: http::request },
     Target { name: "scrape_timeout", run: http::scrape_timeout },
+    Target { name: "accept", run: http::accept },
+    Target { name: "inventory", run: http::inventory },
     Target { name: "exporter_answer", run: http::exporter_answer },
     Target { name: "filtered_answer", run: http::filtered_answer },
     Target { name: "ssh_stranger", run: ssh::stranger },
