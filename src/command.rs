@@ -1,5 +1,7 @@
 //! What the command lines of both programs have in common.
 
+mod documents;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,6 +9,7 @@ use clap::Args;
 
 use crate::lifecycle::Failure;
 use crate::logs::{Format, Level, LogSettings};
+pub use documents::Documents;
 
 /// Options of every subcommand, named as Prometheus names its own.
 #[derive(Clone, Debug, Args)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use onionscrape::command::{Options, block_on};
+use onionscrape::command::{Documents, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Level, LogSettings};
@@ -63,6 +63,8 @@ enum Act {
     },
     /// Check the configuration and report every mistake in it
     Check,
+    #[command(flatten)]
+    Documents(Documents),
 }
 
 impl Command {
@@ -79,44 +81,48 @@ impl Command {
             state_directory: options.state_dir.clone(),
             web_config_file: self.web_config_file,
         };
-        let config = source.read()?;
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
+                let config = source.read()?;
                 logs::start(options.log(config.log));
                 block_on(THREADS, run(config))
             }
             Act::Key => {
-                let state = StateDirectory::share(&config.state_directory)?;
+                let state = StateDirectory::share(&source.read()?.state_directory)?;
                 let key = KeyFile::open_or_make(&config::default_key_file(state.path()), "scraper-bridge")?;
                 println!("{}", key.public_line());
                 Ok(ExitCode::SUCCESS)
             }
             Act::Probe { target, exporter } => {
+                let config = source.read()?;
                 // What goes wrong is told by the probe itself.
                 logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
                 block_on(THREADS, probe(config, &target, exporter.as_deref()))
             }
-            Act::Status(status) => block_on(THREADS, status.run(config)),
-            Act::Redial { target } => block_on(THREADS, redial(config, &target)),
+            Act::Status(status) => block_on(THREADS, status.run(source.read()?)),
+            Act::Redial { target } => block_on(THREADS, redial(source.read()?, &target)),
             Act::Add(addition) => {
+                let config = source.read()?;
                 logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
                 block_on(THREADS, addition.run(config))
             }
-            Act::Remove { target } => block_on(THREADS, remove(config, &target)),
-            Act::Check => {
-                config.web()?;
-                println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
-                for target in config.targets.iter().filter(|target| target.host_key.is_on_first_use()) {
-                    println!(
-                        "{}: warning: target {} has trust_on_first_use: whoever answers first is believed",
-                        options.shown_file(),
-                        target.name
-                    );
-                }
-                Ok(ExitCode::SUCCESS)
-            }
+            Act::Remove { target } => block_on(THREADS, remove(source.read()?, &target)),
+            Act::Check => check(&source.read()?, &options.shown_file()),
+            Act::Documents(documents) => documents.write::<Self>(),
         }
     }
+}
+
+fn check(config: &BridgeConfig, file: &str) -> Result<ExitCode, Failure> {
+    config.web()?;
+    println!("{file}: OK, targets: {}", config.targets.len());
+    for target in config.targets.iter().filter(|target| target.host_key.is_on_first_use()) {
+        println!(
+            "{file}: warning: target {} has trust_on_first_use: whoever answers first is believed",
+            target.name
+        );
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use onionscrape::command::{Options, block_on};
+use onionscrape::command::{Documents, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs;
@@ -73,6 +73,8 @@ enum Act {
     Rotate(Rotate),
     /// Check the configuration and report every mistake in it
     Check,
+    #[command(flatten)]
+    Documents(Documents),
 }
 
 impl Command {
@@ -84,20 +86,22 @@ impl Command {
 
     fn try_run(self) -> Result<ExitCode, Failure> {
         let options = self.options;
-        let config = AgentConfig::read(options.config_file.as_deref(), options.state_dir.clone())?;
+        let read = || AgentConfig::read(options.config_file.as_deref(), options.state_dir.clone());
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
+                let config = read()?;
                 logs::start(options.log(config.log));
                 block_on(THREADS, run(config))
             }
-            Act::Hostname { json } => hostname(&config, json),
-            Act::Ticket(invitation) => invitation.run(&config),
-            Act::Bridges { json } => bridges::list(&config, json),
-            Act::Revoke { name } => bridges::revoke(&config, &name),
-            Act::Import { from } => transfer::import(&config, &from),
-            Act::Export { to } => transfer::export(&config, &to),
-            Act::Rotate(rotate) => rotate.run(&config),
-            Act::Check => check(&config, &options.shown_file()),
+            Act::Hostname { json } => hostname(&read()?, json),
+            Act::Ticket(invitation) => invitation.run(&read()?),
+            Act::Bridges { json } => bridges::list(&read()?, json),
+            Act::Revoke { name } => bridges::revoke(&read()?, &name),
+            Act::Import { from } => transfer::import(&read()?, &from),
+            Act::Export { to } => transfer::export(&read()?, &to),
+            Act::Rotate(rotate) => rotate.run(&read()?),
+            Act::Check => check(&read()?, &options.shown_file()),
+            Act::Documents(documents) => documents.write::<Self>(),
         }
     }
 }
