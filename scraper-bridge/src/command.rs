@@ -7,12 +7,13 @@ use clap::{Parser, Subcommand};
 use onionscrape::command::{Documents, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
-use onionscrape::logs::{self, Level, LogSettings};
+use onionscrape::logs::{self, Format, Level, LogSettings};
 use onionscrape::ssh::KeyFile;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bridge::Bridge;
 use crate::config::{self, BridgeConfig, Source};
+use crate::doctor::Doctor;
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
 use crate::reload::Reloader;
@@ -49,6 +50,8 @@ enum Act {
     },
     /// Show how the targets of a running bridge are; exits with 1 if one is not up
     Status(Status),
+    /// Look at every hop to a target, or to all; says which does not work, and what to do about it
+    Doctor(Doctor),
     /// Have a running bridge dial a target anew, over fresh circuits
     Redial {
         /// The target's name
@@ -100,6 +103,11 @@ impl Command {
                 block_on(THREADS, probe(config, &target, exporter.as_deref()))
             }
             Act::Status(status) => block_on(THREADS, status.run(source.read()?)),
+            Act::Doctor(doctor) => {
+                // What goes wrong is told by the doctor itself, who asks a running bridge or none.
+                logs::start(options.log(LogSettings { level: Level::Error, format: Format::Logfmt }));
+                block_on(THREADS, doctor.run(&source))
+            }
             Act::Redial { target } => block_on(THREADS, redial(source.read()?, &target)),
             Act::Add(addition) => {
                 let config = source.read()?;

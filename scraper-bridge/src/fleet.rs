@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use crate::config::{ScrapeLimits, TargetConfig};
 use crate::dial::OnionDial;
+use crate::doctor::Patient;
 use crate::metrics::Metrics;
 use crate::scrape::Scraper;
 use crate::session::HostKeys;
@@ -74,6 +75,7 @@ pub struct Fleet {
 /// One target with its listeners.
 struct Kept {
     target: Arc<Target>,
+    reach: Reach,
     scrapers: Vec<Scraper>,
     listening: Vec<SocketAddr>,
     /// What the files of its keys looked like when they were read.
@@ -197,6 +199,25 @@ impl Fleet {
         self.locked().iter().map(offered).collect()
     }
 
+    /// The targets for a doctor to look at: the one of this name, or all.
+    pub fn patients(&self, name: Option<&str>) -> Vec<Patient> {
+        let kept = self.locked();
+        let wanted =
+            kept.iter().filter(|kept| name.is_none_or(|name| kept.target.config.name.as_str() == name));
+        wanted
+            .map(|kept| Patient {
+                config: kept.target.config.clone(),
+                reach: Ok(kept.reach.clone()),
+                kept: Some(kept.target.clone()),
+            })
+            .collect()
+    }
+
+    /// Bounds on every scrape.
+    pub fn limits(&self) -> ScrapeLimits {
+        self.around.limits
+    }
+
     /// The target of this name.
     pub fn target(&self, name: &str) -> Option<Arc<Target>> {
         let kept = self.locked();
@@ -255,11 +276,8 @@ impl Fleet {
         }
         let around = &self.around;
         let (tasks, stop) = (TaskTracker::new(), around.shutdown.child_token());
-        let dial = Box::new(OnionDial::new(around.tor.clone(), config.port, client_auth));
-        let succession = Succession::open(Succession::path(&around.state_directory, &config.name));
-        let host_keys = HostKeys::new(&config, succession);
-        let reach = Reach { key, host_keys, dial, dials: self.dials.clone() };
-        let target = Target::start(config, reach, &around.metrics, &tasks, stop.clone());
+        let reach = reach(&config, (key, client_auth), &around.tor, &around.state_directory, &self.dials);
+        let target = Target::start(config, reach.clone(), &around.metrics, &tasks, stop.clone());
         let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
         for (index, (listener, exporter)) in bound.into_iter().zip(&target.config.exporters).enumerate() {
             let scraper = Scraper::new(target.clone(), index, around.limits);
@@ -273,13 +291,27 @@ impl Fleet {
             tasks.spawn(serve_public(listener, names, around.web.clone(), surface(scraper), stop.clone()));
         }
         tasks.close();
-        self.locked().push(Kept { target, scrapers, listening, keys, tasks, stop });
+        self.locked().push(Kept { target, reach, scrapers, listening, keys, tasks, stop });
         Ok(())
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How a target is reached and logged in to, with these keys.
+pub fn reach(
+    config: &TargetConfig,
+    (key, client_auth): (LoginKey, Option<ClientAuthKey>),
+    tor: &Tor,
+    state_directory: &Path,
+    dials: &Arc<Semaphore>,
+) -> Reach {
+    let dial = Arc::new(OnionDial::new(tor.clone(), config.port, client_auth));
+    let succession = Succession::open(Succession::path(state_directory, &config.name));
+    let host_keys = Arc::new(HostKeys::new(config, succession));
+    Reach { key, host_keys, dial, dials: dials.clone() }
 }
 
 async fn bind(target: &TargetConfig, address: SocketAddr, exporter: &Name) -> Result<Listener, Failure> {

@@ -19,10 +19,12 @@
 //! - [`status`]: the same as a table;
 //! - [`discovery`]: exporters as Prometheus' service discovery has them;
 //! - [`failure`]: why a scrape failed, and what Prometheus is told;
+//! - [`remedy`]: what a person can do about it;
 //! - [`admin`]: what the bridge tells of itself;
 //! - [`metrics`]: what it counts;
 //! - [`pairing`]: a ticket becomes a target;
-//! - [`probe`]: one scrape by hand.
+//! - [`probe`]: one scrape by hand;
+//! - [`doctor`]: every hop to a target, until one that does not work.
 
 pub mod admin;
 pub mod bridge;
@@ -30,6 +32,7 @@ pub mod command;
 pub mod config;
 pub mod dial;
 pub mod discovery;
+pub mod doctor;
 pub mod failure;
 pub mod fleet;
 pub mod history;
@@ -40,6 +43,7 @@ pub mod pairing;
 pub mod pool;
 pub mod probe;
 pub mod reload;
+pub mod remedy;
 pub mod scrape;
 pub mod session;
 pub mod status;

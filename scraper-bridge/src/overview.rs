@@ -6,7 +6,7 @@ use onionscrape::config::Moment;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{Fleet, Offered};
-use crate::metrics::Stage;
+use crate::remedy;
 use crate::surface::{path, proxy};
 use crate::target::{State, Trouble};
 
@@ -84,7 +84,7 @@ fn overview(Offered { target, listening }: &Offered) -> TargetOverview {
         name: name.to_string(),
         state: label.to_owned(),
         since: time(target.since()),
-        remedy: trouble.as_ref().map(|trouble| remedy(trouble.stage).to_owned()),
+        remedy: trouble.as_ref().map(|trouble| remedy::of_trouble(trouble).to_owned()),
         why: trouble.map(|trouble| trouble.what),
         last_good_scrape: target.history.last_good().map(time),
         latency_p50_seconds: target.history.quantile(0.5).map(|took| took.as_secs_f64()),
@@ -100,26 +100,7 @@ fn describe(state: &State) -> (&'static str, Option<Trouble>) {
         State::Dialling(Some(trouble)) | State::Waiting(trouble) | State::Refused(trouble) => {
             Some(trouble.clone())
         }
-        State::Blocked(why) => {
-            Some(Trouble { stage: Some(Stage::Bootstrap), what: why.clone(), refused: false })
-        }
+        State::Blocked(why) => Some(Trouble::of_bootstrap(why.clone())),
     };
     (label, trouble)
-}
-
-/// What a person can do when this step fails.
-fn remedy(stage: Option<Stage>) -> &'static str {
-    match stage {
-        Some(Stage::Bootstrap) => "look at this machine's network and clock; Tor must be reachable",
-        Some(Stage::Descriptor) => "switch the device on, and see target-agent status there",
-        Some(Stage::Rendezvous | Stage::Stream) => {
-            "wait a minute; if it stays so, restart the agent, or look at the device's network"
-        }
-        Some(Stage::SshKex) => "look at the agent's log; its release may not fit this one",
-        Some(Stage::HostKey) => {
-            "compare target-agent hostname --json with the target's host_key; do not trust it unless you know why it changed"
-        }
-        Some(Stage::Auth) => "on the device see target-agent bridges; pair anew with target-agent ticket",
-        None => "nothing, it dials anew by itself",
-    }
 }

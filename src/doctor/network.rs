@@ -49,9 +49,7 @@ async fn settled(mut bootstrap: watch::Receiver<Bootstrap>) -> Bootstrap {
                 stuck_since = None;
                 end
             }
-            Bootstrap::Blocked { .. } => {
-                end.min(*stuck_since.get_or_insert_with(Instant::now) + STUCK_LIMIT)
-            }
+            Bootstrap::Blocked { .. } => end.min(*stuck_since.get_or_insert_with(Instant::now) + STUCK_LIMIT),
         };
         tokio::select! {
             () = sleep_until(give_up) => return now,

@@ -98,10 +98,7 @@ mod tests {
         let passed = Finding::passed("tor", "Tor is ready").after(Duration::from_millis(1234));
         assert_eq!(Marks::Words.shown(&passed), "ok      tor                   1.2 s  Tor is ready");
         let failed = Finding::failed("configuration", "a\nb", "mend it").after(Duration::from_millis(3));
-        assert_eq!(
-            Marks::Words.shown(&failed),
-            "FAILED  configuration          3 ms  a\n    b\n    mend it"
-        );
+        assert_eq!(Marks::Words.shown(&failed), "FAILED  configuration          3 ms  a\n    b\n    mend it");
         assert!(Marks::Coloured.shown(&failed).starts_with("\u{1b}[31m✗\u{1b}[0m configuration"));
     }
 

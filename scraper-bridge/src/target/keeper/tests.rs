@@ -24,7 +24,7 @@ use super::*;
 use crate::config::{ExporterConfig, HostTrust, LoginSettings, TargetConfig};
 use crate::dial::{DialFailure, Dialled, Stream};
 use crate::failure::ScrapeFailure;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
 use crate::succession::Succession;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
@@ -54,6 +54,10 @@ struct Device {
 struct MemoryDial(Arc<Device>);
 
 impl Dial for MemoryDial {
+    fn stages(&self) -> &'static [Stage] {
+        &[Stage::Rendezvous]
+    }
+
     fn ready<'a>(
         &'a self,
         _: &'a (dyn Fn(String) + Send + Sync),
@@ -176,8 +180,11 @@ impl Rig {
         };
         let reach = Reach {
             key: LoginKey::in_file(device.key(), None).expect("key"),
-            host_keys: HostKeys::new(&config, Succession::open(device.path("succession/target.toml"))),
-            dial: Box::new(MemoryDial(device.clone())),
+            host_keys: Arc::new(HostKeys::new(
+                &config,
+                Succession::open(device.path("succession/target.toml")),
+            )),
+            dial: Arc::new(MemoryDial(device.clone())),
             dials: self.dials.clone(),
         };
         let shutdown = self.shutdown.clone();
