@@ -5,8 +5,8 @@ mod failure;
 mod filter;
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -49,6 +49,18 @@ struct Inner {
     config: ExporterConfig,
     way: Way,
     metrics: ExporterMetrics,
+    last: Mutex<Option<LastScrape>>,
+}
+
+/// How an exporter answered last.
+#[derive(Clone, Debug)]
+pub struct LastScrape {
+    /// When it was asked.
+    pub at: SystemTime,
+    /// From there to the beginning of its answer, or to the failure.
+    pub took: Duration,
+    /// Why there was no good answer, if so.
+    pub failure: Option<String>,
 }
 
 /// How to come by an exporter's metrics.
@@ -77,12 +89,17 @@ impl Exporter {
                 Way::Http(address.clone(), host)
             }
         };
-        Self(Arc::new(Inner { config, way, metrics }))
+        Self(Arc::new(Inner { config, way, metrics, last: Mutex::default() }))
     }
 
     /// What was configured.
     pub fn config(&self) -> &ExporterConfig {
         &self.0.config
+    }
+
+    /// How it answered last by its name, if it was asked.
+    pub fn last(&self) -> Option<LastScrape> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Answers a request with what the exporter answers, or says why it does not.
@@ -94,6 +111,7 @@ impl Exporter {
             return Answer::new(StatusCode::NOT_FOUND, "no such path at this exporter").into();
         };
         self.0.metrics.requests.inc();
+        let (at, started) = (SystemTime::now(), Instant::now());
         let budget = timeout_header(request.headers()).unwrap_or(BUDGET).min(MAX_BUDGET);
         let deadline = Instant::now() + budget;
         let answered = timeout_at(deadline, async {
@@ -102,7 +120,15 @@ impl Exporter {
                 Way::BuiltIn(host) => self.make(host, deadline).await,
             }
         });
-        answered.await.unwrap_or(Err(ExporterFailure::Timeout)).unwrap_or_else(|failure| {
+        let answered = answered.await.unwrap_or(Err(ExporterFailure::Timeout));
+        let failure = match &answered {
+            Ok(response) if response.status().is_success() => None,
+            Ok(response) => Some(format!("answers {}", response.status())),
+            Err(failure) => Some(failure.what().to_owned()),
+        };
+        let last = LastScrape { at, took: started.elapsed(), failure };
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+        answered.unwrap_or_else(|failure| {
             self.0.metrics.failure(failure.label());
             let status = match failure {
                 ExporterFailure::Timeout => StatusCode::GATEWAY_TIMEOUT,

@@ -18,6 +18,10 @@
 //! - [`exporter`]: HTTP to exporters, and what of their metrics travels;
 //! - [`host`]: the built-in one;
 //! - [`status`]: whether the device can be reached, decided by dialling it;
+//! - [`outside`]: the onion service dialled from outside;
+//! - [`control`]: what a running agent tells the program's other commands;
+//! - [`overview`]: how it is, for `status`;
+//! - [`doctor`]: every hop from here to a bridge's view of it, until one that does not work;
 //! - [`admin`]: what the agent tells of itself;
 //! - [`metrics`]: what it counts.
 
@@ -27,6 +31,8 @@ pub mod agent;
 pub mod bridges;
 pub mod command;
 pub mod config;
+pub mod control;
+pub mod doctor;
 pub mod enrolment;
 pub mod exporter;
 pub mod forward;
@@ -35,6 +41,8 @@ pub mod identity;
 pub mod invitation;
 pub mod metrics;
 pub mod onion;
+pub mod outside;
+pub mod overview;
 pub mod publication;
 pub mod rotation;
 pub mod ssh;

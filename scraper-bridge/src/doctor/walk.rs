@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::Empty;
 use hyper::ext::ReasonPhrase;
 use hyper::{Request, Response, StatusCode};
 use onionscrape::address::OnionAddress;
-use onionscrape::doctor::{Finding, Findings};
+use onionscrape::doctor::{Finding, Findings, examine_page};
 use onionscrape::http::Body;
 use onionscrape::lifecycle::Failure;
 use tokio::time::{Instant, timeout};
@@ -205,8 +205,8 @@ async fn scraped(target: &Arc<Target>, pool: &Pool, index: usize, limits: Scrape
             let remedy = "look at the exporter on the device, and at its path in the configuration";
             Finding::failed(&hop, found, remedy).after(started.elapsed())
         }
-        Ok(response) => match response.into_body().collect().await {
-            Ok(body) => of_page(&hop, &body.to_bytes()).after(started.elapsed()),
+        Ok(response) => match examine_page(&hop, response.into_body()).await {
+            Ok(finding) => finding.after(started.elapsed()),
             Err(error) => match error.downcast::<ScrapeFailure>() {
                 Ok(failure) => of(&hop, *failure, started),
                 Err(_) => of(&hop, ScrapeFailure::Aborted, started),
@@ -226,16 +226,6 @@ fn status_line(response: &Response<Body>) -> String {
     format!("{} {words}", response.status().as_u16())
 }
 
-fn of_page(hop: &str, page: &[u8]) -> Finding {
-    let lines = page.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let samples = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).count();
-    let found = format!("samples: {samples}, bytes: {}", page.len());
-    if samples == 0 {
-        return Finding::warning(hop, found, "look at the page: scraper-bridge probe prints it");
-    }
-    Finding::passed(hop, found)
-}
-
 /// How the session is that the running bridge keeps, now that all hops to the device were found to work.
 fn of_kept(kept: &Target) -> Finding {
     let since = SystemTime::now().duration_since(kept.since()).unwrap_or_default();
@@ -253,16 +243,7 @@ fn of_kept(kept: &Target) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use onionscrape::doctor::Outcome;
-
     use super::*;
-
-    #[test]
-    fn samples_are_counted_and_none_is_odd() {
-        let page = of_page("exporter node", b"# HELP a b\n# TYPE a gauge\na 1\n\n  b{c=\"#\"} 2\n# EOF\n");
-        assert_eq!((page.outcome, page.found.as_str()), (Outcome::Passed, "samples: 2, bytes: 55"));
-        assert_eq!(of_page("exporter node", b"# nothing\n").outcome, Outcome::Warning);
-    }
 
     #[test]
     fn a_devices_words_are_printable() {
