@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use onionscrape::command::{Documents, Options, block_on};
+use onionscrape::command::{Documents, EVERY, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
@@ -29,7 +29,7 @@ pub struct Command {
     #[command(flatten)]
     options: Options,
     /// TLS and users of all ports that Prometheus scrapes, in exporter-toolkit's format
-    #[arg(long = "web.config.file", global = true, value_name = "FILE")]
+    #[arg(long = "web.config.file", global = true, value_name = "FILE", help_heading = EVERY)]
     web_config_file: Option<PathBuf>,
     #[command(subcommand)]
     act: Option<Act>,

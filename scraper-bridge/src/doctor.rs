@@ -146,7 +146,8 @@ pub async fn examine(tor: &Tor, patients: Vec<Patient>, limits: ScrapeLimits, fi
     let needs_tor = |patient: &Patient| {
         patient.reach.as_ref().is_ok_and(|reach| reach.dial.stages().contains(&Stage::Bootstrap))
     };
-    let works = patients.iter().any(needs_tor) && examine_network(tor, findings).await;
+    let wanted = patients.is_empty() || patients.iter().any(needs_tor);
+    let works = wanted && examine_network(tor, findings).await;
     let within_reach = patients.into_iter().filter(|patient| works || !needs_tor(patient));
     let walks = stream::iter(within_reach)
         .for_each_concurrent(AT_ONCE, |patient| async move { patient.walk(limits, findings).await });

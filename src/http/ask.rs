@@ -1,5 +1,7 @@
 //! Asking a running program over its control socket.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -8,10 +10,14 @@ use hyper::header::HOST;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::lifecycle::Failure;
 
-/// Asks a program of ours on the other end of `stream`. How long it may take is the caller's to say.
+/// How long an answer may take to begin: a scrape by hand may take its time.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// Asks a program of ours on the other end of `stream`; its answer begins within 300 s.
 ///
 /// # Errors
 /// When it does not answer.
@@ -24,8 +30,10 @@ pub async fn ask(stream: UnixStream, method: Method, path: &str) -> Result<Respo
         .header(HOST, "control")
         .body(Empty::<Bytes>::new())
         .map_err(Failure::of)?;
-    sender
-        .send_request(request)
-        .await
-        .map_err(|error| Failure(format!("the running program does not answer: {error}")))
+    match timeout(LIMIT, sender.send_request(request)).await {
+        Ok(answered) => {
+            answered.map_err(|error| Failure(format!("the running program does not answer: {error}")))
+        }
+        Err(_) => Err(Failure("the running program does not answer; restart it".into())),
+    }
 }
