@@ -32,7 +32,8 @@ impl Documents {
     /// # Errors
     /// When it cannot be written.
     pub fn write<C: CommandFactory>(self) -> Result<ExitCode, Failure> {
-        let mut command = C::command();
+        // Nobody looks up how to look something up.
+        let mut command = C::command().disable_help_subcommand(true);
         let name = command.get_name().to_owned();
         let mut text = Vec::new();
         match self {
