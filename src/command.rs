@@ -1,5 +1,7 @@
 //! What the command lines of both programs have in common.
 
+mod documents;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,21 +9,26 @@ use clap::Args;
 
 use crate::lifecycle::Failure;
 use crate::logs::{Format, Level, LogSettings};
+pub use documents::Documents;
+
+/// Under what these stand in a subcommand's help, behind its own.
+pub const EVERY: &str = "Options of every command";
 
 /// Options of every subcommand, named as Prometheus names its own.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// Configuration file
-    #[arg(long = "config.file", global = true, value_name = "FILE")]
+    /// Configuration file, in TOML [default: none, and what the README says holds without one]
+    #[arg(long = "config.file", global = true, value_name = "FILE", help_heading = EVERY)]
     pub config_file: Option<PathBuf>,
-    /// Folder for keys and Tor's state [default: in onionscrape in the XDG state directory]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Folder for keys and Tor's state [default: a folder in ~/.local/state/onionscrape, or in
+    /// $XDG_STATE_HOME/onionscrape if that is set]
+    #[arg(long, global = true, value_name = "DIR", help_heading = EVERY)]
     pub state_dir: Option<PathBuf>,
-    /// What is worth a line in the log
-    #[arg(long = "log.level", global = true, value_enum)]
+    /// What is worth a line in the log [default: info]
+    #[arg(long = "log.level", global = true, value_enum, value_name = "LEVEL", help_heading = EVERY)]
     pub log_level: Option<Level>,
-    /// How a line of the log looks
-    #[arg(long = "log.format", global = true, value_enum)]
+    /// How a line of the log looks [default: logfmt]
+    #[arg(long = "log.format", global = true, value_enum, value_name = "FORMAT", help_heading = EVERY)]
     pub log_format: Option<Format>,
 }
 

@@ -1,6 +1,7 @@
 //! HTTP as both programs speak it: serving, refusing, and passing a message on.
 
 mod answer;
+mod ask;
 mod forward;
 mod host;
 mod listener;
@@ -15,6 +16,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::header::HeaderName;
 
 pub use answer::{Answer, landing, only_reading, page, text};
+pub use ask::ask;
 pub use forward::{end_to_end, is_hop_by_hop, is_path, timeout_header};
 pub use host::HostNames;
 pub use listener::{Listener, MAX_SOCKET_PATH, SocketAccess};

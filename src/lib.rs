@@ -13,12 +13,14 @@
 //! - [`tls`]: TLS with exporters;
 //! - [`metrics`]: a program's own metrics as text;
 //! - [`logs`]: lines on standard error;
+//! - [`doctor`]: finding out which hop does not work;
 //! - [`lifecycle`]: starting, telling of oneself, stopping;
 //! - [`command`]: what both command lines have in common.
 
 pub mod address;
 pub mod command;
 pub mod config;
+pub mod doctor;
 pub mod files;
 pub mod http;
 pub mod lifecycle;

@@ -6,6 +6,7 @@
 mod bootstrap;
 mod client;
 mod client_auth;
+mod clock;
 mod connector;
 mod settings;
 mod stream;
@@ -14,6 +15,7 @@ mod tcp;
 pub use bootstrap::Bootstrap;
 pub use client::{Tor, TorClient};
 pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
+pub use clock::ClockSkew;
 pub use connector::{Connector, DialError, DialStage};
 pub use settings::TorSettings;
 pub use stream::TorStream;

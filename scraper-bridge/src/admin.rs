@@ -7,13 +7,16 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use onionscrape::doctor::{Findings, page_of};
 use onionscrape::http::{Answer, Body, Web, only_reading, page as answer, text};
 use onionscrape::lifecycle::Failure;
 use onionscrape::metrics::{self, registry};
 use onionscrape::tor::Tor;
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 
 use crate::discovery::{self, Place, Via};
+use crate::doctor;
 use crate::fleet::Fleet;
 use crate::metrics::{Metrics, Surface, SurfaceRefusal};
 use crate::overview::{Overview, Wanted};
@@ -40,6 +43,8 @@ struct Inner {
     reloader: Reloader,
     tor: Tor,
     proxy: Option<SocketAddr>,
+    /// One doctor at a time: each dials.
+    doctors: Arc<Semaphore>,
 }
 
 type Answered = BoxFuture<'static, Response<Body>>;
@@ -54,8 +59,9 @@ impl Admin {
         tor: Tor,
         proxy: Option<SocketAddr>,
     ) -> Self {
+        let (metrics, doctors) = (metrics.clone(), Arc::new(Semaphore::new(1)));
         let registry = registry(env!("CARGO_PKG_VERSION"), |own| metrics.register(own));
-        let inner = Inner { registry, metrics: metrics.clone(), web, fleet, reloader, tor, proxy };
+        let inner = Inner { registry, metrics, web, fleet, reloader, tor, proxy, doctors };
         Self { inner: Arc::new(inner), lifecycle: false }
     }
 
@@ -81,8 +87,9 @@ impl Admin {
     }
 
     /// The control socket's handler: `GET /t/TARGET/EXPORTER/metrics` is a scrape,
-    /// `POST /t/TARGET/redial` dials the target anew, and `POST /-/reload` reads the configuration
-    /// again.
+    /// `POST /t/TARGET/redial` dials the target anew, `POST /-/reload` reads the configuration
+    /// again, and `POST /doctor` or `POST /doctor/TARGET` looks at every hop, beside the sessions that
+    /// are kept.
     pub fn control(self) -> impl Fn(Request<Incoming>) -> Answered + Clone + Send + Sync + 'static {
         move |request| {
             let inner = self.inner.clone();
@@ -204,6 +211,22 @@ impl Inner {
         tokio::spawn(async move { reloader.reload().await }).await.map_err(Failure::of)?
     }
 
+    /// What a doctor finds, as it finds it.
+    fn doctor(&self, target: Option<&str>) -> Response<Body> {
+        let patients = self.fleet.patients(target);
+        if target.is_some() && patients.is_empty() {
+            return Answer::new(StatusCode::NOT_FOUND, "no such target").into();
+        }
+        let Ok(place) = self.doctors.clone().try_acquire_owned() else {
+            return Answer::new(StatusCode::CONFLICT, "another doctor is at work; try again later").into();
+        };
+        let (tor, limits) = (self.tor.clone(), self.fleet.limits());
+        page_of(Findings::from(|findings| async move {
+            let _place = place;
+            doctor::examine(&tor, patients, limits, &findings).await;
+        }))
+    }
+
     async fn control(&self, request: Request<Incoming>) -> Response<Body> {
         let parts: Vec<&str> = request.uri().path().split('/').collect();
         match (request.method(), parts.as_slice()) {
@@ -216,6 +239,8 @@ impl Inner {
             },
             (&Method::POST, ["", "-", "reload"]) => self.reloaded().await,
             (&Method::GET, ["", "api", "v1", "targets"]) => self.targets(&request),
+            (&Method::POST, ["", "doctor"]) => self.doctor(None),
+            (&Method::POST, ["", "doctor", target]) => self.doctor(Some(*target)),
             _ => match path::scrape(&self.fleet, &self.metrics, request).await {
                 Ok(scraped) => scraped,
                 Err(_) => Answer::new(StatusCode::NOT_FOUND, "no such page").into(),

@@ -25,8 +25,6 @@ use crate::surface::proxy::Proxy;
 
 /// How long tasks may take to end after a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
-/// Nobody but this user.
-const PRIVATE: SocketAccess = SocketAccess { mode: 0o600, group: None };
 /// The socket over which `probe` talks to a running bridge, in the state directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
@@ -72,7 +70,7 @@ impl Bridge {
             }
             None => None,
         };
-        let control = Listener::unix(&control_socket(&config), PRIVATE).map_err(Failure)?;
+        let control = Listener::unix(&control_socket(&config), SocketAccess::PRIVATE).map_err(Failure)?;
 
         let metrics = Metrics::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

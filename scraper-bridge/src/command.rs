@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use onionscrape::command::{Options, block_on};
+use onionscrape::command::{Documents, EVERY, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
-use onionscrape::logs::{self, Level, LogSettings};
+use onionscrape::logs::{self, Format, Level, LogSettings};
 use onionscrape::ssh::KeyFile;
 
 use crate::bridge::Bridge;
 use crate::config::{self, BridgeConfig, Source};
+use crate::doctor::Doctor;
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
 use crate::status::Status;
@@ -26,7 +27,7 @@ pub struct Command {
     #[command(flatten)]
     options: Options,
     /// TLS and users of all ports that Prometheus scrapes, in exporter-toolkit's format
-    #[arg(long = "web.config.file", global = true, value_name = "FILE")]
+    #[arg(long = "web.config.file", global = true, value_name = "FILE", help_heading = EVERY)]
     web_config_file: Option<PathBuf>,
     /// Let whoever reaches the admin listener have the configuration read again by POST /-/reload
     #[arg(long = "web.enable-lifecycle", global = true)]
@@ -50,6 +51,8 @@ enum Act {
     },
     /// Show how the targets of a running bridge are; exits with 1 if one is not up
     Status(Status),
+    /// Look at every hop to a target, or to all; says which does not work, and what to do about it
+    Doctor(Doctor),
     /// Have a running bridge dial a target anew, over fresh circuits
     Redial {
         /// The target's name
@@ -64,6 +67,8 @@ enum Act {
     },
     /// Check the configuration and report every mistake in it
     Check,
+    #[command(flatten)]
+    Documents(Documents),
 }
 
 impl Command {
@@ -81,43 +86,53 @@ impl Command {
             web_config_file: self.web_config_file,
             lifecycle: self.lifecycle,
         };
-        let config = source.read()?;
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
+                let config = source.read()?;
                 logs::start(options.log(config.log));
                 block_on(THREADS, run(config))
             }
             Act::Key => {
-                let state = StateDirectory::share(&config.state_directory)?;
+                let state = StateDirectory::share(&source.read()?.state_directory)?;
                 let key = KeyFile::open_or_make(&config::default_key_file(state.path()), "scraper-bridge")?;
                 println!("{}", key.public_line());
                 Ok(ExitCode::SUCCESS)
             }
             Act::Probe { target, exporter } => {
+                let config = source.read()?;
                 // What goes wrong is told by the probe itself.
                 logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
                 block_on(THREADS, probe(config, &target, exporter.as_deref()))
             }
-            Act::Status(status) => block_on(THREADS, status.run(config)),
-            Act::Redial { target } => block_on(THREADS, redial(config, &target)),
+            Act::Status(status) => block_on(THREADS, status.run(source.read()?)),
+            Act::Doctor(doctor) => {
+                // What goes wrong is told by the doctor itself, who asks a running bridge or none.
+                logs::start(options.log(LogSettings { level: Level::Error, format: Format::Logfmt }));
+                block_on(THREADS, doctor.run(&source))
+            }
+            Act::Redial { target } => block_on(THREADS, redial(source.read()?, &target)),
             Act::Add(addition) => {
+                let config = source.read()?;
                 logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
                 block_on(THREADS, addition.run(config))
             }
-            Act::Remove { target } => block_on(THREADS, remove(config, &target)),
-            Act::Check => {
-                config.web()?;
-                for target in &config.targets {
-                    target.tls()?;
-                }
-                println!("{}: OK, targets: {}", options.shown_file(), config.targets.len());
-                for warning in config.warnings() {
-                    println!("{}: warning: {warning}", options.shown_file());
-                }
-                Ok(ExitCode::SUCCESS)
-            }
+            Act::Remove { target } => block_on(THREADS, remove(source.read()?, &target)),
+            Act::Check => check(&source.read()?, &options.shown_file()),
+            Act::Documents(documents) => documents.write::<Self>(),
         }
     }
+}
+
+fn check(config: &BridgeConfig, file: &str) -> Result<ExitCode, Failure> {
+    config.web()?;
+    for target in &config.targets {
+        target.tls()?;
+    }
+    println!("{file}: OK, targets: {}", config.targets.len());
+    for warning in config.warnings() {
+        println!("{file}: warning: {warning}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {

@@ -25,6 +25,9 @@ pub type Dialled<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, DialF
 
 /// A way to a target's SSH server.
 pub trait Dial: Send + Sync {
+    /// The steps to a byte stream, in their order; [`Stage::Bootstrap`] is the first if Tor is needed.
+    fn stages(&self) -> &'static [Stage];
+
     /// Waits, without bound, until dialling makes sense; `waiting` hears why it does not.
     fn ready<'a>(
         &'a self,
@@ -67,6 +70,10 @@ impl OnionDial {
 }
 
 impl Dial for OnionDial {
+    fn stages(&self) -> &'static [Stage] {
+        &[Stage::Bootstrap, Stage::Descriptor, Stage::Rendezvous, Stage::Stream]
+    }
+
     fn ready<'a>(
         &'a self,
         waiting: &'a (dyn Fn(String) + Send + Sync),

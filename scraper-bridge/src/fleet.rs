@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use crate::auto_port::AutoPorts;
 use crate::config::{ScrapeLimits, TargetConfig};
 use crate::dial::OnionDial;
+use crate::doctor::Patient;
 use crate::inventory::kept;
 use crate::metrics::{Metrics, Surface};
 use crate::offer::Listening;
@@ -79,6 +80,7 @@ pub struct Fleet {
 /// One target with its listeners.
 struct Kept {
     target: Arc<Target>,
+    reach: Reach,
     scrapers: Vec<Scraper>,
     listening: Vec<Listening>,
     /// What the files of its keys looked like when they were read.
@@ -229,6 +231,20 @@ impl Fleet {
         self.locked().iter().map(offered).collect()
     }
 
+    /// The targets for a doctor to look at: the one of this name, or all.
+    pub fn patients(&self, name: Option<&str>) -> Vec<Patient> {
+        let kept = self.locked();
+        let wanted =
+            kept.iter().filter(|kept| name.is_none_or(|name| kept.target.config.name.as_str() == name));
+        wanted
+            .map(|kept| Patient {
+                config: kept.target.config.clone(),
+                reach: Ok(kept.reach.clone()),
+                kept: Some(kept.target.clone()),
+            })
+            .collect()
+    }
+
     /// The target of this name.
     pub fn target(&self, name: &str) -> Option<Arc<Target>> {
         let kept = self.locked();
@@ -277,7 +293,7 @@ impl Fleet {
     }
 
     async fn start(&self, prepared: Prepared) -> Result<(), Failure> {
-        let Prepared { config, key, client_auth, tls, keys, offers } = prepared;
+        let Prepared { config, key, client_auth, tls, keys: stamps, offers } = prepared;
         let mut bound = Vec::new();
         for ((planned, listener), exporter) in offers.into_iter().zip(&config.exporters) {
             let listener = match listener {
@@ -288,12 +304,9 @@ impl Fleet {
         }
         let around = &self.around;
         let (tasks, stop) = (TaskTracker::new(), around.shutdown.child_token());
-        let dial = Box::new(OnionDial::new(around.tor.clone(), config.port, client_auth));
-        let succession = Succession::open(Succession::path(&around.state_directory, &config.name));
-        let host_keys = HostKeys::new(&config, succession);
-        let inventory = kept::Kept::new(&around.state_directory, &config.name, config.onion.unredacted());
-        let reach = Reach { key, host_keys, dial, tls: tls.into(), dials: self.dials.clone(), inventory };
-        let target = Target::start(config, reach, &around.metrics, &tasks, stop.clone());
+        let keys = (key, client_auth, tls);
+        let reach = reach(&config, keys, &around.tor, &around.state_directory, &self.dials);
+        let target = Target::start(config, reach.clone(), &around.metrics, &tasks, stop.clone());
         let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
         for (index, (planned, listener)) in bound.into_iter().enumerate() {
             let scraper = Scraper::new(target.clone(), index, around.limits);
@@ -320,13 +333,29 @@ impl Fleet {
             tasks.spawn(serve_public(listener, names, web, refused, surface(scraper), stop.clone()));
         }
         tasks.close();
-        self.locked().push(Kept { target, scrapers, listening, keys, tasks, stop });
+        self.locked().push(Kept { target, reach, scrapers, listening, keys: stamps, tasks, stop });
         Ok(())
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How a target is reached and logged in to, with these keys.
+pub fn reach(
+    config: &TargetConfig,
+    (key, client_auth, tls): (LoginKey, Option<ClientAuthKey>, Vec<Option<TlsClient>>),
+    tor: &Tor,
+    state_directory: &Path,
+    dials: &Arc<Semaphore>,
+) -> Reach {
+    let dial = Arc::new(OnionDial::new(tor.clone(), config.port, client_auth));
+    let succession = Succession::open(Succession::path(state_directory, &config.name));
+    let host_keys = Arc::new(HostKeys::new(config, succession));
+    let inventory = kept::Kept::new(state_directory, &config.name, config.onion.unredacted());
+    let (dials, inventory) = (dials.clone(), Arc::new(inventory));
+    Reach { key, host_keys, dial, tls: tls.into(), dials, inventory }
 }
 
 async fn bind(

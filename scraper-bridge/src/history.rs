@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::failure::ScrapeFailure;
 use crate::hops::Hops;
+use crate::remedy;
 
 /// Scrapes of each exporter that are kept one by one.
 pub const KEPT: usize = 24;
@@ -56,6 +57,8 @@ pub struct Failed {
     pub why: Arc<str>,
     /// The label `reason`.
     pub reason: &'static str,
+    /// What to do about it, if it is not the session that is missing.
+    pub remedy: Option<&'static str>,
 }
 
 impl Failed {
@@ -63,7 +66,9 @@ impl Failed {
     pub fn new(failure: &ScrapeFailure, exporter: &str) -> Self {
         let why = failure.answer(exporter).reason;
         let why: String = why.chars().filter(|letter| !letter.is_control()).take(LONGEST_WHY).collect();
-        Self { why: why.into(), reason: failure.reason() }
+        let no_session = matches!(failure, ScrapeFailure::NotConnected(_) | ScrapeFailure::Denied(_));
+        let remedy = (!no_session).then(|| remedy::of_scrape(failure));
+        Self { why: why.into(), reason: failure.reason(), remedy }
     }
 }
 

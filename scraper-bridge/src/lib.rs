@@ -23,10 +23,12 @@
 //! - [`page`]: the same in a browser;
 //! - [`discovery`]: exporters as Prometheus' service discovery has them;
 //! - [`failure`]: why a scrape failed, and what Prometheus is told;
+//! - [`remedy`]: what a person can do about it;
 //! - [`admin`]: what the bridge tells of itself;
 //! - [`metrics`]: what it counts;
 //! - [`pairing`]: a ticket becomes a target;
-//! - [`probe`]: one scrape by hand.
+//! - [`probe`]: one scrape by hand;
+//! - [`doctor`]: every hop to a target, until one that does not work.
 
 pub mod admin;
 pub mod auto_port;
@@ -35,6 +37,7 @@ pub mod command;
 pub mod config;
 pub mod dial;
 pub mod discovery;
+pub mod doctor;
 pub mod failure;
 pub mod fleet;
 pub mod history;
@@ -48,6 +51,7 @@ pub mod pairing;
 pub mod pool;
 pub mod probe;
 pub mod reload;
+pub mod remedy;
 pub mod scrape;
 pub mod session;
 pub mod status;

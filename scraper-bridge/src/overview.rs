@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::fleet::{Fleet, Offered};
 use crate::history::{Bucket, Failed, Scrape};
 use crate::hops::Hop;
-use crate::metrics::Stage;
 use crate::offer::Listening;
 use crate::reload::Refused;
+use crate::remedy;
 use crate::surface::{path, proxy};
 use crate::target::{State, Trouble};
 
@@ -164,7 +164,7 @@ fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> Targ
             listen: (*place != Listening::Nowhere).then(|| place.to_string()),
             path: path::of(name, &exporter.name),
             proxy: proxy::host(name, &exporter.name),
-            remedy: failed.as_ref().and_then(|failed| exporter_remedy(failed.reason)).map(str::to_owned),
+            remedy: failed.as_ref().and_then(|failed| failed.remedy).map(str::to_owned),
             failure: failed.map(in_words),
             scrapes: scrapes.into_iter().map(scrape).collect(),
         }
@@ -173,7 +173,7 @@ fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> Targ
         name: name.to_string(),
         state: label.to_owned(),
         since: time(target.since()),
-        remedy: trouble.as_ref().map(|trouble| remedy(trouble.stage).to_owned()),
+        remedy: trouble.as_ref().map(|trouble| remedy::of_trouble(trouble).to_owned()),
         why: trouble.map(|trouble| trouble.what),
         last_good_scrape: history.last_good().map(time),
         latency_p50_seconds: history.quantile(0.5).map(seconds),
@@ -223,38 +223,7 @@ fn describe(state: &State) -> (&'static str, Option<Trouble>) {
         State::Dialling(Some(trouble)) | State::Waiting(trouble) | State::Refused(trouble) => {
             Some(trouble.clone())
         }
-        State::Blocked(why) => {
-            Some(Trouble { stage: Some(Stage::Bootstrap), what: why.clone(), refused: false })
-        }
+        State::Blocked(why) => Some(Trouble::of_bootstrap(why.clone())),
     };
     (label, trouble)
-}
-
-/// What a person can do when this step fails.
-fn remedy(stage: Option<Stage>) -> &'static str {
-    match stage {
-        Some(Stage::Bootstrap) => "look at this machine's network and clock; Tor must be reachable",
-        Some(Stage::Descriptor) => "switch the device on, and see target-agent status there",
-        Some(Stage::Rendezvous | Stage::Stream) => {
-            "wait a minute; if it stays so, restart the agent, or look at the device's network"
-        }
-        Some(Stage::SshKex) => "look at the agent's log; its release may not fit this one",
-        Some(Stage::HostKey) => {
-            "compare target-agent hostname --json with the target's host_key; do not trust it unless you know why it changed"
-        }
-        Some(Stage::Auth) => "on the device see target-agent bridges; pair anew with target-agent ticket",
-        None => "nothing, it dials anew by itself",
-    }
-}
-
-/// What a person can do when scrapes fail for this reason, though there is a session.
-fn exporter_remedy(reason: &str) -> Option<&'static str> {
-    Some(match reason {
-        "refused" => "see on the device that the exporter runs, and that the agent lists it",
-        "timeout" => "raise Prometheus' scrape_timeout, or have the exporter send less (keep, drop)",
-        "bad_response" => "look at what it answers: scraper-bridge probe",
-        "too_large" => "raise max_body in [scrape], or have the exporter send less (keep, drop)",
-        "aborted" => "nothing, unless it lasts; then see the agent's log",
-        _ => return None,
-    })
 }

@@ -4,13 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Response, StatusCode};
 use onionscrape::lifecycle::Failure;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
@@ -133,18 +129,7 @@ pub(crate) async fn ask(
     method: Method,
     path: String,
 ) -> Result<Response<Incoming>, Failure> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::of)?;
-    tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, "bridge")
-        .body(Empty::<Bytes>::new())
-        .map_err(Failure::of)?;
-    sender
-        .send_request(request)
-        .await
-        .map_err(|error| Failure(format!("the bridge does not answer: {error}")))
+    onionscrape::http::ask(stream, method, &path).await
 }
 
 /// Prints the answer; the exit code says whether it is a good one.

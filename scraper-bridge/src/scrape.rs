@@ -76,20 +76,29 @@ impl Scraper {
     }
 
     /// Answers a request for the exporter's metrics. A failure is an answer too.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
         if let Err(answer) = self.is_for_us(&request) {
             return answer.into();
         }
+        let failed = |failure: ScrapeFailure| failure.answer(self.exporter().name.as_str()).into();
+        self.attempt(&request).await.unwrap_or_else(failed)
+    }
+
+    /// The same for a request that is for this exporter, and for who wants to know what failed.
+    ///
+    /// # Errors
+    /// Why there is no answer of the exporter's.
+    pub async fn attempt<B>(&self, request: &Request<B>) -> Result<Response<Body>, ScrapeFailure> {
         let metrics = &self.target.metrics;
         metrics.requests.inc();
         let under_way = metrics.in_flight();
         let mut laps = Laps::start();
         let deadline = Instant::now() + budget(timeout_header(request.headers()), self.limits);
-        match self.scrape(&request, &mut laps, deadline).await {
-            Ok((response, body)) => response.map(|()| body.until(under_way).boxed_unsync()),
+        match self.scrape(request, &mut laps, deadline).await {
+            Ok((response, body)) => Ok(response.map(|()| body.until(under_way).boxed_unsync())),
             Err(failure) => {
                 self.failed(&failure, laps);
-                failure.answer(self.exporter().name.as_str()).into()
+                Err(failure)
             }
         }
     }
@@ -131,7 +140,7 @@ impl Scraper {
         })
     }
 
-    fn is_for_us(&self, request: &Request<Incoming>) -> Result<(), Answer> {
+    fn is_for_us<B>(&self, request: &Request<B>) -> Result<(), Answer> {
         only_reading(request)?;
         let path = request.uri().path();
         if path != METRICS && path != self.exporter().path {
@@ -140,9 +149,9 @@ impl Scraper {
         Ok(())
     }
 
-    async fn scrape(
+    async fn scrape<B>(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<B>,
         laps: &mut Laps,
         deadline: Instant,
     ) -> Result<(Response<()>, ScrapeBody), ScrapeFailure> {
@@ -237,10 +246,10 @@ impl Scraper {
         }
     }
 
-    async fn send(
+    async fn send<B>(
         &self,
         taken: &mut Taken,
-        request: &Request<Incoming>,
+        request: &Request<B>,
         deadline: Instant,
     ) -> Result<Response<Incoming>, ScrapeFailure> {
         let sending = async {
@@ -256,7 +265,7 @@ impl Scraper {
     }
 
     /// The request as the far end gets it.
-    fn onward(&self, request: &Request<Incoming>, deadline: Instant) -> Request<Empty<Bytes>> {
+    fn onward<B>(&self, request: &Request<B>, deadline: Instant) -> Request<Empty<Bytes>> {
         let exporter = self.exporter();
         let path = match request.uri().query() {
             Some(query) => format!("{}?{query}", exporter.path),

@@ -16,7 +16,7 @@ use russh::client::{self, Handle};
 use russh::{ChannelOpenFailure, Disconnect};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
 use handler::{Events, client_config};
@@ -80,6 +80,29 @@ pub struct Session {
     since: Instant,
 }
 
+/// A session in which nobody has logged in yet. Dropping it ends it.
+pub struct Exchanged {
+    handle: Handle<Events>,
+    ended: CancellationToken,
+    unanswered: Arc<AtomicBool>,
+    cut: CancellationToken,
+    guard: DropGuard,
+}
+
+impl Exchanged {
+    /// The second half of a login.
+    ///
+    /// # Errors
+    /// Says whether the host refused, or something is missing on this side.
+    pub async fn log_in(self, user: &str, key: &LoginKey) -> Result<Session, LoginFailure> {
+        let Self { mut handle, ended, unanswered, cut, guard } = self;
+        login::authenticate(&mut handle, user, key).await?;
+        guard.disarm();
+        let (handle, proved, channels) = (Arc::new(handle), AtomicBool::new(false), AtomicU32::new(0));
+        Ok(Session { handle, ended, unanswered, cut, proved, channels, since: Instant::now() })
+    }
+}
+
 impl Session {
     /// Logs in over `stream`.
     ///
@@ -95,6 +118,20 @@ impl Session {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let started = Instant::now();
+        let exchanged = Self::exchange_keys(stream, host_keys).await?;
+        let key_exchange = started.elapsed();
+        let session = exchanged.log_in(user, key).await?;
+        Ok((session, LoginTimes { key_exchange, authentication: started.elapsed() - key_exchange }))
+    }
+
+    /// The first half of a login: an encrypted session with a host that showed the right key.
+    ///
+    /// # Errors
+    /// Says whether it was the host key.
+    pub async fn exchange_keys<S>(stream: S, host_keys: &Arc<HostKeys>) -> Result<Exchanged, LoginFailure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let ended = CancellationToken::new();
         let fault = Arc::new(OnceLock::new());
         let unanswered = Arc::new(AtomicBool::new(false));
@@ -112,7 +149,7 @@ impl Session {
         // If the login fails or is given up, the half-made session ends at once.
         let guard = cut.clone().drop_guard();
         let connected = timeout(KEX_LIMIT, client::connect_stream(config, stream, events)).await;
-        let mut handle = match (connected, fault.get()) {
+        let handle = match (connected, fault.get()) {
             (Ok(Ok(handle)), _) => handle,
             (_, Some(fault)) => return Err(LoginFailure::HostKey(*fault)),
             (Ok(Err(error)), None) => {
@@ -121,12 +158,7 @@ impl Session {
             }
             (Err(_), None) => return Err(LoginFailure::KeyExchange),
         };
-        let key_exchange = started.elapsed();
-        login::authenticate(&mut handle, user, key).await?;
-        let times = LoginTimes { key_exchange, authentication: started.elapsed() - key_exchange };
-        guard.disarm();
-        let (handle, proved, channels) = (Arc::new(handle), AtomicBool::new(false), AtomicU32::new(0));
-        Ok((Self { handle, ended, unanswered, cut, proved, channels, since: Instant::now() }, times))
+        Ok(Exchanged { handle, ended, unanswered, cut, guard })
     }
 
     /// Opens a channel to what the far end knows as `host` and `port` (RFC 4254, section 7.2).

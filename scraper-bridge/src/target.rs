@@ -2,6 +2,7 @@
 //! a session up.
 
 mod keeper;
+mod trouble;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -19,10 +20,11 @@ use crate::dial::Dial;
 use crate::failure::ScrapeFailure;
 use crate::history::History;
 use crate::inventory::kept::Kept;
-use crate::metrics::{Metrics, Stage, TargetMetrics};
+use crate::metrics::{Metrics, TargetMetrics};
 use crate::pool::Pool;
 use crate::session::{HostKeys, LoginTimes};
 use keeper::Keeper;
+pub use trouble::Trouble;
 
 /// What a target's session is doing.
 #[derive(Clone)]
@@ -52,25 +54,6 @@ impl State {
     }
 }
 
-/// What keeps a session from coming about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// The step that failed; `None` if a session was lost.
-    pub stage: Option<Stage>,
-    /// What a person should know.
-    pub what: String,
-    /// True if a person has to act.
-    pub refused: bool,
-}
-
-impl Trouble {
-    /// For a scrape that is asked for meanwhile.
-    fn failure(&self) -> ScrapeFailure {
-        let what = self.what.clone();
-        if self.refused { ScrapeFailure::Denied(what) } else { ScrapeFailure::NotConnected(what) }
-    }
-}
-
 /// A target with its session, shared by everything that scrapes it.
 pub struct Target {
     /// What the configuration says of it.
@@ -90,20 +73,21 @@ pub struct Target {
     redial: Notify,
 }
 
-/// How a target is reached and logged in to.
+/// How a target is reached and logged in to; clones are the same way.
+#[derive(Clone)]
 pub struct Reach {
     /// What the bridge logs in with.
     pub key: LoginKey,
     /// What the device may show.
-    pub host_keys: HostKeys,
+    pub host_keys: Arc<HostKeys>,
     /// How its address is dialled.
-    pub dial: Box<dyn Dial>,
+    pub dial: Arc<dyn Dial>,
     /// What TLS is spoken with to each exporter, if it is.
     pub tls: Arc<[Option<TlsClient>]>,
     /// Bounds how many targets are dialled at once.
     pub dials: Arc<Semaphore>,
     /// Where its inventory is kept; read at the start.
-    pub inventory: Kept,
+    pub inventory: Arc<Kept>,
 }
 
 /// How long each step to a session took.
@@ -125,19 +109,8 @@ impl Target {
         shutdown: CancellationToken,
     ) -> Arc<Self> {
         let (state, seen) = watch::channel(State::Dialling(None));
-        let metrics = metrics.target(&config.name);
-        let (revision, _) = watch::channel(None);
-        let target = Arc::new(Self {
-            config,
-            metrics,
-            state: seen,
-            revision,
-            history: History::default(),
-            since: Mutex::new(("", SystemTime::now())),
-            inventory: Mutex::new(reach.inventory.read().map(Arc::new)),
-            doubt: Notify::new(),
-            redial: Notify::new(),
-        });
+        let inventory = reach.inventory.read().map(Arc::new);
+        let target = Arc::new(Self::new(config, metrics, seen, inventory));
         let keeper = Keeper::new(target.clone(), reach, state);
         tasks.spawn(async move {
             tokio::select! {
@@ -146,6 +119,34 @@ impl Target {
             }
         });
         target
+    }
+
+    /// A target that is looked at in a session of its own, which ends with it: nothing of that is
+    /// counted, and the session that is kept knows nothing of it.
+    pub fn beside(config: TargetConfig, pool: Arc<Pool>) -> Arc<Self> {
+        let (_, seen) = watch::channel(State::Up(pool));
+        Arc::new(Self::new(config, &Metrics::default(), seen, None))
+    }
+
+    fn new(
+        config: TargetConfig,
+        metrics: &Metrics,
+        state: watch::Receiver<State>,
+        inventory: Option<Arc<Inventory>>,
+    ) -> Self {
+        let metrics = metrics.target(&config.name);
+        let (revision, _) = watch::channel(None);
+        Self {
+            config,
+            metrics,
+            state,
+            revision,
+            history: History::default(),
+            since: Mutex::new(("", SystemTime::now())),
+            inventory: Mutex::new(inventory),
+            doubt: Notify::new(),
+            redial: Notify::new(),
+        }
     }
 
     /// The pool of a session that is up, waiting while one is being dialled. The caller sets the

@@ -33,6 +33,11 @@ pub struct SocketAccess {
     pub group: Option<u32>,
 }
 
+impl SocketAccess {
+    /// For the owner alone.
+    pub const PRIVATE: Self = Self { mode: 0o600, group: None };
+}
+
 /// A socket's name in the file system, removed on drop unless another file has the name by then.
 #[derive(Debug)]
 pub struct SocketFile {

@@ -10,8 +10,7 @@ use onionscrape::files::StateDirectory;
 use onionscrape::http::{self, HostNames, Listener};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::KeyFile;
-use onionscrape::tor::{ClientAuthKey, Connector, Tor};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use onionscrape::tor::{ClientAuthKey, Tor};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,10 +20,12 @@ use tracing::info;
 use crate::access::Access;
 use crate::admin::Pages;
 use crate::config::{AgentConfig, FrontConfig};
+use crate::control::{self, Control};
 use crate::exporters::Exporters;
 use crate::forward::Forward;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::outside::reachable;
 use crate::publication::{Door, Front, Publication};
 use crate::reload::{Reached, Reloader};
 use crate::rotation::keeper::Keeper;
@@ -33,8 +34,6 @@ use crate::status::{self, AgentStatus};
 
 /// How long tasks may take to end after a shutdown.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a dial to the own onion service may take, up to the SSH banner.
-const PROBE_LIMIT: Duration = Duration::from_secs(30);
 /// Pause between dials of an address that is to come.
 const REACH_PAUSE: Duration = Duration::from_secs(5);
 
@@ -101,11 +100,24 @@ impl Agent {
         let (bootstrap, published) = (tor.bootstrap(), first.0.published());
         tasks.spawn(status::follow(bootstrap, published, probe, tell, metrics.clone(), shutdown.clone()));
         tasks.spawn(publication.keep((identity.service, first), seen.clone()));
+        let (tor_kept, own_key_kept) = (tor.clone(), own_key.clone());
         tasks.spawn(tell_when_reachable(tor, seen, pages.clone(), own_key, shutdown.clone()));
         let (reached, count) = (access.clone(), metrics.clone());
-        let reached = Reached { exporters, pages: pages.clone(), access: reached, metrics: count };
+        let reached =
+            Reached { exporters: exporters.clone(), pages: pages.clone(), access: reached, metrics: count };
         let reloader = Reloader::new(config.clone(), reached);
         tasks.spawn(reloader.clone().follow(shutdown.clone()));
+        let control = Control::new(control::Parts {
+            config: config.clone(),
+            tor: tor_kept,
+            identity: identities.subscribe(),
+            own_key: own_key_kept,
+            access: access.clone(),
+            exporters,
+            metrics,
+            status: status.clone(),
+        });
+        control.serve(&tasks, &shutdown);
         let rotations = Keeper::new(config, access.clone(), identities, pages.learnt());
         tasks.spawn(rotations.keep(shutdown.clone()));
         tasks.spawn(access.keep_up(shutdown.clone()));
@@ -205,21 +217,4 @@ async fn tell_when_reachable(
         }
     };
     shutdown.run_until_cancelled(telling).await;
-}
-
-/// Dials the onion service as a stranger would, and waits for an SSH server's greeting.
-async fn reachable(tor: Tor, onion: OnionAddress, key: ClientAuthKey) -> bool {
-    let greeted = async {
-        // A connector that was used before could hand out a circuit that is dead by now.
-        let connector = Connector::new(&tor, &onion, Some(&key)).ok()?;
-        let mut stream = connector.dial(22).await.ok()?;
-        is_ssh(&mut stream).await.then_some(())
-    };
-    matches!(timeout(PROBE_LIMIT, Box::pin(greeted)).await, Ok(Some(())))
-}
-
-/// True if the first bytes are those of SSH (RFC 4253, section 4.2).
-async fn is_ssh(stream: &mut (impl AsyncRead + Unpin)) -> bool {
-    let mut greeting = [0; 8];
-    stream.read_exact(&mut greeting).await.is_ok() && &greeting == b"SSH-2.0-"
 }

@@ -7,24 +7,26 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use onionscrape::files::{self, StateDirectory};
 use onionscrape::lifecycle::Failure;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::access::{self, AuthorizedKey, BridgeFile, Guests, Sources, Standing, line_name};
 use crate::config::AgentConfig;
 
 /// One who may come in, as people and scripts see it.
-#[derive(Serialize)]
-struct Row {
-    name: String,
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// What people call it.
+    pub name: String,
     /// `paired`, `key`, `authority`, `ticket`, `ticket expired` or `client`.
-    standing: &'static str,
+    pub standing: String,
     /// `None` for a client that may only read the descriptor.
-    fingerprint: Option<String>,
-    exporters: String,
+    pub fingerprint: Option<String>,
+    /// What it may scrape.
+    pub exporters: String,
     /// The end of its life, as RFC 3339 has it.
-    expires: Option<String>,
-    /// As RFC 3339 has it.
-    last_seen: Option<String>,
+    pub expires: Option<String>,
+    /// When it was here last, to the hour, as RFC 3339 has it.
+    pub last_seen: Option<String>,
 }
 
 /// Prints who may come in.
@@ -57,7 +59,7 @@ pub fn list(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
             let or = |text: Option<String>, other: &str| text.unwrap_or_else(|| other.to_owned());
             table.add_row([
                 row.name,
-                row.standing.to_owned(),
+                row.standing,
                 or(row.fingerprint, "-"),
                 row.exporters,
                 or(row.expires, "-"),
@@ -71,7 +73,8 @@ pub fn list(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows(guests: &Guests, sources: &Sources) -> Vec<Row> {
+/// All who may come in.
+pub fn rows(guests: &Guests, sources: &Sources) -> Vec<Row> {
     let time = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
     let seen =
         |name: &str| sources.seen_file(name).metadata().and_then(|meta| meta.modified()).ok().map(time);
@@ -84,7 +87,8 @@ fn rows(guests: &Guests, sources: &Sources) -> Vec<Row> {
                 (Some(_), _) => "authority",
                 (None, true) => "paired",
                 (None, false) => "key",
-            },
+            }
+            .to_owned(),
             fingerprint: Some(entry.key.fingerprint()),
             exporters: entry.permits.shown(),
             expires: entry.expires.map(time),
@@ -97,7 +101,7 @@ fn rows(guests: &Guests, sources: &Sources) -> Vec<Row> {
             let over = ticket.expires <= SystemTime::now();
             rows.push(Row {
                 name: file.name.to_string(),
-                standing: if over { "ticket expired" } else { "ticket" },
+                standing: if over { "ticket expired" } else { "ticket" }.to_owned(),
                 fingerprint: Some(ticket.key.fingerprint()),
                 exporters: file.permits().shown(),
                 expires: Some(time(ticket.expires)),
@@ -107,7 +111,7 @@ fn rows(guests: &Guests, sources: &Sources) -> Vec<Row> {
     }
     let client = |name: &String| Row {
         name: name.clone(),
-        standing: "client",
+        standing: "client".to_owned(),
         fingerprint: None,
         exporters: "-".into(),
         expires: None,

@@ -4,17 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use onionscrape::command::{Options, block_on};
+use onionscrape::command::{Documents, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
-use onionscrape::logs;
+use onionscrape::logs::{self, Format, Level, LogSettings};
 
 use crate::access::Guests;
 use crate::agent::Agent;
 use crate::bridges;
 use crate::config::{AgentConfig, Origin};
+use crate::doctor::Doctor;
 use crate::identity::Identity;
 use crate::invitation::Invitation;
+use crate::overview::Status;
 use crate::rotation::command::Rotate;
 use crate::{identity, transfer};
 
@@ -44,6 +46,11 @@ enum Act {
     },
     /// Print a ticket: one line that pairs this device with a bridge, once
     Ticket(Invitation),
+    /// Show how the running agent is; exits with 1 if bridges cannot reach it
+    Status(Status),
+    /// Look at every hop from here to a bridge's view of this device; says which does not work, and what
+    /// to do about it
+    Doctor(Doctor),
     /// List who may come in
     Bridges {
         /// Print the list as JSON
@@ -73,6 +80,8 @@ enum Act {
     Rotate(Rotate),
     /// Check the configuration and report every mistake in it
     Check,
+    #[command(flatten)]
+    Documents(Documents),
 }
 
 impl Command {
@@ -89,20 +98,29 @@ impl Command {
             state_directory: options.state_dir.clone(),
             log_level: options.log_level,
         };
-        let config = origin.read()?;
+        let read = || origin.read();
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
+                let config = read()?;
                 logs::start(options.log(config.log));
                 block_on(THREADS, run(config))
             }
-            Act::Hostname { json } => hostname(&config, json),
-            Act::Ticket(invitation) => invitation.run(&config),
-            Act::Bridges { json } => bridges::list(&config, json),
-            Act::Revoke { name } => bridges::revoke(&config, &name),
-            Act::Import { from } => transfer::import(&config, &from),
-            Act::Export { to } => transfer::export(&config, &to),
-            Act::Rotate(rotate) => rotate.run(&config),
-            Act::Check => check(&config, &options.shown_file()),
+            Act::Hostname { json } => hostname(&read()?, json),
+            Act::Ticket(invitation) => invitation.run(&read()?),
+            Act::Status(status) => block_on(THREADS, status.run(&read()?)),
+            Act::Doctor(doctor) => {
+                // What goes wrong is told by the doctor itself, who asks a running agent or none.
+                logs::start(options.log(LogSettings { level: Level::Error, format: Format::Logfmt }));
+                let config = read().map_err(Failure::from);
+                block_on(THREADS, doctor.run(config, &options.shown_file()))
+            }
+            Act::Bridges { json } => bridges::list(&read()?, json),
+            Act::Revoke { name } => bridges::revoke(&read()?, &name),
+            Act::Import { from } => transfer::import(&read()?, &from),
+            Act::Export { to } => transfer::export(&read()?, &to),
+            Act::Rotate(rotate) => rotate.run(&read()?),
+            Act::Check => check(&read()?, &options.shown_file()),
+            Act::Documents(documents) => documents.write::<Self>(),
         }
     }
 }

@@ -6,8 +6,8 @@ mod filter;
 mod own_fields;
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -55,6 +55,18 @@ struct Inner {
     own_fields: Followed,
     tls: Option<TlsClient>,
     metrics: ExporterMetrics,
+    last: Mutex<Option<LastScrape>>,
+}
+
+/// How an exporter answered last.
+#[derive(Clone, Debug)]
+pub struct LastScrape {
+    /// When it was asked.
+    pub at: SystemTime,
+    /// From there to the beginning of its answer, or to the failure.
+    pub took: Duration,
+    /// Why there was no good answer, if so.
+    pub failure: Option<String>,
 }
 
 /// How to come by an exporter's metrics.
@@ -106,7 +118,8 @@ impl Exporter {
         let metrics = metrics.exporter(&config.name, &Self::reasons());
         let own_fields = Followed::new(config.own_fields.clone());
         let tls = config.tls.clone().map(TlsClient::new);
-        let exporter = Self(Arc::new(Inner { config, way, own_fields, tls, metrics }));
+        let exporter =
+            Self(Arc::new(Inner { config, way, own_fields, tls, metrics, last: Mutex::default() }));
         // What is wrong with their files is better known at the start than at the first scrape.
         let _ = exporter.put_own_fields(&mut HeaderMap::new());
         exporter
@@ -115,6 +128,11 @@ impl Exporter {
     /// What was configured.
     pub fn config(&self) -> &ExporterConfig {
         &self.0.config
+    }
+
+    /// How it answered last by its name, if it was asked.
+    pub fn last(&self) -> Option<LastScrape> {
+        self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Answers a request with what the exporter answers, or says why it does not.
@@ -126,6 +144,7 @@ impl Exporter {
             return Answer::new(StatusCode::NOT_FOUND, "no such path at this exporter").into();
         };
         self.0.metrics.requests.inc();
+        let (at, started) = (SystemTime::now(), Instant::now());
         let budget = timeout_header(request.headers()).unwrap_or(BUDGET).min(MAX_BUDGET);
         let deadline = Instant::now() + budget;
         let answered = timeout_at(deadline, async {
@@ -134,7 +153,15 @@ impl Exporter {
                 Way::BuiltIn(host) => self.make(host, deadline).await,
             }
         });
-        answered.await.unwrap_or(Err(ExporterFailure::Timeout)).unwrap_or_else(|failure| {
+        let answered = answered.await.unwrap_or(Err(ExporterFailure::Timeout));
+        let failure = match &answered {
+            Ok(response) if response.status().is_success() => None,
+            Ok(response) => Some(format!("answers {}", response.status())),
+            Err(failure) => Some(failure.what().to_owned()),
+        };
+        let last = LastScrape { at, took: started.elapsed(), failure };
+        *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+        answered.unwrap_or_else(|failure| {
             self.0.metrics.failure(failure.label());
             let status = match failure {
                 ExporterFailure::Timeout => StatusCode::GATEWAY_TIMEOUT,

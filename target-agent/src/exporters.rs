@@ -60,7 +60,8 @@ impl Exporters {
         let _ = none.await;
     }
 
-    fn now(&self) -> Arc<[Exporter]> {
+    /// All of them, as they are configured at this moment.
+    pub fn now(&self) -> Arc<[Exporter]> {
         self.0.now.borrow().clone()
     }
 }

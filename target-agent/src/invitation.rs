@@ -26,11 +26,11 @@ pub struct Invitation {
     /// What this device calls the bridge [default: bridge, bridge-2, …]
     #[arg(long)]
     name: Option<Name>,
-    /// How long the ticket can be used
-    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    /// How long the ticket can be used, such as 30m or 2days
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     expires: Duration,
-    /// Exporters that the bridge may scrape [default: all]
-    #[arg(long, value_delimiter = ',')]
+    /// Exporters that the bridge may scrape, with commas between them [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     exporters: Vec<Name>,
     /// Show the ticket as a QR code, too
     #[arg(long)]

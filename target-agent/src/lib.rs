@@ -20,6 +20,10 @@
 //! - [`exporters`]: those that there are at this moment;
 //! - [`host`]: the built-in one;
 //! - [`status`]: whether the device can be reached, decided by dialling it;
+//! - [`outside`]: the onion service dialled from outside;
+//! - [`control`]: what a running agent tells the program's other commands;
+//! - [`overview`]: how it is, for `status`;
+//! - [`doctor`]: every hop from here to a bridge's view of it, until one that does not work;
 //! - [`admin`]: what the agent tells of itself;
 //! - [`metrics`]: what it counts.
 
@@ -29,6 +33,8 @@ pub mod agent;
 pub mod bridges;
 pub mod command;
 pub mod config;
+pub mod control;
+pub mod doctor;
 pub mod enrolment;
 pub mod exporter;
 pub mod exporters;
@@ -38,6 +44,8 @@ pub mod identity;
 pub mod invitation;
 pub mod metrics;
 pub mod onion;
+pub mod outside;
+pub mod overview;
 pub mod publication;
 pub mod reload;
 pub mod rotation;

@@ -238,6 +238,11 @@ impl Metrics {
         Raised::new(&self.ssh_sessions)
     }
 
+    /// Sessions that are logged in at this moment.
+    pub fn sessions(&self) -> i64 {
+        self.ssh_sessions.get()
+    }
+
     /// Counts a channel as open until the guard is dropped.
     pub fn channel(&self) -> Raised {
         Raised::new(&self.ssh_channels)

@@ -5,11 +5,13 @@
 
 mod audit;
 mod channel;
+mod checked;
 mod handler;
 mod identity;
 mod server;
 
 pub use channel::Services;
+pub use checked::{Shown, shown_host_key};
 pub use server::Server;
 
 #[cfg(test)]

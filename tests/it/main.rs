@@ -18,6 +18,8 @@ mod bad_requests;
 mod browser;
 mod chain;
 mod config;
+mod doctor;
+mod documents;
 mod exporter;
 mod exporters;
 mod host;
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         config::every_invalid_file_is_explained,
         config::every_example_in_the_readme_is_valid,
         config::check_says_so_and_by_its_exit_code,
+        documents::completions_and_manual_pages,
         bad_input::files_and_folders,
         bad_input::a_targets_own_key,
         bad_input::ports_in_use,
@@ -88,6 +91,8 @@ fn main() -> ExitCode {
         chain::probe_and_metrics,
         chain::resumes_after_the_agent_is_killed,
         chain::tor_down_is_503,
+        doctor::the_bridges_stops_where_the_way_does,
+        doctor::the_agents_and_its_status,
         monitoring::rules_and_queries_are_sound,
         monitoring::every_series_exists,
         stock::bridge_scrapes_through_sshd,

@@ -16,9 +16,8 @@ use crate::config::Way;
 use crate::dial::Dial;
 use crate::inventory::Follower;
 use crate::inventory::kept::Kept;
-use crate::metrics::Stage;
 use crate::pool::Pool;
-use crate::session::{HostKeys, LoginFailure, Session};
+use crate::session::{HostKeys, Session};
 
 /// First pause after a failed dial; each further one may be twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -33,7 +32,7 @@ pub(super) struct Keeper {
     target: Arc<Target>,
     host_keys: Arc<HostKeys>,
     key: LoginKey,
-    dial: Box<dyn Dial>,
+    dial: Arc<dyn Dial>,
     tls: Arc<[Option<TlsClient>]>,
     dials: Arc<Semaphore>,
     kept: Arc<Kept>,
@@ -45,8 +44,8 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(target: Arc<Target>, reach: Reach, state: watch::Sender<State>) -> Self {
-        let Reach { key, host_keys, dial, tls, dials, inventory } = reach;
-        let (host_keys, kept, pauses) = (Arc::new(host_keys), Arc::new(inventory), fresh_pauses());
+        let Reach { key, host_keys, dial, tls, dials, inventory: kept } = reach;
+        let pauses = fresh_pauses();
         Self { target, host_keys, key, dial, tls, dials, kept, state, pauses, at_once: false }
     }
 
@@ -84,7 +83,7 @@ impl Keeper {
                         self.at_once = true;
                         continue;
                     }
-                    let lost = Trouble { stage: None, what: "session lost".into(), refused: false };
+                    let lost = Trouble::of_nothing("session lost");
                     (lost, self.pause())
                 }
                 Err(trouble) if trouble.refused => (trouble, refused_pause()),
@@ -125,7 +124,7 @@ impl Keeper {
         let stream = self.dial.dial(&address).await.map_err(|failure| {
             target.metrics.connect_failure(failure.stage);
             warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");
-            Trouble { stage: Some(failure.stage), what: failure.what, refused: false }
+            Trouble::of_dial(failure)
         })?;
         let onion = started.elapsed();
         drop(turn);
@@ -133,7 +132,7 @@ impl Keeper {
         let login = Session::login(stream, &self.host_keys, user, &self.key).await;
         target.metrics.host_key_shown(login.as_ref().err().copied());
         let (session, login) = login.map_err(|failure| {
-            let (stage, trouble) = explain(failure);
+            let (stage, trouble) = Trouble::of_login(failure);
             target.metrics.connect_failure(stage);
             warn!(target = name, stage = stage.label(), "not connected: {}", trouble.what);
             trouble
@@ -240,24 +239,6 @@ enum Held {
     Asked,
     /// There is one at the device's new address.
     Moved(Connection),
-}
-
-fn explain(failure: LoginFailure) -> (Stage, Trouble) {
-    let (stage, what, refused) = match failure {
-        LoginFailure::KeyExchange => (Stage::SshKex, "ssh key exchange failed".to_owned(), false),
-        LoginFailure::Authentication => (Stage::Auth, "ssh login broke off".to_owned(), false),
-        LoginFailure::HostKey(fault) => (Stage::HostKey, fault.to_string(), true),
-        LoginFailure::SshAgent => {
-            (Stage::Auth, "no key from the ssh-agent, see the bridge's log".to_owned(), true)
-        }
-        LoginFailure::Certificate => {
-            (Stage::Auth, "no certificate to log in with, see the bridge's log".to_owned(), true)
-        }
-        LoginFailure::Denied => {
-            (Stage::Auth, "ssh login refused: the device does not know this bridge's key".to_owned(), true)
-        }
-    };
-    (stage, Trouble { stage: Some(stage), what, refused })
 }
 
 fn fresh_pauses() -> ExponentialBackoff {

@@ -24,7 +24,7 @@ pub struct Rotate {
     #[arg(value_enum)]
     part: Option<Part>,
     /// How long bridges have to learn of it [default: 30d]; it counts sooner if all have
-    #[arg(long, requires = "part", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", requires = "part", value_parser = humantime::parse_duration)]
     within: Option<Duration>,
     /// Do not wait for bridges; those that have not learnt of the new one must be paired again
     #[arg(long, requires = "part", conflicts_with = "within")]

@@ -28,7 +28,7 @@ use crate::config::{ExporterConfig, HostTrust, LoginSettings, TargetConfig};
 use crate::dial::{DialFailure, Dialled, Stream};
 use crate::failure::ScrapeFailure;
 use crate::inventory::kept::Kept;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
 use crate::succession::Succession;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
@@ -58,6 +58,10 @@ struct Device {
 struct MemoryDial(Arc<Device>);
 
 impl Dial for MemoryDial {
+    fn stages(&self) -> &'static [Stage] {
+        &[Stage::Rendezvous]
+    }
+
     fn ready<'a>(
         &'a self,
         _: &'a (dyn Fn(String) + Send + Sync),
@@ -182,11 +186,14 @@ impl Rig {
         };
         let reach = Reach {
             key: LoginKey::in_file(device.key(), None).expect("key"),
-            host_keys: HostKeys::new(&config, Succession::open(device.path("succession/target.toml"))),
-            dial: Box::new(MemoryDial(device.clone())),
+            host_keys: Arc::new(HostKeys::new(
+                &config,
+                Succession::open(device.path("succession/target.toml")),
+            )),
+            dial: Arc::new(MemoryDial(device.clone())),
             tls: Arc::new([None]),
             dials: self.dials.clone(),
-            inventory: Kept::none(),
+            inventory: Arc::new(Kept::none()),
         };
         let shutdown = self.shutdown.clone();
         Target::start(config, reach, &self.metrics, &self.tasks, shutdown)

@@ -1,0 +1,54 @@
+//! The agent's own onion service, dialled through Tor as a bridge does it.
+
+use std::time::Duration;
+
+use onionscrape::address::OnionAddress;
+use onionscrape::tor::{ClientAuthKey, Connector, DialStage, Tor, TorStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::timeout;
+
+/// How long a dial may take, up to the SSH banner.
+const LIMIT: Duration = Duration::from_secs(30);
+/// The onion service's one port.
+const PORT: u16 = 22;
+
+/// Why nobody gets through from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable {
+    /// Where it failed.
+    pub stage: DialStage,
+    /// In words; the address is not among them.
+    pub what: String,
+}
+
+/// Dials the onion service; takes 30 s at most.
+///
+/// # Errors
+/// Says where it failed.
+pub async fn dial(tor: &Tor, onion: &OnionAddress, key: &ClientAuthKey) -> Result<TorStream, Unreachable> {
+    let at = |stage, what: String| Unreachable { stage, what };
+    let dialling = async {
+        // A connector that was used before could hand out a circuit that is dead by now.
+        let connector = Connector::new(tor, onion, Some(key))
+            .map_err(|error| at(DialStage::Bootstrap, error.to_string()))?;
+        connector.dial(PORT).await.map_err(|error| at(error.stage, error.to_string()))
+    };
+    let late = || Err(at(DialStage::Rendezvous, "onion unreachable: timed out in Tor".into()));
+    timeout(LIMIT, Box::pin(dialling)).await.unwrap_or_else(|_| late())
+}
+
+/// True if an SSH server greets whoever dials the onion service.
+pub async fn reachable(tor: Tor, onion: OnionAddress, key: ClientAuthKey) -> bool {
+    let greeted = async {
+        let mut stream = dial(&tor, &onion, &key).await.ok()?;
+        is_ssh(&mut stream).await.then_some(())
+    };
+    matches!(timeout(LIMIT, greeted).await, Ok(Some(())))
+}
+
+/// True if the first bytes are those of SSH (RFC 4253, section 4.2), and come within 30 s.
+pub async fn is_ssh(stream: &mut (impl AsyncRead + Unpin)) -> bool {
+    let mut greeting = [0; 8];
+    let read = timeout(LIMIT, stream.read_exact(&mut greeting)).await;
+    matches!(read, Ok(Ok(_))) && &greeting == b"SSH-2.0-"
+}
