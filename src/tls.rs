@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -136,6 +137,8 @@ impl TlsSettings {
         let verifier = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = verifier.with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // A session that is resumed shows no certificate, so a changed one would go unseen.
+        config.resumption = Resumption::disabled();
         Ok(Known { seen, connector: TlsConnector::from(Arc::new(config)) })
     }
 }
