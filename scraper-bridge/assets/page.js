@@ -9,7 +9,7 @@ const lost = document.getElementById("lost");
 let timer = 0;
 let asking = null;
 let heard = Date.now();
-let pressed = false;
+let pressed = 0;
 
 root.classList.add("script");
 
@@ -40,7 +40,7 @@ async function refresh() {
 function swap(page) {
   // What somebody is about to click on, or to copy, stays.
   const selection = getSelection();
-  if (pressed || (selection && !selection.isCollapsed)) return;
+  if (Date.now() - pressed < 1000 || (selection && !selection.isCollapsed)) return;
   const focus = document.activeElement?.id;
   for (const old of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(old.id);
@@ -90,8 +90,8 @@ document.addEventListener("click", (event) => {
   }
 });
 
-addEventListener("pointerdown", () => (pressed = true), true);
-for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => (pressed = false), true);
+addEventListener("pointerdown", () => (pressed = Date.now()), true);
+addEventListener("pointerup", () => (pressed = 0), true);
 
 let typing = 0;
 search?.addEventListener("input", () => {
