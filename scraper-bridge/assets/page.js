@@ -9,6 +9,7 @@ const lost = document.getElementById("lost");
 let timer = 0;
 let asking = null;
 let heard = Date.now();
+let pressed = 0;
 
 root.classList.add("script");
 
@@ -37,9 +38,9 @@ async function refresh() {
 }
 
 function swap(page) {
-  // What somebody is about to copy stays.
+  // What somebody is about to click on, or to copy, stays.
   const selection = getSelection();
-  if (selection && !selection.isCollapsed) return;
+  if (Date.now() - pressed < 1000 || (selection && !selection.isCollapsed)) return;
   const focus = document.activeElement?.id;
   for (const old of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(old.id);
@@ -88,6 +89,9 @@ document.addEventListener("click", (event) => {
     copy(button);
   }
 });
+
+addEventListener("pointerdown", () => (pressed = Date.now()), true);
+addEventListener("pointerup", () => (pressed = 0), true);
 
 let typing = 0;
 search?.addEventListener("input", () => {

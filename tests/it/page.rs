@@ -58,6 +58,7 @@ pub async fn a_browser_shows_the_fleet_and_follows_it(world: &World) {
     served_strictly(&admin).await;
 
     let mut browser = Browser::start(&world.folder()).await;
+    browser.looks(1180, 800, "light").await;
     browser.open(&format!("http://{admin}/")).await;
     // What would be gone if the page were loaded again.
     browser.value("window.mark = 1").await;
@@ -176,7 +177,7 @@ pub async fn pictures_are_taken(world: &World) {
     fs::create_dir_all(&folder).unwrap();
     for (page, path) in [("fleet", "/"), ("target", "/target/backpack")] {
         browser.open(&format!("http://{}{path}", monitor.bridge.admin())).await;
-        for (size, width, height) in [("wide", 1180, 640), ("phone", 390, 844)] {
+        for (size, width, height) in [("wide", 1180, 640), ("tablet", 800, 640), ("phone", 390, 844)] {
             for scheme in ["light", "dark"] {
                 browser.looks(width, height, scheme).await;
                 let no_wider = format!("document.documentElement.scrollWidth <= {width}");
