@@ -11,6 +11,7 @@ mod keygen;
 mod keys;
 mod known_hosts;
 mod login_key;
+mod server;
 mod user_key;
 
 use std::borrow::Cow;
@@ -25,6 +26,7 @@ pub use host_key::{ExpectedHostKey, HostKeyFault};
 pub use keys::{HostKeyPin, KeyFile, Passphrase};
 pub use known_hosts::{BadLine, KnownHost, KnownHosts};
 pub use login_key::{CertificateFile, LoginKey, PassphraseSource, SshAgentSocket};
+pub use server::{Keepalive, goodbye, server_config};
 pub use user_key::UserKey;
 
 /// Bytes in one SSH packet at most. Larger ones would only wait longer for Tor's 498-byte cells.
@@ -57,7 +59,7 @@ pub fn algorithms(host_keys: &'static [Algorithm]) -> Preferred {
     }
 }
 
-/// Host keys of an agent: ed25519 only.
+/// Host keys of our own servers: ed25519 only.
 pub const AGENT_HOST_KEYS: &[Algorithm] = &[Algorithm::Ed25519];
 /// Host keys a bridge takes, since a device's own `sshd` may have no ed25519 key.
 pub const BRIDGE_HOST_KEYS: &[Algorithm] = &[

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use onionscrape::address::OnionAddress;
-use onionscrape::ssh::{AGENT_HOST_KEYS, CutStream, KeyFile, MAX_PACKET, WINDOW, algorithms};
+use onionscrape::ssh::{CutStream, Keepalive, KeyFile, goodbye, server_config};
 use russh::server::{Config, RunningSession, run_stream};
-use russh::{Disconnect, MethodKind, MethodSet, SshId};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
@@ -21,22 +20,12 @@ use crate::access::{Access, Admitted, Guests};
 use crate::config::SshSettings;
 use crate::metrics::{Denied, Metrics};
 
-/// What peers are greeted with; no version, since strangers can read it.
-const GREETING: &str = "SSH-2.0-onionscrape";
 /// Sessions that are logged in at once.
 const MAX_SESSIONS: usize = 8;
 /// Sessions that are not logged in yet at once.
 const MAX_STRANGERS: usize = 16;
-/// Refused logins before a session is ended.
-const MAX_AUTH_ATTEMPTS: usize = 6;
-/// A peer that says nothing for so long is asked whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-/// It may leave so many such questions unanswered.
-const KEEPALIVE_MAX: usize = 3;
-/// A session without a packet from the peer for so long is over; this also bounds blocked writes.
-const INACTIVITY: Duration = Duration::from_secs(120);
-/// How long a peer may take to notice that the agent stops.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How quiet peers are asked whether they are still there.
+const KEEPALIVE: Keepalive = Keepalive { interval: Duration::from_secs(15), unanswered: 3 };
 /// How long a session with a ticket may go on after the ticket was taken.
 const ENROLLED: Duration = Duration::from_secs(2);
 /// How long a session with a ticket may last in any case.
@@ -78,7 +67,7 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Self {
         Self(Arc::new(Shared {
-            config: Mutex::new(ssh_config(host_key)),
+            config: Mutex::new(server_config(host_key, KEEPALIVE)),
             login_grace: settings.login_grace,
             access,
             services,
@@ -92,7 +81,7 @@ impl Server {
 
     /// Shows this host key to new sessions from now on.
     pub fn show(&self, host_key: &KeyFile) {
-        *self.config() = ssh_config(host_key);
+        *self.config() = server_config(host_key, KEEPALIVE);
     }
 
     fn config(&self) -> MutexGuard<'_, Arc<Config>> {
@@ -204,25 +193,6 @@ impl Server {
     }
 }
 
-/// How the agent speaks SSH, and with which host key.
-fn ssh_config(host_key: &KeyFile) -> Arc<Config> {
-    Arc::new(Config {
-        server_id: SshId::Standard(GREETING.into()),
-        methods: MethodSet::from(&[MethodKind::PublicKey][..]),
-        // OpenSSH begins with a login that asks which methods there are; that is no guess.
-        auth_rejection_time_initial: Some(Duration::ZERO),
-        keys: vec![host_key.private().as_ref().clone()],
-        window_size: WINDOW,
-        maximum_packet_size: MAX_PACKET,
-        preferred: algorithms(AGENT_HOST_KEYS),
-        max_auth_attempts: MAX_AUTH_ATTEMPTS,
-        inactivity_timeout: Some(INACTIVITY),
-        keepalive_interval: Some(KEEPALIVE),
-        keepalive_max: KEEPALIVE_MAX,
-        ..Config::default()
-    })
-}
-
 /// Why what was shown is not good for a session any more, if so, and how long that may go on.
 fn withdrawn(login: &Login, guests: &Guests) -> Option<(&'static str, Duration)> {
     match login.shown.admitted(guests, SystemTime::now()) {
@@ -235,14 +205,4 @@ fn withdrawn(login: &Login, guests: &Guests) -> Option<(&'static str, Duration)>
         Admitted::TicketExpired(_) => Some(("the ticket expired", Duration::ZERO)),
         Admitted::No => Some(("its key was withdrawn", Duration::ZERO)),
     }
-}
-
-/// Lets the peer know why the session ends, and gives it a moment to close.
-async fn goodbye(session: RunningSession<Handler>, why: &str) {
-    let handle = session.handle();
-    let said = async {
-        let _ = handle.disconnect(Disconnect::ByApplication, why.into(), "en".into()).await;
-        let _ = session.await;
-    };
-    let _ = timeout(GOODBYE, said).await;
 }
