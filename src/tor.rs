@@ -8,6 +8,7 @@ mod client;
 mod client_auth;
 mod clock;
 mod connector;
+mod on_demand;
 mod settings;
 mod stream;
 mod tcp;
@@ -17,6 +18,7 @@ pub use client::{Tor, TorClient};
 pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
 pub use clock::ClockSkew;
 pub use connector::{Connector, DialError, DialStage};
+pub use on_demand::TorOnDemand;
 pub use settings::TorSettings;
 pub use stream::TorStream;
 

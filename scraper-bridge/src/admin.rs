@@ -11,7 +11,7 @@ use onionscrape::doctor::{Findings, page_of};
 use onionscrape::http::{Answer, Body, Web, only_reading, page as answer, text};
 use onionscrape::lifecycle::Failure;
 use onionscrape::metrics::{self, registry};
-use onionscrape::tor::Tor;
+use onionscrape::tor::TorOnDemand;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
@@ -41,7 +41,7 @@ struct Inner {
     web: Web,
     fleet: Arc<Fleet>,
     reloader: Reloader,
-    tor: Tor,
+    tor: TorOnDemand,
     proxy: Option<SocketAddr>,
     /// One doctor at a time: each dials.
     doctors: Arc<Semaphore>,
@@ -56,7 +56,7 @@ impl Admin {
         web: Web,
         fleet: Arc<Fleet>,
         reloader: Reloader,
-        tor: Tor,
+        tor: TorOnDemand,
         proxy: Option<SocketAddr>,
     ) -> Self {
         let (metrics, doctors) = (metrics.clone(), Arc::new(Semaphore::new(1)));
@@ -114,11 +114,12 @@ impl Inner {
             "/api/v1/targets" => self.targets(request),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => {
-                let bootstrap = self.tor.bootstrap().borrow().clone();
-                if bootstrap.is_done() {
-                    text(StatusCode::OK, "ready\n")
-                } else {
-                    Answer::new(StatusCode::SERVICE_UNAVAILABLE, bootstrap.to_string()).into()
+                // Where no target needs Tor there is nothing to wait for.
+                match self.tor.started().map(|tor| tor.bootstrap().borrow().clone()) {
+                    Some(bootstrap) if !bootstrap.is_done() => {
+                        Answer::new(StatusCode::SERVICE_UNAVAILABLE, bootstrap.to_string()).into()
+                    }
+                    _ => text(StatusCode::OK, "ready\n"),
                 }
             }
             path => self
@@ -179,8 +180,8 @@ impl Inner {
     }
 
     fn overview(&self, wanted: Wanted<'_>) -> Overview {
-        let tor = self.tor.bootstrap().borrow().clone();
-        Overview::of(&self.fleet, &tor, self.reloader.refused(), wanted)
+        let tor = self.tor.started().map(|tor| tor.bootstrap().borrow().clone());
+        Overview::of(&self.fleet, tor.as_ref(), self.reloader.refused(), wanted)
     }
 
     /// Reloads as Prometheus does when it is asked to over HTTP, and where that is `on`.

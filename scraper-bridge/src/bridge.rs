@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use onionscrape::files::StateDirectory;
 use onionscrape::http::{HostNames, Listener, SocketAccess, serve, serve_proxy, serve_public};
 use onionscrape::lifecycle::{self, Failure};
-use onionscrape::tor::Tor;
+use onionscrape::tor::TorOnDemand;
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -21,6 +22,7 @@ use crate::discovery::{Place, SdFile};
 use crate::fleet::{Fleet, Prepared, Room, Surroundings};
 use crate::metrics::{Metrics, Surface};
 use crate::reload::Reloader;
+use crate::reverse::{self, Expected, Server};
 use crate::surface::proxy::Proxy;
 
 /// How long tasks may take to end after a shutdown.
@@ -34,7 +36,8 @@ pub struct Bridge {
     proxy: Option<SocketAddr>,
     fleet: Arc<Fleet>,
     reloader: Reloader,
-    tor: Tor,
+    tor: TorOnDemand,
+    reverse: Option<SocketAddr>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
     _stop: DropGuard,
@@ -70,14 +73,20 @@ impl Bridge {
             }
             None => None,
         };
+        let reverse = match config.reverse {
+            Some(address) => Some((reverse::host_key(state.path())?, listen_tcp("reverse", address).await?)),
+            None => None,
+        };
         let control = Listener::unix(&control_socket(&config), SocketAccess::PRIVATE).map_err(Failure)?;
 
         let metrics = Metrics::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         metrics.config_loaded(now.as_secs_f64());
-        let tor = Tor::start(&config.tor, shutdown.clone()).await?;
+        let tor = TorOnDemand::new(config.tor.clone(), shutdown.clone());
+        let expected = Expected::default();
         let around = Surroundings {
             tor: tor.clone(),
+            expected: expected.clone(),
             metrics: metrics.clone(),
             limits: config.scrape,
             host_names: config.host_names.clone(),
@@ -117,6 +126,13 @@ impl Bridge {
             let refused = metrics.refusals_of(Surface::Proxy);
             tasks.spawn(serve_proxy(listener, web.clone(), refused, handler, shutdown.clone()));
         }
+        let mut reverse_address = None;
+        if let Some((host_key, listener)) = reverse {
+            reverse_address = listener.local_addr().ok();
+            info!(address = %reverse_address.map(|address| address.to_string()).unwrap_or_default(), "listening for devices that come by themselves");
+            let server = Server::new(&host_key, expected, metrics.clone(), shutdown.clone());
+            tasks.spawn(server.listen(listener));
+        }
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
         tasks.close();
         Ok(Self {
@@ -125,6 +141,7 @@ impl Bridge {
             fleet,
             reloader,
             tor,
+            reverse: reverse_address,
             tasks,
             shutdown,
             _stop: guard,
@@ -152,8 +169,13 @@ impl Bridge {
         &self.reloader
     }
 
-    /// The Tor client.
-    pub fn tor(&self) -> &Tor {
+    /// Where devices that come by themselves are listened for, if they are.
+    pub fn reverse(&self) -> Option<SocketAddr> {
+        self.reverse
+    }
+
+    /// The Tor client, which runs if some target needs it.
+    pub fn tor(&self) -> &TorOnDemand {
         &self.tor
     }
 
@@ -170,7 +192,16 @@ pub fn control_socket(config: &BridgeConfig) -> PathBuf {
     config.state_directory.join(CONTROL_SOCKET)
 }
 
-async fn follow_tor(tor: Tor, metrics: Metrics, shutdown: CancellationToken) {
+async fn listen_tcp(what: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    match Listener::tcp(address).await {
+        Ok(Listener::Tcp(listener)) => Ok(listener),
+        Ok(Listener::Unix(..)) => Err(Failure(format!("{what}: not a TCP listener"))),
+        Err(error) => Err(Failure(format!("{what}: {error}"))),
+    }
+}
+
+async fn follow_tor(tor: TorOnDemand, metrics: Metrics, shutdown: CancellationToken) {
+    let Some(tor) = shutdown.run_until_cancelled(tor.wait()).await else { return };
     let mut bootstrap = tor.bootstrap();
     loop {
         let now = bootstrap.borrow_and_update().clone();

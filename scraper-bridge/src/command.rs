@@ -15,6 +15,7 @@ use crate::config::{self, BridgeConfig, Source};
 use crate::doctor::Doctor;
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
+use crate::reverse;
 use crate::status::Status;
 
 /// Two threads, so that a busy session does not hold up the others.
@@ -42,6 +43,11 @@ enum Act {
     Run,
     /// Print this bridge's public key, for a device's authorized_keys
     Key,
+    /// Print the host key that devices which come by themselves know this bridge by, for known_hosts
+    HostKey {
+        /// The name or IP address at which they reach this machine
+        host: Option<String>,
+    },
     /// Scrape one exporter once and show the time of each hop
     Probe {
         /// The target's name
@@ -96,6 +102,18 @@ impl Command {
                 let state = StateDirectory::share(&source.read()?.state_directory)?;
                 let key = KeyFile::open_or_make(&config::default_key_file(state.path()), "scraper-bridge")?;
                 println!("{}", key.public_line());
+                Ok(ExitCode::SUCCESS)
+            }
+            Act::HostKey { host } => {
+                let config = source.read()?;
+                let Some(listen) = config.reverse else {
+                    return Err(Failure(
+                        "no device comes here by itself; write [reverse] with listen".into(),
+                    ));
+                };
+                let state = StateDirectory::share(&config.state_directory)?;
+                let key = reverse::host_key(state.path())?;
+                println!("{}", reverse::known_hosts_line(&key, host.as_deref(), listen));
                 Ok(ExitCode::SUCCESS)
             }
             Act::Probe { target, exporter } => {

@@ -4,9 +4,11 @@ mod exporter;
 mod host_trust;
 mod listen;
 mod login;
+mod ssh_address;
 mod target;
+mod transport;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,7 +26,9 @@ pub use host_trust::HostTrust;
 use listen::TakenSurfaces;
 pub use listen::{Listen, ListenSettings};
 pub use login::LoginSettings;
+pub use ssh_address::{Host, Proxy, ProxyKind, SshAddress};
 pub use target::TargetConfig;
+pub use transport::{Destination, Dialled, Reverse, Transport};
 
 /// Where the bridge tells of itself unless configured otherwise.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9822);
@@ -44,6 +48,8 @@ pub struct BridgeConfig {
     pub listen: ListenSettings,
     /// Where a forward proxy for Prometheus listens, if one does.
     pub proxy: Option<SocketAddr>,
+    /// Where devices that come by themselves are listened for, if they are.
+    pub reverse: Option<SocketAddr>,
     /// A file that discovery is written to, if one is, and the surface it names.
     pub sd_file: Option<(PathBuf, Via)>,
     /// Names, besides the usual local ones, that requests to any listener may use as Host.
@@ -161,7 +167,7 @@ impl BridgeConfig {
             let insecure = |exporter: &&ExporterConfig| {
                 exporter.tls.as_ref().is_some_and(|tls| tls.insecure_skip_verify)
             };
-            let trusting = target.host_key.is_on_first_use().then(|| format!("target {name} {trust}"));
+            let trusting = target.transport.is_on_first_use().then(|| format!("target {name} {trust}"));
             let skipping = target.exporters.iter().filter(insecure).map(|exporter| {
                 let exporter = &exporter.name;
                 format!("target {name}, exporter {exporter} has insecure_skip_verify: its certificate is not looked at")
@@ -189,7 +195,8 @@ impl BridgeConfig {
         let via = discovery.or("via", Via::Port);
         let sd_file = discovery.path("file").map(|file| (file, via));
         drop(discovery);
-        let proxy = read_proxy(top.section("proxy"), taken);
+        let proxy = read_listen(top.section("proxy"), taken);
+        taken.reverse = read_listen(top.section("reverse"), taken);
         let host_names = top.or("host_names", Vec::new());
         let web_config_file = top.path("web_config_file");
         let scrape = ScrapeLimits::read(top.section("scrape"));
@@ -202,6 +209,7 @@ impl BridgeConfig {
             lifecycle,
             listen,
             proxy,
+            reverse: taken.reverse,
             sd_file,
             host_names,
             web_config_file,
@@ -214,7 +222,8 @@ impl BridgeConfig {
     }
 }
 
-fn read_proxy(mut section: Section<'_>, taken: &mut Taken) -> Option<SocketAddr> {
+/// The address in a section that says where to listen, if it does.
+fn read_listen(mut section: Section<'_>, taken: &mut Taken) -> Option<SocketAddr> {
     let listen = section.spanned::<ListenAddress>("listen")?;
     let ListenAddress(address) = *listen.get_ref();
     if let Err(message) = taken.surfaces.take(&Listen::Address(address)) {
@@ -242,6 +251,10 @@ fn read_targets(
 struct Taken {
     names: HashSet<Name>,
     surfaces: TakenSurfaces,
+    /// Keys of devices that come by themselves, each with its target.
+    authorized_keys: HashMap<String, String>,
+    /// Where those are listened for.
+    reverse: Option<SocketAddr>,
 }
 
 impl ScrapeLimits {

@@ -2,6 +2,9 @@
 //!
 //! Names of Tor's types appear in this module only.
 
+mod proxy;
+mod tcp;
+
 use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use crate::metrics::Stage;
+pub use tcp::TcpDial;
 
 /// A descriptor and a rendezvous take some seconds on a good day, and a minute on a bad one.
 const ONION_LIMIT: Duration = Duration::from_secs(60);
@@ -34,8 +38,9 @@ pub trait Dial: Send + Sync {
         waiting: &'a (dyn Fn(String) + Send + Sync),
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-    /// Dials this address afresh: nothing is taken over from an earlier dial that may be dead by now.
-    fn dial<'a>(&'a self, onion: &'a OnionAddress) -> Dialled<'a>;
+    /// Dials afresh: nothing is taken over from an earlier dial that may be dead by now. An onion
+    /// service is dialled at this address, and a host at the one that is configured for it.
+    fn dial<'a>(&'a self, onion: Option<&'a OnionAddress>) -> Dialled<'a>;
 }
 
 /// Why a dial failed, in words for the answer to a scrape.
@@ -49,6 +54,13 @@ pub struct DialFailure {
     pub what: String,
 }
 
+impl DialFailure {
+    /// That this step failed.
+    fn at(stage: Stage, what: impl fmt::Display) -> Self {
+        Self { stage, closed: false, what: what.to_string() }
+    }
+}
+
 impl fmt::Display for DialFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
@@ -58,14 +70,16 @@ impl fmt::Display for DialFailure {
 /// Through Tor to an onion service.
 pub struct OnionDial {
     tor: Tor,
+    address: OnionAddress,
     port: u16,
     key: Option<ClientAuthKey>,
 }
 
 impl OnionDial {
-    /// A way to `port` of onion services; `key` reads descriptors that are closed to strangers.
-    pub fn new(tor: Tor, port: u16, key: Option<ClientAuthKey>) -> Self {
-        Self { tor, port, key }
+    /// A way to `port` of the onion service at `address`, or of what it announces in its place; `key`
+    /// reads descriptors that are closed to strangers.
+    pub fn new(tor: Tor, address: OnionAddress, port: u16, key: Option<ClientAuthKey>) -> Self {
+        Self { tor, address, port, key }
     }
 }
 
@@ -94,12 +108,11 @@ impl Dial for OnionDial {
         })
     }
 
-    fn dial<'a>(&'a self, onion: &'a OnionAddress) -> Dialled<'a> {
+    fn dial<'a>(&'a self, onion: Option<&'a OnionAddress>) -> Dialled<'a> {
         Box::pin(async move {
-            let failed =
-                |stage, what: &dyn fmt::Display| DialFailure { stage, closed: false, what: what.to_string() };
+            let onion = onion.unwrap_or(&self.address);
             let connector = Connector::new(&self.tor, onion, self.key.as_ref())
-                .map_err(|error| failed(Stage::Bootstrap, &error))?;
+                .map_err(|error| DialFailure::at(Stage::Bootstrap, error))?;
             match timeout(ONION_LIMIT, connector.dial(self.port)).await {
                 Ok(Ok(stream)) => Ok(Box::new(stream) as Box<dyn Stream>),
                 Ok(Err(error)) => {
@@ -109,9 +122,9 @@ impl Dial for OnionDial {
                         DialStage::Rendezvous => Stage::Rendezvous,
                         DialStage::Stream => Stage::Stream,
                     };
-                    Err(DialFailure { closed: error.closed, ..failed(stage, &error) })
+                    Err(DialFailure { closed: error.closed, ..DialFailure::at(stage, error) })
                 }
-                Err(_) => Err(failed(Stage::Rendezvous, &"onion unreachable: timed out in Tor")),
+                Err(_) => Err(DialFailure::at(Stage::Rendezvous, "onion unreachable: timed out in Tor")),
             }
         })
     }

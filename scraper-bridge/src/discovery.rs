@@ -91,7 +91,7 @@ pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
                 ("__scheme__", scheme),
                 ("__meta_onionscrape_target", name.as_str()),
                 ("__meta_onionscrape_exporter", exporter.name.as_str()),
-                ("__meta_onionscrape_transport", "onion"),
+                ("__meta_onionscrape_transport", target.config.transport.label()),
             ] {
                 labels.insert(label.to_owned(), value.to_owned());
             }

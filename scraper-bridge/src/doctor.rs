@@ -18,16 +18,18 @@ use hyper::{Method, StatusCode};
 use onionscrape::doctor::{Finding, Findings, examine_network, findings_of};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::Failure;
-use onionscrape::tor::Tor;
+use onionscrape::tor::TorOnDemand;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::control_socket;
-use crate::config::{BridgeConfig, ScrapeLimits, Source, TargetConfig};
-use crate::fleet::reach;
+use crate::config::{BridgeConfig, ScrapeLimits, Source};
+use crate::fleet::{Secrets, reach};
 use crate::metrics::Stage;
 use crate::probe::ask;
+use crate::reverse::Expected;
+use crate::target::Reach;
 use shown::Shown;
 pub use walk::Patient;
 
@@ -109,12 +111,7 @@ impl Doctor {
         let shutdown = CancellationToken::new();
         let _stop = shutdown.clone().drop_guard();
         let started = match StateDirectory::hold(&config.state_directory) {
-            Ok(state) => match Tor::start(&config.tor, shutdown).await {
-                Ok(tor) => Ok((state, tor)),
-                Err(error) => {
-                    Err(Finding::failed("tor", error.to_string(), "mend what the line above names"))
-                }
-            },
+            Ok(state) => Ok((state, TorOnDemand::new(config.tor.clone(), shutdown))),
             Err(error) => {
                 let remedy = "mend the folder, or name another with --state-dir";
                 Err(Finding::failed("state directory", error.to_string(), remedy))
@@ -125,12 +122,16 @@ impl Doctor {
             Err(finding) => return shown.add(finding),
         };
         let (dials, folder) = (Arc::new(Semaphore::new(AT_ONCE)), config.state_directory);
-        let patient = |target: TargetConfig| {
-            let keys = target.key(&folder).and_then(|key| Ok((key, target.client_auth()?, target.tls()?)));
-            let reach = keys.map(|keys| reach(&target, keys, &tor, &folder, &dials));
-            Patient { config: target, reach: reach.map_err(Failure::of), kept: None }
-        };
-        let patients = config.targets.into_iter().map(patient).collect();
+        // Whoever comes by itself comes to a running bridge.
+        let expected = Expected::default();
+        let mut patients = Vec::new();
+        for target in config.targets {
+            let reach = match Secrets::read(&target, &folder) {
+                Ok(secrets) => reach(&target, secrets, &tor, &expected, &folder, &dials).await,
+                Err(failure) => Err(failure),
+            };
+            patients.push(Patient { config: target, reach, kept: None });
+        }
         let limits = config.scrape;
         let mut findings = Findings::from(|findings| async move {
             examine(&tor, patients, limits, &findings).await;
@@ -142,12 +143,23 @@ impl Doctor {
 }
 
 /// Looks at the hops that all share, then at each target, and tells what it finds.
-pub async fn examine(tor: &Tor, patients: Vec<Patient>, limits: ScrapeLimits, findings: &Findings) {
+pub async fn examine(tor: &TorOnDemand, patients: Vec<Patient>, limits: ScrapeLimits, findings: &Findings) {
     let needs_tor = |patient: &Patient| {
-        patient.reach.as_ref().is_ok_and(|reach| reach.dial.stages().contains(&Stage::Bootstrap))
+        let dialling = patient.reach.as_ref().ok().and_then(Reach::dialling);
+        dialling.is_some_and(|dialling| dialling.dial.stages().contains(&Stage::Bootstrap))
     };
     let wanted = patients.is_empty() || patients.iter().any(needs_tor);
-    let works = wanted && examine_network(tor, findings).await;
+    let works = match wanted {
+        false => false,
+        true => match tor.get().await {
+            Ok(tor) => examine_network(&tor, findings).await,
+            Err(error) => {
+                let remedy = "mend what the line above names";
+                findings.tell(Finding::failed("tor", error.to_string(), remedy)).await;
+                false
+            }
+        },
+    };
     let within_reach = patients.into_iter().filter(|patient| works || !needs_tor(patient));
     let walks = stream::iter(within_reach)
         .for_each_concurrent(AT_ONCE, |patient| async move { patient.walk(limits, findings).await });
@@ -161,7 +173,7 @@ fn of_configuration(config: &BridgeConfig) -> Finding {
     if config.targets.is_empty() {
         return Finding::warning("configuration", found, "add a device: scraper-bridge add");
     }
-    let trusting = config.targets.iter().filter(|target| target.host_key.is_on_first_use());
+    let trusting = config.targets.iter().filter(|target| target.transport.is_on_first_use());
     let trusting: Vec<_> = trusting.map(|target| target.name.as_str()).collect();
     if trusting.is_empty() {
         return Finding::passed("configuration", found);

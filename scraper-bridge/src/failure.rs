@@ -19,6 +19,8 @@ pub enum ScrapeFailure {
     Refused,
     /// The far end cannot reach the exporter.
     Unreachable,
+    /// The device came by itself, and does not forward this port.
+    NotForwarded,
     /// Time ran out at this hop.
     Timeout(&'static str),
     /// The session or channel died under the scrape.
@@ -58,6 +60,7 @@ impl ScrapeFailure {
         match failure {
             ChannelFailure::Refused => Self::Refused,
             ChannelFailure::Unreachable => Self::Unreachable,
+            ChannelFailure::NotForwarded => Self::NotForwarded,
             ChannelFailure::Lost => Self::Aborted,
         }
     }
@@ -77,7 +80,7 @@ impl ScrapeFailure {
         match self {
             Self::NotConnected(_) => "not_connected",
             Self::Denied(_) => "denied",
-            Self::Refused | Self::Unreachable => "refused",
+            Self::Refused | Self::Unreachable | Self::NotForwarded => "refused",
             Self::Timeout(_) => "timeout",
             Self::Aborted => "aborted",
             Self::Tls(_) => TlsFault::LABEL,
@@ -99,6 +102,9 @@ impl ScrapeFailure {
             }
             Self::Unreachable => {
                 (StatusCode::BAD_GATEWAY, format!("exporter {exporter} refused the connection"))
+            }
+            Self::NotForwarded => {
+                (StatusCode::BAD_GATEWAY, format!("the device's ssh -R does not forward exporter {exporter}"))
             }
             Self::Timeout(hop) => (StatusCode::GATEWAY_TIMEOUT, format!("timed out {hop}")),
             Self::Aborted => (StatusCode::BAD_GATEWAY, "session lost during the scrape".to_owned()),

@@ -15,7 +15,7 @@ use onionscrape::http::{Body, HostNames, Listener, SocketAccess, Web, serve_publ
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::LoginKey;
 use onionscrape::tls::TlsClient;
-use onionscrape::tor::{ClientAuthKey, Tor};
+use onionscrape::tor::{ClientAuthKey, TorOnDemand};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,16 +23,17 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::auto_port::AutoPorts;
-use crate::config::{ScrapeLimits, TargetConfig};
-use crate::dial::OnionDial;
+use crate::config::{Destination, ScrapeLimits, TargetConfig, Transport};
+use crate::dial::{Dial, OnionDial, TcpDial};
 use crate::doctor::Patient;
 use crate::inventory::kept;
 use crate::metrics::{Metrics, Surface};
 use crate::offer::Listening;
+use crate::reverse::Expected;
 use crate::scrape::Scraper;
 use crate::session::HostKeys;
 use crate::succession::Succession;
-use crate::target::{Reach, Target};
+use crate::target::{Dialling, Reach, Target};
 
 /// Targets dialled at the same time; each dial builds several circuits.
 const MAX_DIALS: usize = 16;
@@ -50,8 +51,10 @@ pub struct Offered {
 
 /// What all targets of a bridge share.
 pub struct Surroundings {
-    /// The Tor client.
-    pub tor: Tor,
+    /// The Tor client, for targets behind onion services.
+    pub tor: TorOnDemand,
+    /// The devices that may come by themselves.
+    pub expected: Expected,
     /// What is counted.
     pub metrics: Metrics,
     /// Bounds on every scrape.
@@ -99,9 +102,7 @@ impl Kept {
 /// What is needed to start a target, gathered before anything is changed.
 pub struct Prepared {
     config: TargetConfig,
-    key: LoginKey,
-    client_auth: Option<ClientAuthKey>,
-    tls: Vec<Option<TlsClient>>,
+    secrets: Secrets,
     keys: Vec<Stamp>,
     /// Where each exporter is to be offered, and the listener, except where an old target still has the
     /// place.
@@ -128,14 +129,12 @@ impl Prepared {
         let files = config.key_files(state_directory);
         let look = || files.iter().map(|path| Stamp::take(path)).collect::<Vec<_>>();
         let mut keys = look();
-        let mut key = config.key(state_directory)?;
+        let mut secrets = Secrets::read(&config, state_directory)?;
         if keys != look() {
             // The default key was made, or one was replaced while it was read.
             keys = look();
-            key = config.key(state_directory)?;
+            secrets = Secrets::read(&config, state_directory)?;
         }
-        let client_auth = config.client_auth()?;
-        let tls = config.tls()?;
         let mut offers = Vec::new();
         for exporter in &config.exporters {
             let planned = Listening::planned(&config.name, exporter, room.ports);
@@ -146,7 +145,7 @@ impl Prepared {
             };
             offers.push((planned, listener));
         }
-        Ok(Self { config, key, client_auth, tls, keys, offers })
+        Ok(Self { config, secrets, keys, offers })
     }
 }
 
@@ -177,6 +176,9 @@ impl Fleet {
         let mut prepared = Vec::new();
         for config in fresh {
             prepared.push(Prepared::new(config, &self.around.state_directory, room).await?);
+        }
+        if prepared.iter().any(|one| one.config.transport.onion().is_some()) {
+            self.around.tor.get().await?;
         }
         self.stop(&gone).await;
         let started = self.begin(prepared).await;
@@ -293,7 +295,7 @@ impl Fleet {
     }
 
     async fn start(&self, prepared: Prepared) -> Result<(), Failure> {
-        let Prepared { config, key, client_auth, tls, keys: stamps, offers } = prepared;
+        let Prepared { config, secrets, keys: stamps, offers } = prepared;
         let mut bound = Vec::new();
         for ((planned, listener), exporter) in offers.into_iter().zip(&config.exporters) {
             let listener = match listener {
@@ -304,8 +306,9 @@ impl Fleet {
         }
         let around = &self.around;
         let (tasks, stop) = (TaskTracker::new(), around.shutdown.child_token());
-        let keys = (key, client_auth, tls);
-        let reach = reach(&config, keys, &around.tor, &around.state_directory, &self.dials);
+        let reach =
+            reach(&config, secrets, &around.tor, &around.expected, &around.state_directory, &self.dials)
+                .await?;
         let target = Target::start(config, reach.clone(), &around.metrics, &tasks, stop.clone());
         let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
         for (index, (planned, listener)) in bound.into_iter().enumerate() {
@@ -342,20 +345,62 @@ impl Fleet {
     }
 }
 
-/// How a target is reached and logged in to, with these keys.
-pub fn reach(
+/// What is read from files to get to a target.
+pub struct Secrets {
+    /// Where the bridge dials it: what it logs in with, and what it reads an onion service's descriptor
+    /// with.
+    login: Option<(LoginKey, Option<ClientAuthKey>)>,
+    tls: Vec<Option<TlsClient>>,
+}
+
+impl Secrets {
+    /// Those of a target.
+    ///
+    /// # Errors
+    /// When a key or a file of authorities cannot be used.
+    pub fn read(config: &TargetConfig, state_directory: &Path) -> Result<Self, Failure> {
+        let login = match config.transport.dialled() {
+            Some(dialled) => Some((dialled.key(state_directory)?, dialled.to.client_auth()?)),
+            None => None,
+        };
+        Ok(Self { login, tls: config.tls()? })
+    }
+}
+
+/// How there comes to be a session with a target, by these secrets; starts Tor if it is needed.
+///
+/// # Errors
+/// When Tor cannot start.
+pub async fn reach(
     config: &TargetConfig,
-    (key, client_auth, tls): (LoginKey, Option<ClientAuthKey>, Vec<Option<TlsClient>>),
-    tor: &Tor,
+    Secrets { login, tls }: Secrets,
+    tor: &TorOnDemand,
+    expected: &Expected,
     state_directory: &Path,
     dials: &Arc<Semaphore>,
-) -> Reach {
-    let dial = Arc::new(OnionDial::new(tor.clone(), config.port, client_auth));
+) -> Result<Reach, Failure> {
+    let tls = tls.into();
+    let (dialled, (key, client_auth)) = match (&config.transport, login) {
+        (Transport::Reverse(reverse), _) => {
+            let arrivals = expected.expect(&reverse.authorized_key, &config.exporters);
+            return Ok(Reach::Reverse(arrivals, tls));
+        }
+        (Transport::Dialled(dialled), Some(login)) => (dialled, login),
+        (Transport::Dialled(_), None) => {
+            return Err(Failure(format!("target {}: no key to log in with", config.name)));
+        }
+    };
+    let dial: Arc<dyn Dial> = match &dialled.to {
+        Destination::Onion { address, port, .. } => {
+            Arc::new(OnionDial::new(tor.get().await?, address.clone(), *port, client_auth))
+        }
+        Destination::Tcp { address, proxy } => Arc::new(TcpDial::new(address.clone(), proxy.clone())),
+    };
     let succession = Succession::open(Succession::path(state_directory, &config.name));
-    let host_keys = Arc::new(HostKeys::new(config, succession));
-    let inventory = kept::Kept::new(state_directory, &config.name, config.onion.unredacted());
-    let (dials, inventory) = (dials.clone(), Arc::new(inventory));
-    Reach { key, host_keys, dial, tls: tls.into(), dials, inventory }
+    let host_keys = Arc::new(HostKeys::new(&config.name, dialled, succession));
+    let inventory = kept::Kept::new(state_directory, &config.name, &dialled.to.host());
+    let (user, dials, inventory) = (dialled.user.clone(), dials.clone(), Arc::new(inventory));
+    Ok(Reach::Dialled(Arc::new(Dialling { user, key, host_keys, dial, tls, dials, inventory })))
 }
 
 async fn bind(

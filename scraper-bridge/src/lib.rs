@@ -9,8 +9,9 @@
 //! - [`auto_port`]: ports that the bridge gives out itself;
 //! - [`reload`]: reading the configuration again;
 //! - [`target`]: the owner of a target's session, the only state machine here;
-//! - [`dial`]: a byte stream to a target's SSH server;
+//! - [`dial`]: a byte stream to a target's SSH server, through Tor or where a target says so by TCP;
 //! - [`session`]: SSH over that stream;
+//! - [`reverse`]: devices that come by themselves, with a stock `ssh -R`;
 //! - [`succession`]: keys and addresses that devices announced in place of theirs;
 //! - [`inventory`]: what a device tells of itself;
 //! - [`pool`]: kept-alive HTTP connections in a session;
@@ -52,6 +53,7 @@ pub mod pool;
 pub mod probe;
 pub mod reload;
 pub mod remedy;
+pub mod reverse;
 pub mod scrape;
 pub mod session;
 pub mod status;

@@ -1,5 +1,6 @@
 //! What the bridge counts.
 
+mod reverse;
 mod surface;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::hops::{Hop, Hops};
 use crate::inventory::judged::Refusal;
 use crate::session::LoginFailure;
 use crate::target::DialTimes;
+pub use reverse::ReverseRefusal;
 pub use surface::{Surface, SurfaceRefusal};
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -52,6 +54,10 @@ struct KindLabel {
     kind: &'static str,
 }
 
+/// Of a series that may not be there.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NoLabel {}
+
 /// The step of connecting that failed.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Stage {
@@ -63,6 +69,14 @@ pub enum Stage {
     Rendezvous,
     /// The stream on the circuit.
     Stream,
+    /// Looking up a host's name.
+    Resolve,
+    /// The TCP connection to a host.
+    Connect,
+    /// The proxy on the way to a host.
+    Proxy,
+    /// A device that comes by itself has not come.
+    Arrival,
     /// SSH's key exchange.
     SshKex,
     /// The host key was not one that the target may show.
@@ -72,11 +86,15 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::Bootstrap,
         Self::Descriptor,
         Self::Rendezvous,
         Self::Stream,
+        Self::Resolve,
+        Self::Connect,
+        Self::Proxy,
+        Self::Arrival,
         Self::SshKex,
         Self::HostKey,
         Self::Auth,
@@ -89,6 +107,10 @@ impl Stage {
             Self::Descriptor => "descriptor",
             Self::Rendezvous => "rendezvous",
             Self::Stream => "stream",
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Proxy => "proxy",
+            Self::Arrival => "arrival",
             Self::SshKex => "ssh_kex",
             Self::HostKey => "host_key",
             Self::Auth => "auth",
@@ -124,7 +146,9 @@ pub struct Metrics {
     /// Scrapes under way.
     pub in_flight: Gauge,
     refusals: surface::Refusals,
-    tor_bootstrap: Seconds,
+    reverse_refusals: reverse::Refusals,
+    /// Nothing where no target needs Tor.
+    tor_bootstrap: Family<NoLabel, Seconds>,
     tor_blocked: Family<KindLabel, Gauge>,
     config_loaded: Gauge,
     config_loaded_at: Seconds,
@@ -202,6 +226,11 @@ impl Metrics {
         );
         to.register("scrape_requests_in_flight", "Scrapes under way", m.in_flight);
         to.register("surface_refusals", "Requests that lead to no exporter, by reason", m.refusals.0);
+        to.register(
+            "reverse_refusals",
+            "What devices that come by themselves asked for and did not get",
+            m.reverse_refusals.0,
+        );
         to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
         to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
         to.register(
@@ -238,6 +267,11 @@ impl Metrics {
         Arc::new(move |refusal| refusals.count(surface, refusal.into()))
     }
 
+    /// Counts something that a device that came by itself did not get.
+    pub fn reverse_refused(&self, what: ReverseRefusal) {
+        self.reverse_refusals.count(what);
+    }
+
     /// Takes everything about a target out, which is not kept any more.
     pub fn forget(&self, name: &Name) {
         let target = name.to_string();
@@ -262,7 +296,7 @@ impl Metrics {
 
     /// Notes how far Tor has come.
     pub fn tor(&self, bootstrap: &Bootstrap) {
-        self.tor_bootstrap.set(bootstrap.ratio().into());
+        self.tor_bootstrap.get_or_create(&NoLabel {}).set(bootstrap.ratio().into());
         for kind in BLOCKED_KINDS {
             let blocked = matches!(bootstrap, Bootstrap::Blocked { kind: now, .. } if *now == kind);
             self.tor_blocked.get_or_create(&KindLabel { kind }).set(blocked.into());
@@ -365,7 +399,7 @@ impl TargetMetrics {
     /// Notes how long each step to a session took.
     pub fn dialled(&self, times: DialTimes) {
         let hops = [
-            ("onion", times.onion),
+            (times.transport, times.stream),
             ("ssh_kex", times.login.key_exchange),
             ("auth", times.login.authentication),
         ];

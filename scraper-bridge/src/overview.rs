@@ -29,7 +29,7 @@ pub struct Overview {
 pub struct BridgeOverview {
     /// Its release.
     pub version: String,
-    /// True once Tor can be used.
+    /// True once Tor can be used, or if no target needs it.
     pub tor_ready: bool,
     /// How far Tor has come, in words, and what to do if it is stuck.
     pub tor: String,
@@ -127,7 +127,7 @@ impl Wanted<'_> {
 
 impl Overview {
     /// As they are now.
-    pub fn of(fleet: &Fleet, tor: &Bootstrap, refused: Option<Refused>, wanted: Wanted<'_>) -> Self {
+    pub fn of(fleet: &Fleet, tor: Option<&Bootstrap>, refused: Option<Refused>, wanted: Wanted<'_>) -> Self {
         let is_wanted = |offered: &&Offered| {
             wanted.target.is_none_or(|target| offered.target.config.name.as_str() == target)
         };
@@ -136,8 +136,8 @@ impl Overview {
         Self {
             bridge: BridgeOverview {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                tor_ready: tor.is_done(),
-                tor: tor.to_string(),
+                tor_ready: tor.is_none_or(Bootstrap::is_done),
+                tor: tor.map_or_else(|| "Tor is not needed".to_owned(), ToString::to_string),
                 config_refused_at: refused.as_ref().map(|refused| time(refused.at)),
                 config_mistakes: mistakes.unwrap_or_default(),
             },
@@ -173,7 +173,7 @@ fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> Targ
         name: name.to_string(),
         state: label.to_owned(),
         since: time(target.since()),
-        remedy: trouble.as_ref().map(|trouble| remedy::of_trouble(trouble).to_owned()),
+        remedy: trouble.as_ref().map(|trouble| remedy::of_trouble(trouble, &target.config)),
         why: trouble.map(|trouble| trouble.what),
         last_good_scrape: history.last_good().map(time),
         latency_p50_seconds: history.quantile(0.5).map(seconds),

@@ -76,7 +76,9 @@ impl Addition {
         let _state = StateDirectory::share(&config.state_directory)?;
         let text = self.ticket_text()?;
         let ticket: Ticket = text.parse().map_err(Failure)?;
-        if let Some(target) = config.targets.iter().find(|target| target.onion == ticket.onion) {
+        if let Some(target) =
+            config.targets.iter().find(|target| target.transport.onion() == Some(&ticket.onion))
+        {
             return Err(Failure(format!(
                 "the device is here already, as {0}; to pair anew, first run: scraper-bridge remove {0}",
                 target.name

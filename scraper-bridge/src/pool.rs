@@ -197,6 +197,7 @@ impl Pool {
         let (host, port) = match exporter.way {
             Way::Name => (exporter.name.to_string(), BY_NAME_PORT),
             Way::Address(address) => (address.ip().to_string(), address.port()),
+            Way::Forwarded(port) => ("localhost".to_owned(), port),
         };
         let (channel, place) = self.open_channel(host, port, place).await?;
         match self.tls.get(index) {

@@ -43,6 +43,8 @@ pub async fn probe(
     }
     config.admin.set_port(0);
     (config.proxy, config.sd_file) = (None, None);
+    // A device that comes by itself comes to the running bridge only.
+    config.reverse = None;
     let shutdown = CancellationToken::new();
     let bridge = Bridge::start(config, shutdown.clone()).await?;
     connected(&bridge, started).await;
@@ -80,9 +82,9 @@ async fn connected(bridge: &Bridge, started: Instant) {
         loop {
             let (said, done) = match &*state.borrow_and_update() {
                 State::Up(pool) => {
-                    let DialTimes { onion, login } = pool.times();
+                    let DialTimes { transport, stream, login } = pool.times();
                     for (hop, took) in [
-                        ("onion", onion),
+                        (transport, stream),
                         ("ssh kex", login.key_exchange),
                         ("ssh auth", login.authentication),
                     ] {

@@ -140,6 +140,7 @@ fn fixed(config: &BridgeConfig) -> String {
         lifecycle,
         listen,
         proxy,
+        reverse,
         sd_file,
         host_names,
         web_config_file,
@@ -149,7 +150,7 @@ fn fixed(config: &BridgeConfig) -> String {
         ..
     } = config;
     format!(
-        "{state_directory:?} {tor:?} {admin:?} {lifecycle:?} {listen:?} {proxy:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
+        "{state_directory:?} {tor:?} {admin:?} {lifecycle:?} {listen:?} {proxy:?} {reverse:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
     )
 }
 

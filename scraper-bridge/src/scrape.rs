@@ -201,7 +201,7 @@ impl Scraper {
         }
         let framed = incoming.size_hint().exact().is_some() || head.headers.contains_key(TRANSFER_ENCODING);
         if !framed && exporter.way != Way::Name {
-            // An sshd ends a channel in the same way whether the exporter closed its connection or
+            // An sshd or ssh ends a channel in the same way whether the exporter closed its connection or
             // the connection broke. An agent tells the two apart.
             return Err(ScrapeFailure::BadResponse(
                 "gives no length, so its end cannot be told from a break",
@@ -285,6 +285,7 @@ impl Scraper {
         let host = match exporter.way {
             Way::Name => exporter.name.to_string(),
             Way::Address(address) => address.to_string(),
+            Way::Forwarded(port) => format!("localhost:{port}"),
         };
         let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
         for (name, value) in [(HOST, host), (SCRAPE_TIMEOUT, format!("{left:.3}"))] {

@@ -4,6 +4,7 @@
 
 mod handler;
 mod host_key;
+mod link;
 mod login;
 mod ssh_agent;
 
@@ -12,8 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use onionscrape::ssh::{ChannelStream, CutStream, HostKeyFault, LoginKey};
-use russh::client::{self, Handle};
-use russh::{ChannelOpenFailure, Disconnect};
+use russh::client;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -21,6 +21,8 @@ use tracing::debug;
 
 use handler::{Events, client_config};
 pub use host_key::{Announced, HostKeys};
+use link::Link;
+pub use link::{Forwards, ReverseLink};
 
 /// Key exchange takes three round trips, which through Tor can be some seconds each.
 const KEX_LIMIT: Duration = Duration::from_secs(30);
@@ -63,13 +65,15 @@ pub enum ChannelFailure {
     Refused,
     /// The far end could not reach what it should lead to.
     Unreachable,
+    /// The device came by itself, and does not forward this port.
+    NotForwarded,
     /// The session is gone.
     Lost,
 }
 
 /// A session that is up. Dropping it ends it.
 pub struct Session {
-    handle: Arc<Handle<Events>>,
+    link: Arc<Link>,
     ended: CancellationToken,
     unanswered: Arc<AtomicBool>,
     /// Ends the stream below the session, which a peer cannot hold up as it can a request to end.
@@ -82,7 +86,7 @@ pub struct Session {
 
 /// A session in which nobody has logged in yet. Dropping it ends it.
 pub struct Exchanged {
-    handle: Handle<Events>,
+    handle: client::Handle<Events>,
     ended: CancellationToken,
     unanswered: Arc<AtomicBool>,
     cut: CancellationToken,
@@ -98,8 +102,7 @@ impl Exchanged {
         let Self { mut handle, ended, unanswered, cut, guard } = self;
         login::authenticate(&mut handle, user, key).await?;
         guard.disarm();
-        let (handle, proved, channels) = (Arc::new(handle), AtomicBool::new(false), AtomicU32::new(0));
-        Ok(Session { handle, ended, unanswered, cut, proved, channels, since: Instant::now() })
+        Ok(Session::new(Link::Dialled(handle), ended, unanswered, cut))
     }
 }
 
@@ -161,7 +164,30 @@ impl Session {
         Ok(Exchanged { handle, ended, unanswered, cut, guard })
     }
 
-    /// Opens a channel to what the far end knows as `host` and `port` (RFC 4254, section 7.2).
+    /// A session in which a device came by itself. `ended` is cancelled when it is over, with
+    /// `unanswered` true if the device did not answer any more, and cancelling `cut` ends the stream
+    /// below it.
+    pub fn arrived(
+        link: ReverseLink,
+        ended: CancellationToken,
+        unanswered: Arc<AtomicBool>,
+        cut: CancellationToken,
+    ) -> Self {
+        Self::new(Link::Reverse(link), ended, unanswered, cut)
+    }
+
+    fn new(
+        link: Link,
+        ended: CancellationToken,
+        unanswered: Arc<AtomicBool>,
+        cut: CancellationToken,
+    ) -> Self {
+        let (proved, channels) = (AtomicBool::new(false), AtomicU32::new(0));
+        Self { link: Arc::new(link), ended, unanswered, cut, proved, channels, since: Instant::now() }
+    }
+
+    /// Opens a channel to what the far end knows as `host` and `port` (RFC 4254, section 7.2). One that
+    /// came by itself knows the ports that it forwards, whatever the host.
     ///
     /// When the caller gives up waiting, a channel that opens later is closed at once; `held` is
     /// let go of only then, so that what is still being opened counts as open.
@@ -182,22 +208,9 @@ impl Session {
             self.give_up();
             return Err(ChannelFailure::Lost);
         }
-        let handle = self.handle.clone();
-        let opening = tokio::spawn(async move {
-            let channel = handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0).await?;
-            Ok((ChannelStream::new(channel), held))
-        });
-        match opening.await {
-            Ok(Ok(opened)) => Ok(opened),
-            Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) => {
-                Err(ChannelFailure::Unreachable)
-            }
-            Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
-                debug!(?reason, "a channel was refused");
-                Err(ChannelFailure::Refused)
-            }
-            Ok(Err(_)) | Err(_) => Err(ChannelFailure::Lost),
-        }
+        let link = self.link.clone();
+        let opening = tokio::spawn(async move { Ok((link.open(host, port).await?, held)) });
+        opening.await.unwrap_or(Err(ChannelFailure::Lost))
     }
 
     /// Completes when the session has ended, for whatever reason.
@@ -207,8 +220,7 @@ impl Session {
 
     /// Asks the far end for a sign of life.
     pub async fn answers(&self) -> bool {
-        timeout(PING_LIMIT, self.handle.send_ping()).await.is_ok_and(|sent| sent.is_ok())
-            && !self.handle.is_closed()
+        timeout(PING_LIMIT, self.link.ping()).await.unwrap_or(false)
     }
 
     /// True if the session ended because the far end did not answer any more.
@@ -223,13 +235,12 @@ impl Session {
 
     /// Ends the session with a word to the far end, whether or not that listens.
     pub async fn close(&self) {
-        let said = async {
-            let _ = self.handle.disconnect(Disconnect::ByApplication, "", "").await;
-            while !self.handle.is_closed() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let _ = timeout(Duration::from_secs(1), said).await;
+        let _ = timeout(Duration::from_secs(1), self.link.disconnect()).await;
+        self.cut();
+    }
+
+    /// Ends the session at once, and without a word.
+    pub fn cut(&self) {
         self.cut.cancel();
     }
 

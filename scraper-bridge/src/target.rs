@@ -22,6 +22,7 @@ use crate::history::History;
 use crate::inventory::kept::Kept;
 use crate::metrics::{Metrics, TargetMetrics};
 use crate::pool::Pool;
+use crate::reverse::Arrivals;
 use crate::session::{HostKeys, LoginTimes};
 use keeper::Keeper;
 pub use trouble::Trouble;
@@ -73,9 +74,29 @@ pub struct Target {
     redial: Notify,
 }
 
-/// How a target is reached and logged in to; clones are the same way.
+/// How there comes to be a session with a target; clones are the same way.
 #[derive(Clone)]
-pub struct Reach {
+pub enum Reach {
+    /// The bridge dials it and logs in.
+    Dialled(Arc<Dialling>),
+    /// It comes by itself; with what TLS is spoken with to each exporter, if it is.
+    Reverse(Arrivals, Arc<[Option<TlsClient>]>),
+}
+
+impl Reach {
+    /// How the bridge dials the target, if it does.
+    pub fn dialling(&self) -> Option<&Dialling> {
+        match self {
+            Self::Dialled(dialling) => Some(dialling),
+            Self::Reverse(..) => None,
+        }
+    }
+}
+
+/// How a target is dialled and logged in to.
+pub struct Dialling {
+    /// Whom the bridge logs in as.
+    pub user: String,
     /// What the bridge logs in with.
     pub key: LoginKey,
     /// What the device may show.
@@ -93,8 +114,10 @@ pub struct Reach {
 /// How long each step to a session took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DialTimes {
-    /// Through Tor to a byte stream.
-    pub onion: Duration,
+    /// What the byte stream goes through: `onion`, `tcp` or `reverse`.
+    pub transport: &'static str,
+    /// From nothing to a byte stream.
+    pub stream: Duration,
     /// SSH's steps.
     pub login: LoginTimes,
 }
@@ -109,13 +132,17 @@ impl Target {
         shutdown: CancellationToken,
     ) -> Arc<Self> {
         let (state, seen) = watch::channel(State::Dialling(None));
-        let inventory = reach.inventory.read().map(Arc::new);
+        let inventory = match &reach {
+            Reach::Dialled(dialling) => dialling.inventory.read().map(Arc::new),
+            // It has no name to ask it by.
+            Reach::Reverse(..) => None,
+        };
         let target = Arc::new(Self::new(config, metrics, seen, inventory));
-        let keeper = Keeper::new(target.clone(), reach, state);
+        let keeper = Keeper::new(target.clone(), state);
         tasks.spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = keeper.keep() => {}
+                () = keeper.keep(reach) => {}
             }
         });
         target
@@ -232,6 +259,7 @@ impl Target {
     pub fn port(&self, exporter: &ExporterConfig) -> Option<u16> {
         match exporter.way {
             Way::Address(address) => Some(address.port()),
+            Way::Forwarded(port) => Some(port),
             Way::Name => self.inventory()?.exporters.iter().find(|item| item.name == exporter.name)?.port,
         }
     }

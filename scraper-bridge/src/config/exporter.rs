@@ -7,6 +7,7 @@ use onionscrape::address::{ExporterAddress, Name};
 use onionscrape::config::Section;
 use onionscrape::http::is_path;
 use onionscrape::tls::TlsSettings;
+use serde::de::IgnoredAny;
 
 use super::Listen;
 use super::listen::TakenSurfaces;
@@ -33,17 +34,27 @@ pub enum Way {
     Name,
     /// By address, to an ordinary `sshd` (or an agent): HTTP with the exporter itself.
     Address(SocketAddr),
+    /// By the port that the device forwards to it (`ssh -R`): HTTP with the exporter itself.
+    Forwarded(u16),
+}
+
+/// What only one exporter of a target may have.
+#[derive(Default)]
+pub(super) struct Names {
+    names: HashSet<Name>,
+    ports: HashSet<u16>,
 }
 
 impl ExporterConfig {
     pub(super) fn read(
         mut section: Section<'_>,
-        names: &mut HashSet<Name>,
+        is_reverse: bool,
+        names: &mut Names,
         taken: &mut TakenSurfaces,
     ) -> Option<Self> {
         let name = section.required_spanned::<Name>("name");
         if let Some(name) = &name
-            && !names.insert(name.get_ref().clone())
+            && !names.names.insert(name.get_ref().clone())
         {
             let text = name.get_ref().as_str();
             section.mistake(name.span(), format!("the target has another exporter named {text:?} already"));
@@ -55,23 +66,9 @@ impl ExporterConfig {
         {
             section.mistake(listen.span(), message);
         }
-        let way = match section.spanned::<ExporterAddress>("address") {
-            None => Way::Name,
-            Some(address) => {
-                let span = address.span();
-                match address.into_inner() {
-                    ExporterAddress::Tcp(address) => Way::Address(address),
-                    ExporterAddress::Unix(_) => {
-                        section.mistake(
-                            span,
-                            "a Unix socket is reached by name through an agent; leave address out",
-                        );
-                        return None;
-                    }
-                }
-            }
-        };
-        let tls = read_tls(&mut section, &way);
+        let way =
+            if is_reverse { read_forwarded(&mut section, &mut names.ports) } else { read_way(&mut section) };
+        let tls = read_tls(&mut section, way.as_ref());
         let path = section.spanned::<String>("path");
         if let Some(path) = path.as_ref().filter(|path| !is_path(path.get_ref())) {
             section.mistake(path.span(), "path: a path begins with / and has no spaces, ? or #");
@@ -84,7 +81,7 @@ impl ExporterConfig {
                 None if asked_for => return None,
                 None => Listen::Nowhere,
             },
-            way,
+            way: way?,
             tls,
             path: path.map_or_else(|| "/metrics".to_owned(), toml::Spanned::into_inner),
         })
@@ -92,17 +89,49 @@ impl ExporterConfig {
 }
 
 /// TLS is for exporters with an address: one by name speaks HTTP with the agent.
-fn read_tls(section: &mut Section<'_>, way: &Way) -> Option<TlsSettings> {
-    let Way::Address(address) = way else {
-        for key in ["tls", "server_name", "ca_file", "insecure_skip_verify"] {
-            if let Some(given) = section.spanned::<toml::Value>(key) {
-                let message = format!(
-                    "{key} is for an exporter with an address; the agent speaks TLS with others, see its [[exporter]]"
-                );
-                section.mistake(given.span(), message);
-            }
-        }
-        return None;
+fn read_tls(section: &mut Section<'_>, way: Option<&Way>) -> Option<TlsSettings> {
+    let why = match way {
+        Some(Way::Address(address)) => return TlsSettings::read(section, &address.ip().to_string()),
+        Some(Way::Forwarded(_)) => "for an exporter of a device that the bridge dials",
+        _ => "for an exporter with an address; the agent speaks TLS with others, see its [[exporter]]",
     };
-    TlsSettings::read(section, &address.ip().to_string())
+    for key in ["tls", "server_name", "ca_file", "insecure_skip_verify"] {
+        if let Some(given) = section.spanned::<toml::Value>(key) {
+            section.mistake(given.span(), format!("{key} is {why}"));
+        }
+    }
+    None
+}
+
+/// The way to an exporter of a device that the bridge dials.
+fn read_way(section: &mut Section<'_>) -> Option<Way> {
+    if let Some(port) = section.spanned::<IgnoredAny>("port") {
+        section.mistake(port.span(), "port: is for targets with transport = \"reverse\"; write address");
+    }
+    let Some(address) = section.spanned::<ExporterAddress>("address") else { return Some(Way::Name) };
+    let span = address.span();
+    match address.into_inner() {
+        ExporterAddress::Tcp(address) => Some(Way::Address(address)),
+        ExporterAddress::Unix(_) => {
+            section.mistake(span, "a Unix socket is reached by name through an agent; leave address out");
+            None
+        }
+    }
+}
+
+/// The way to an exporter of a device that comes by itself.
+fn read_forwarded(section: &mut Section<'_>, ports: &mut HashSet<u16>) -> Option<Way> {
+    if let Some(address) = section.spanned::<IgnoredAny>("address") {
+        section.mistake(
+            address.span(),
+            "address: the device says itself where its port leads (ssh -R PORT:HOST:PORT); write port",
+        );
+    }
+    let port = section.required_spanned::<u16>("port")?;
+    if *port.get_ref() == 0 {
+        section.mistake(port.span(), "port: 0 is not one port; write the one of ssh -R");
+    } else if !ports.insert(*port.get_ref()) {
+        section.mistake(port.span(), "port: another exporter of the target has it already");
+    }
+    Some(Way::Forwarded(port.into_inner()))
 }

@@ -1,18 +1,17 @@
 //! One device in the configuration.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use onionscrape::address::{Name, OnionAddress};
+use onionscrape::address::Name;
 use onionscrape::config::Section;
 use onionscrape::files::FileError;
 use onionscrape::pairing::is_label;
 use onionscrape::schedule::Schedule;
-use onionscrape::ssh::LoginKey;
 use onionscrape::tls::TlsClient;
-use onionscrape::tor::ClientAuthKey;
 
-use super::{ExporterConfig, HostTrust, LoginSettings, Taken};
+use super::exporter::Names;
+use super::{ExporterConfig, Taken, Transport};
 use crate::discovery::OURS;
 
 /// One device.
@@ -20,19 +19,8 @@ use crate::discovery::OURS;
 pub struct TargetConfig {
     /// Its name in metrics, paths and Prometheus.
     pub name: Name,
-    /// Where it is.
-    pub onion: OnionAddress,
-    /// The onion service's port; default 22.
-    pub port: u16,
-    /// How its host key is known.
-    pub host_key: HostTrust,
-    /// The SSH user; an agent takes any, a device's own `sshd` does not. Default `scrape`.
-    pub user: String,
-    /// The key to read the onion service's descriptor with, where that is closed to strangers: a
-    /// file as C tor has it in `ClientOnionAuthDir`.
-    pub client_auth_file: Option<PathBuf>,
-    /// The key to log in with; default `id_ed25519` in the state directory.
-    pub login: LoginSettings,
+    /// What carries its session.
+    pub transport: Transport,
     /// Labels that discovery gives its exporters; they win over the device's own.
     pub labels: BTreeMap<String, String>,
     /// How often discovery has its exporters scraped; it wins over what the device asks for.
@@ -42,19 +30,11 @@ pub struct TargetConfig {
 }
 
 impl TargetConfig {
-    /// The key to log in with; the default one is made if there is none yet.
-    ///
-    /// # Errors
-    /// When it cannot be used, or a named file is not there.
-    pub fn key(&self, state_directory: &Path) -> Result<LoginKey, FileError> {
-        self.login.key(state_directory)
-    }
-
     /// The files with keys and authorities that are read once for the target, and again when one of them
     /// changes.
     pub fn key_files(&self, state_directory: &Path) -> Vec<PathBuf> {
-        let mut files = self.login.files(state_directory);
-        files.extend(self.client_auth_file.clone());
+        let dialled = self.transport.dialled();
+        let mut files = dialled.map(|dialled| dialled.key_files(state_directory)).unwrap_or_default();
         let tls = self.exporters.iter().filter_map(|exporter| exporter.tls.as_ref());
         files.extend(tls.filter_map(|tls| tls.ca_file.clone()));
         files
@@ -69,14 +49,6 @@ impl TargetConfig {
         tls.map(|settings| settings.map(TlsClient::open).transpose()).collect()
     }
 
-    /// The key to read the descriptor with, if the configuration names one.
-    ///
-    /// # Errors
-    /// When it cannot be used.
-    pub fn client_auth(&self) -> Result<Option<ClientAuthKey>, FileError> {
-        self.client_auth_file.as_ref().map(|file| ClientAuthKey::open(file, &self.onion)).transpose()
-    }
-
     pub(super) fn read(mut section: Section<'_>, state_directory: &Path, taken: &mut Taken) -> Option<Self> {
         let name = section.required_spanned::<Name>("name");
         if let Some(name) = &name
@@ -87,23 +59,16 @@ impl TargetConfig {
                 format!("another target is named {:?} already", name.get_ref().as_str()),
             );
         }
-        let onion = section.required::<OnionAddress>("address");
-        let port = section.spanned::<u16>("port");
-        if let Some(port) = port.as_ref().filter(|port| *port.get_ref() == 0) {
-            section.mistake(port.span(), "port 0 cannot be dialled");
-        }
-        let host_key =
-            HostTrust::read(&mut section, name.as_ref().map(toml::Spanned::get_ref), state_directory);
-        let user = section.or("user", "scrape".to_owned());
-        let client_auth_file = section.path("client_auth_file");
-        let login = LoginSettings::read(&mut section);
+        let of = name.as_ref().map(toml::Spanned::get_ref);
+        let transport = Transport::read(&mut section, of, state_directory, taken);
         let labels = read_labels(&mut section);
         let schedule = Schedule::read(&mut section);
-        let mut names = HashSet::new();
+        let is_reverse = matches!(transport, Some(Transport::Reverse(_)));
+        let mut names = Names::default();
         let exporters: Vec<_> = section
             .sections("exporter")
             .into_iter()
-            .map(|exporter| ExporterConfig::read(exporter, &mut names, &mut taken.surfaces))
+            .map(|exporter| ExporterConfig::read(exporter, is_reverse, &mut names, &mut taken.surfaces))
             .collect();
         if exporters.is_empty() {
             section
@@ -111,12 +76,7 @@ impl TargetConfig {
         }
         Some(Self {
             name: name?.into_inner(),
-            onion: onion?,
-            port: port.map_or(22, toml::Spanned::into_inner),
-            host_key: host_key?,
-            user,
-            client_auth_file,
-            login,
+            transport: transport?,
             labels,
             schedule,
             exporters: exporters.into_iter().collect::<Option<_>>()?,

@@ -20,7 +20,7 @@ use crate::pool::Pool;
 use crate::remedy;
 use crate::scrape::Scraper;
 use crate::session::{LoginFailure, LoginTimes, Session};
-use crate::target::{DialTimes, Reach, State, Target, Trouble};
+use crate::target::{DialTimes, Dialling, Reach, State, Target, Trouble};
 
 /// The hop at which a target's walk is summed up.
 pub(super) const WHOLE: &str = "target";
@@ -43,7 +43,7 @@ impl Patient {
         let started = Instant::now();
         let mut failed = None;
         match self.session(findings).await {
-            Ok(pool) => {
+            Ok((pool, is_own)) => {
                 let target = Target::beside(self.config.clone(), pool.clone());
                 for index in 0..self.config.exporters.len() {
                     for finding in scraped(&target, &pool, index, limits).await {
@@ -53,7 +53,9 @@ impl Patient {
                         findings.tell(finding.of(name)).await;
                     }
                 }
-                pool.session().close().await;
+                if is_own {
+                    pool.session().close().await;
+                }
             }
             Err(finding) => {
                 failed = Some(finding.hop.clone());
@@ -70,23 +72,28 @@ impl Patient {
         findings.tell(whole.after(started.elapsed()).of(name)).await;
     }
 
-    /// A session, by the steps that the bridge itself takes.
-    async fn session(&self, findings: &Findings) -> Result<Arc<Pool>, Finding> {
+    /// A session, and true if it is one of our own: by the steps that the bridge itself takes, or the one
+    /// in which the device came.
+    async fn session(&self, findings: &Findings) -> Result<(Arc<Pool>, bool), Finding> {
         let name = self.config.name.as_str();
         let reach = self.reach.as_ref().map_err(|Failure(why)| {
             Finding::failed("keys", why, "mend the file, or the target's key_file and client_auth_file")
         })?;
+        let Some(reach) = reach.dialling() else {
+            let pool = self.arrived()?;
+            findings.tell(Finding::passed(hop(Stage::Arrival), passed(Stage::Arrival)).of(name)).await;
+            return Ok((pool, false));
+        };
         let mut addresses = reach.host_keys.addresses();
-        let likeliest = addresses.pop().unwrap_or_else(|| self.config.onion.clone());
-        let mut dialled = dial(reach, &likeliest).await;
+        let mut dialled = dial(reach, addresses.pop()).await;
         while dialled.is_err()
             && let Some(address) = addresses.pop()
         {
             // The likeliest address has the word on what is wrong, as with the bridge itself.
-            dialled = dial(reach, &address).await.or(dialled);
+            dialled = dial(reach, Some(address)).await.or(dialled);
         }
         let steps = reach.dial.stages().iter().filter(|stage| **stage != Stage::Bootstrap);
-        let (stream, onion) = match dialled {
+        let (stream, stream_took) = match dialled {
             Ok((stream, took)) => {
                 // Nobody says when one of them ended and the next one began, so the last has the time.
                 let steps: Vec<_> = steps.collect();
@@ -105,7 +112,7 @@ impl Patient {
                 for stage in &steps[..failed.unwrap_or(0)] {
                     findings.tell(Finding::passed(hop(**stage), passed(**stage)).of(name)).await;
                 }
-                return Err(of_trouble(&trouble).after(took));
+                return Err(of_trouble(&trouble, &self.config).after(took));
             }
         };
         let started = Instant::now();
@@ -115,7 +122,7 @@ impl Patient {
                 if matches!(failure, LoginFailure::HostKey(_)) {
                     findings.tell(Finding::passed(hop(Stage::SshKex), "the host speaks SSH").of(name)).await;
                 }
-                return Err(of_trouble(&Trouble::of_login(failure).1).after(started.elapsed()));
+                return Err(of_trouble(&Trouble::of_login(failure).1, &self.config).after(started.elapsed()));
             }
         };
         let key_exchange = started.elapsed();
@@ -124,31 +131,44 @@ impl Patient {
             findings.tell(took.map_or(finding.clone(), |took| finding.after(took))).await;
         }
         let started = Instant::now();
-        let session = exchanged
-            .log_in(&self.config.user, &reach.key)
-            .await
-            .map_err(|failure| of_trouble(&Trouble::of_login(failure).1).after(started.elapsed()))?;
+        let session = exchanged.log_in(&reach.user, &reach.key).await.map_err(|failure| {
+            of_trouble(&Trouble::of_login(failure).1, &self.config).after(started.elapsed())
+        })?;
         let authentication = started.elapsed();
         let auth = Finding::passed(hop(Stage::Auth), passed(Stage::Auth)).after(authentication);
         findings.tell(auth.of(name)).await;
         let login = LoginTimes { key_exchange, authentication };
-        Ok(Arc::new(Pool::new(session, DialTimes { onion, login }, reach.tls.clone())))
+        let transport = self.config.transport.label();
+        let times = DialTimes { transport, stream: stream_took, login };
+        Ok((Arc::new(Pool::new(session, times, reach.tls.clone())), true))
+    }
+
+    /// The session in which a device came that comes by itself.
+    fn arrived(&self) -> Result<Arc<Pool>, Finding> {
+        match self.kept.as_ref().map(|kept| kept.state().borrow().clone()) {
+            Some(State::Up(pool)) => Ok(pool),
+            Some(State::Waiting(trouble)) => Err(of_trouble(&trouble, &self.config)),
+            _ => {
+                let found = "it comes by itself, and there is no bridge to come to";
+                Err(Finding::failed(hop(Stage::Arrival), found, "start the bridge"))
+            }
+        }
     }
 }
 
 type Dialled = Result<(Box<dyn crate::dial::Stream>, Duration), (Trouble, Duration)>;
 
-async fn dial(reach: &Reach, address: &OnionAddress) -> Dialled {
+async fn dial(reach: &Dialling, address: Option<OnionAddress>) -> Dialled {
     let started = Instant::now();
-    match reach.dial.dial(address).await {
+    match reach.dial.dial(address.as_ref()).await {
         Ok(stream) => Ok((stream, started.elapsed())),
         Err(failure) => Err((Trouble::of_dial(failure), started.elapsed())),
     }
 }
 
-fn of_trouble(trouble: &Trouble) -> Finding {
+fn of_trouble(trouble: &Trouble, config: &TargetConfig) -> Finding {
     let hop = trouble.stage.map_or("session", hop);
-    Finding::failed(hop, &trouble.what, remedy::of_trouble(trouble))
+    Finding::failed(hop, &trouble.what, remedy::of_trouble(trouble, config))
 }
 
 /// What people call a step.
@@ -158,6 +178,10 @@ fn hop(stage: Stage) -> &'static str {
         Stage::Descriptor => "descriptor",
         Stage::Rendezvous => "rendezvous",
         Stage::Stream => "stream",
+        Stage::Resolve => "name",
+        Stage::Connect => "connection",
+        Stage::Proxy => "proxy",
+        Stage::Arrival => "arrival",
         Stage::SshKex => "ssh key exchange",
         Stage::HostKey => "host key",
         Stage::Auth => "authorisation",
@@ -170,6 +194,10 @@ fn passed(stage: Stage) -> &'static str {
         Stage::Descriptor => "the device is published, and this bridge may find it",
         Stage::Rendezvous => "the device answers through Tor",
         Stage::Stream => "opened; the time is that of all hops through Tor",
+        Stage::Resolve => "the host's name is known",
+        Stage::Connect => "the host takes it",
+        Stage::Proxy => "it leads to the host",
+        Stage::Arrival => "the device has connected",
         Stage::SshKex => "the host speaks SSH",
         Stage::HostKey => "the one that is expected",
         Stage::Auth => "this bridge may log in",

@@ -126,9 +126,8 @@ impl Device<'_> {
     }
 
     async fn session(&self, Keys { client_auth, key, .. }: Keys<'_>) -> Result<Session, Closed> {
-        let onion = self.ticket.onion.clone();
-        let dial = OnionDial::new(self.tor.clone(), 22, Some(client_auth.clone()));
-        let stream = dial.dial(&onion).await.map_err(|failure| {
+        let dial = OnionDial::new(self.tor.clone(), self.ticket.onion.clone(), 22, Some(client_auth.clone()));
+        let stream = dial.dial(None).await.map_err(|failure| {
             if failure.closed { Closed::Unknown } else { Closed::Unreachable(failure.to_string()) }
         })?;
         let host_key =

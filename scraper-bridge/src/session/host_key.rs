@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use onionscrape::address::OnionAddress;
+use onionscrape::address::{Name, OnionAddress};
 use onionscrape::files::{self, FileError};
 use onionscrape::ssh::{ExpectedHostKey, HostKeyFault, HostKeyPin, KnownHosts};
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tracing::{error, info, warn};
 
-use crate::config::{HostTrust, TargetConfig};
+use crate::config::{Destination, Dialled, HostTrust};
 use crate::succession::{Part, Succession};
 
 /// What became of something that a device announced.
@@ -32,8 +32,11 @@ pub enum Announced<T> {
 /// What is known of a target's host key, looked up anew for each login.
 pub struct HostKeys {
     target: String,
-    onion: OnionAddress,
+    /// As a known_hosts file or a certificate has it.
+    host: String,
     port: u16,
+    /// The configured address of an onion service, which may come to have others.
+    onion: Option<OnionAddress>,
     trust: HostTrust,
     succession: Mutex<Succession>,
     /// Told when another address was announced.
@@ -44,12 +47,16 @@ pub struct HostKeys {
 
 impl HostKeys {
     /// What the configuration says of a target's host key, and what its device announced since.
-    pub fn new(config: &TargetConfig, succession: Succession) -> Self {
+    pub fn new(target: &Name, dialled: &Dialled, succession: Succession) -> Self {
         Self {
-            target: config.name.to_string(),
-            onion: config.onion.clone(),
-            port: config.port,
-            trust: config.host_key.clone(),
+            target: target.to_string(),
+            host: dialled.to.host(),
+            port: dialled.to.port(),
+            onion: match &dialled.to {
+                Destination::Onion { address, .. } => Some(address.clone()),
+                Destination::Tcp { .. } => None,
+            },
+            trust: dialled.host_key.clone(),
             succession: Mutex::new(succession),
             moved: Notify::new(),
             warned: Mutex::default(),
@@ -58,9 +65,16 @@ impl HostKeys {
 
     /// The one host key of a device that is not a target yet; `name` is for the log.
     pub fn pinned(name: &str, onion: &OnionAddress, pin: HostKeyPin) -> Self {
-        let (target, onion, trust) = (name.to_owned(), onion.clone(), HostTrust::Pinned(pin));
-        let succession = Mutex::new(Succession::none());
-        Self { target, onion, port: 22, trust, succession, moved: Notify::new(), warned: Mutex::default() }
+        Self {
+            target: name.to_owned(),
+            host: onion.unredacted().to_owned(),
+            port: 22,
+            onion: Some(onion.clone()),
+            trust: HostTrust::Pinned(pin),
+            succession: Mutex::new(Succession::none()),
+            moved: Notify::new(),
+            warned: Mutex::default(),
+        }
     }
 
     /// What the host may show now.
@@ -68,8 +82,7 @@ impl HostKeys {
     /// # Errors
     /// When a file that says so cannot be read; then nothing may be shown.
     pub(super) fn expected(&self) -> Result<ExpectedHostKey, HostKeyFault> {
-        let principal =
-            |given: &Option<String>| given.clone().unwrap_or_else(|| self.onion.unredacted().to_owned());
+        let principal = |given: &Option<String>| given.clone().unwrap_or_else(|| self.host.clone());
         match &self.trust {
             HostTrust::Pinned(pin) => self.accepted(pin),
             HostTrust::Certified { authorities, principal: given } => Ok(ExpectedHostKey::Certified {
@@ -79,7 +92,7 @@ impl HostKeys {
             HostTrust::KnownHosts { file, principal: given } => {
                 let known = self.readable(KnownHosts::read(file))?;
                 self.warn_of_bad_lines(file, &known);
-                let host = known.host(self.onion.unredacted(), self.port);
+                let host = known.host(&self.host, self.port);
                 Ok(ExpectedHostKey::Known { host, principal: principal(given) })
             }
             HostTrust::FirstUse { record } => Ok(match self.readable(recorded(record))? {
@@ -119,13 +132,15 @@ impl HostKeys {
         Ok(())
     }
 
-    /// Addresses at which the device may be, the likeliest last: what the configuration names, the one
-    /// that is in use, and the latest. Whichever answers must show the device's host key.
+    /// Onion addresses at which the device may be, the likeliest last: what the configuration names,
+    /// the one that is in use, and the latest. Whichever answers must show the device's host key. A
+    /// device that is no onion service has none.
     pub fn addresses(&self) -> Vec<OnionAddress> {
-        let accepted = self.succession().accepted(Part::Onion, self.onion.unredacted());
+        let Some(onion) = &self.onion else { return Vec::new() };
+        let accepted = self.succession().accepted(Part::Onion, onion.unredacted());
         let accepted: Vec<OnionAddress> =
             accepted.unwrap_or_default().iter().filter_map(|address| address.parse().ok()).collect();
-        let mut addresses = vec![self.onion.clone()];
+        let mut addresses = vec![onion.clone()];
         for address in accepted.first().into_iter().chain(accepted.last()) {
             addresses.retain(|known| known != address);
             addresses.push(address.clone());
@@ -140,7 +155,9 @@ impl HostKeys {
 
     /// Notes that a session came about at this address.
     pub fn reached(&self, address: &OnionAddress) {
-        self.succeeded(Part::Onion, self.onion.unredacted(), address.unredacted());
+        if let Some(onion) = &self.onion {
+            self.succeeded(Part::Onion, onion.unredacted(), address.unredacted());
+        }
     }
 
     /// Takes what a device says first in a session for all that is to come.
@@ -148,11 +165,11 @@ impl HostKeys {
         let Some(pin) = self.pin() else { return };
         let next_key = next_key.map(ToString::to_string);
         let mut succession = self.succession();
-        let settled = [
-            succession.settle(Part::HostKey, &pin.to_string(), next_key.as_deref()),
-            succession.settle(Part::Onion, self.onion.unredacted(), next_onion.map(OnionAddress::unredacted)),
-        ];
-        for fault in settled.into_iter().filter_map(Result::err) {
+        let key = succession.settle(Part::HostKey, &pin.to_string(), next_key.as_deref());
+        let onion = self.onion.as_ref().map(|onion| {
+            succession.settle(Part::Onion, onion.unredacted(), next_onion.map(OnionAddress::unredacted))
+        });
+        for fault in [Some(key), onion].into_iter().flatten().filter_map(Result::err) {
             warn!(target = self.target, "what was announced before still counts: {fault}");
         }
     }
@@ -175,10 +192,12 @@ impl HostKeys {
 
     /// Writes down an address that the device announced. What answers there must show its host key.
     pub fn address_announced(&self, next: &OnionAddress) -> Announced<()> {
+        // A device that is reached otherwise may have any.
+        let Some(onion) = &self.onion else { return Announced::Accepted(()) };
         if self.pin().is_none() {
             return Announced::NotOurs;
         }
-        match self.succession().announced(Part::Onion, self.onion.unredacted(), next.unredacted()) {
+        match self.succession().announced(Part::Onion, onion.unredacted(), next.unredacted()) {
             Ok(true) => {
                 info!(target = self.target, "the device will have another onion address; trying it");
                 self.moved.notify_waiters();

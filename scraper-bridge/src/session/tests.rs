@@ -17,7 +17,7 @@ use russh::server::{self, Auth, VerifiedPublicKey};
 use tokio::io::duplex;
 
 use super::*;
-use crate::config::{BridgeConfig, TargetConfig};
+use crate::config::{BridgeConfig, Dialled};
 use crate::succession::Succession;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
@@ -65,15 +65,18 @@ impl Rig {
     }
 
     /// The only target of a configuration file in the folder, with these keys.
-    fn target(&self, keys: &str) -> TargetConfig {
+    fn target(&self, keys: &str) -> Dialled {
+        let address =
+            if keys.contains("address = ") { String::new() } else { format!("address = {ONION:?}\n") };
         let text = format!(
-            "state_dir = {:?}\n[[target]]\nname = \"a\"\naddress = {ONION:?}\n{keys}\n\
+            "state_dir = {:?}\n[[target]]\nname = \"a\"\n{address}{keys}\n\
              [[target.exporter]]\nname = \"node\"\nlisten = \"127.0.0.1:0\"\n",
             self.path("state"),
         );
         self.write("bridge.toml", &text);
         let config = BridgeConfig::read(Some(&self.path("bridge.toml")), None);
-        config.unwrap_or_else(|mistakes: config::Mistakes| unreachable!("{mistakes}")).targets.remove(0)
+        let mut config = config.unwrap_or_else(|mistakes: config::Mistakes| unreachable!("{mistakes}"));
+        config.targets.remove(0).transport.dialled().expect("one that is dialled").clone()
     }
 
     async fn login(&self, keys: &str) -> Result<(), LoginFailure> {
@@ -87,7 +90,8 @@ impl Rig {
         let key = target.key(&self.path("state")).expect("a key to log in with");
         let (near, far) = duplex(64 << 10);
         let server = tokio::spawn(server::run_stream(self.server(), far, Door { tried: self.tried.clone() }));
-        let host_keys = Arc::new(HostKeys::new(&target, Succession::open(self.path("succession.toml"))));
+        let succession = Succession::open(self.path("succession.toml"));
+        let host_keys = Arc::new(HostKeys::new(&"a".parse().expect("name"), &target, succession));
         let login = Session::login(near, &host_keys, &target.user, &key).await;
         server.abort();
         login.map(drop)

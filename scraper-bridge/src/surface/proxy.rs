@@ -2,6 +2,7 @@
 //! `http://TARGET:PORT/metrics` in absolute form (RFC 9112, section 3.2.2), and CONNECT for
 //! `scheme: https`, so that TLS is spoken with the exporter itself.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,12 +86,17 @@ impl Proxy {
             ));
         };
         let scraper = self.find(authority.host(), Some(port))?;
-        let Way::Address(address) = scraper.exporter().way else {
-            return Err(self.refuse(
-                SurfaceRefusal::NotAllowed,
-                StatusCode::FORBIDDEN,
-                "CONNECT leads to exporters that have an address in the configuration",
-            ));
+        let address = match scraper.exporter().way {
+            Way::Address(address) => address,
+            // The device knows which host the port leads to.
+            Way::Forwarded(port) => SocketAddr::from(([127, 0, 0, 1], port)),
+            Way::Name => {
+                return Err(self.refuse(
+                    SurfaceRefusal::NotAllowed,
+                    StatusCode::FORBIDDEN,
+                    "CONNECT leads to exporters that have an address in the configuration",
+                ));
+            }
         };
         let (channel, held) = scraper.channel_to(address).await?;
         tokio::spawn(async move {

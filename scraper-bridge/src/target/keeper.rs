@@ -1,23 +1,21 @@
 //! The task that dials, holds and gives up a target's session.
 
+mod arrival;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use onionscrape::address::OnionAddress;
-use onionscrape::ssh::LoginKey;
-use onionscrape::tls::TlsClient;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::{DialTimes, Reach, State, Target, Trouble};
+use super::{DialTimes, Dialling, Reach, State, Target, Trouble};
 use crate::config::Way;
-use crate::dial::Dial;
 use crate::inventory::Follower;
-use crate::inventory::kept::Kept;
 use crate::pool::Pool;
-use crate::session::{HostKeys, Session};
+use crate::session::Session;
 
 /// First pause after a failed dial; each further one may be twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -30,12 +28,6 @@ const MOVE_PAUSE: Duration = Duration::from_secs(600);
 /// Owns the session's state; there is one for each target.
 pub(super) struct Keeper {
     target: Arc<Target>,
-    host_keys: Arc<HostKeys>,
-    key: LoginKey,
-    dial: Arc<dyn Dial>,
-    tls: Arc<[Option<TlsClient>]>,
-    dials: Arc<Semaphore>,
-    kept: Arc<Kept>,
     state: watch::Sender<State>,
     pauses: ExponentialBackoff,
     /// True for the first dial after good service.
@@ -43,14 +35,20 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(target: Arc<Target>, reach: Reach, state: watch::Sender<State>) -> Self {
-        let Reach { key, host_keys, dial, tls, dials, inventory: kept } = reach;
-        let pauses = fresh_pauses();
-        Self { target, host_keys, key, dial, tls, dials, kept, state, pauses, at_once: false }
+    pub(super) fn new(target: Arc<Target>, state: watch::Sender<State>) -> Self {
+        Self { target, state, pauses: fresh_pauses(), at_once: false }
     }
 
     /// Keeps a session for as long as it is polled.
-    pub(super) async fn keep(mut self) {
+    pub(super) async fn keep(self, reach: Reach) {
+        match reach {
+            Reach::Dialled(dialling) => self.dial(&dialling).await,
+            Reach::Reverse(arrivals, tls) => self.receive(arrivals, tls).await,
+        }
+    }
+
+    /// Dials whenever there is no session.
+    async fn dial(mut self, dialling: &Dialling) {
         let mut last = None;
         let mut ready = None;
         loop {
@@ -60,17 +58,18 @@ impl Keeper {
                     let blocked = |why| {
                         self.tell(State::Blocked(why));
                     };
-                    self.dial.ready(&blocked).await;
+                    dialling.dial.ready(&blocked).await;
                     self.tell(State::Dialling(last.take()));
-                    self.connect(self.host_keys.addresses()).await
+                    self.connect(dialling, dialling.host_keys.addresses()).await
                 }
             };
             self.at_once = false;
             let (trouble, pause) = match connected {
                 Ok(connection) => {
-                    let pool = connection.pool.clone();
-                    let held = self.hold(connection).await;
-                    if let Held::Moved(connection) = held {
+                    let Connection { pool, address } = connection;
+                    let moved = self.moved(dialling, address.as_ref());
+                    let held = self.hold(&pool, Some(dialling), moved).await;
+                    if let Held::Replaced(connection) = held {
                         // Scrapes under way finish in the old session, which ends with the last of them.
                         ready = Some(connection);
                         continue;
@@ -101,35 +100,41 @@ impl Keeper {
     }
 
     /// A session at one of these addresses, the last that leads to the device.
-    async fn connect(&self, mut addresses: Vec<OnionAddress>) -> Result<Connection, Trouble> {
-        let likeliest = addresses.pop().unwrap_or_else(|| self.target.config.onion.clone());
-        let mut connected = self.connect_to(likeliest).await;
+    async fn connect(
+        &self,
+        dialling: &Dialling,
+        mut addresses: Vec<OnionAddress>,
+    ) -> Result<Connection, Trouble> {
+        let mut connected = self.connect_to(dialling, addresses.pop()).await;
         while connected.is_err()
             && let Some(address) = addresses.pop()
         {
             // The likeliest address has the word on what is wrong.
-            connected = self.connect_to(address).await.or(connected);
+            connected = self.connect_to(dialling, Some(address)).await.or(connected);
         }
         connected
     }
 
-    /// Dials an address and logs in.
-    async fn connect_to(&self, address: OnionAddress) -> Result<Connection, Trouble> {
+    /// Dials an onion address, or the host that there is instead, and logs in.
+    async fn connect_to(
+        &self,
+        dialling: &Dialling,
+        address: Option<OnionAddress>,
+    ) -> Result<Connection, Trouble> {
         let target = &self.target;
         let name = target.config.name.as_str();
         // A target that was well until now does not stand in line behind devices that are off.
-        let turn = if self.at_once { None } else { self.dials.acquire().await.ok() };
+        let turn = if self.at_once { None } else { dialling.dials.acquire().await.ok() };
         target.metrics.connects.inc();
         let started = Instant::now();
-        let stream = self.dial.dial(&address).await.map_err(|failure| {
+        let stream = dialling.dial.dial(address.as_ref()).await.map_err(|failure| {
             target.metrics.connect_failure(failure.stage);
             warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");
             Trouble::of_dial(failure)
         })?;
-        let onion = started.elapsed();
+        let stream_took = started.elapsed();
         drop(turn);
-        let user = &target.config.user;
-        let login = Session::login(stream, &self.host_keys, user, &self.key).await;
+        let login = Session::login(stream, &dialling.host_keys, &dialling.user, &dialling.key).await;
         target.metrics.host_key_shown(login.as_ref().err().copied());
         let (session, login) = login.map_err(|failure| {
             let (stage, trouble) = Trouble::of_login(failure);
@@ -137,34 +142,40 @@ impl Keeper {
             warn!(target = name, stage = stage.label(), "not connected: {}", trouble.what);
             trouble
         })?;
-        self.host_keys.reached(&address);
+        if let Some(address) = &address {
+            dialling.host_keys.reached(address);
+        }
         target.metrics.connect_duration.observe(started.elapsed().as_secs_f64());
-        let times = DialTimes { onion, login };
+        let transport = target.config.transport.label();
+        let times = DialTimes { transport, stream: stream_took, login };
         target.metrics.dialled(times);
         info!(target = name, seconds = started.elapsed().as_secs_f64(), "connected");
-        Ok(Connection { pool: Arc::new(Pool::new(session, times, self.tls.clone())), address })
+        Ok(Connection { pool: Arc::new(Pool::new(session, times, dialling.tls.clone())), address })
     }
 
     /// Hears what the device tells of itself, in a session in which it has proved itself.
-    async fn follow(&self, pool: &Pool) {
+    async fn follow(&self, pool: &Pool, dialling: Option<&Dialling>) {
         // A device's own `sshd` has nothing under that name, and would look it up.
-        if self.target.config.exporters.iter().any(|exporter| exporter.way == Way::Name) {
-            let (target, host_keys, kept) = (self.target.clone(), self.host_keys.clone(), self.kept.clone());
-            Follower { target, host_keys, kept }.follow(pool.session()).await;
+        if let Some(dialling) = dialling
+            && self.target.config.exporters.iter().any(|exporter| exporter.way == Way::Name)
+        {
+            let (host_keys, kept) = (dialling.host_keys.clone(), dialling.inventory.clone());
+            Follower { target: self.target.clone(), host_keys, kept }.follow(pool.session()).await;
         }
         std::future::pending().await
     }
 
     /// A session at the latest address of the device, if that is another than `now`; tried as soon as
     /// it is announced, and then from time to time, beside the session that is up.
-    async fn moved(&self, now: &OnionAddress) -> Connection {
+    async fn moved(&self, dialling: &Dialling, now: Option<&OnionAddress>) -> Connection {
         loop {
-            let announced = self.host_keys.address_changed();
-            let Some(latest) = self.host_keys.addresses().pop().filter(|latest| latest != now) else {
+            let announced = dialling.host_keys.address_changed();
+            let latest = dialling.host_keys.addresses().pop();
+            let Some(latest) = latest.filter(|latest| Some(latest) != now) else {
                 announced.await;
                 continue;
             };
-            match self.connect(vec![latest]).await {
+            match self.connect(dialling, vec![latest]).await {
                 Ok(connection) => return connection,
                 // However often the device announces another.
                 Err(_) => sleep(MOVE_PAUSE).await,
@@ -174,8 +185,12 @@ impl Keeper {
 
     /// Offers the session to scrapes until it ends, does not answer any more, or another is there in
     /// its place.
-    async fn hold(&self, connection: Connection) -> Held {
-        let Connection { pool, address } = connection;
+    async fn hold<T>(
+        &self,
+        pool: &Arc<Pool>,
+        dialling: Option<&Dialling>,
+        replacement: impl Future<Output = T>,
+    ) -> Held<T> {
         let target = &self.target;
         let name = target.config.name.as_str();
         // Gone with this function, however it ends.
@@ -191,7 +206,7 @@ impl Keeper {
         target.metrics.last_connected.set(now.as_secs_f64());
         self.tell(State::Up(pool.clone()));
         // Both end with this function, so that nothing holds on to a session that is over.
-        let (mut following, mut moved) = (Box::pin(self.follow(&pool)), Box::pin(self.moved(&address)));
+        let (mut following, mut replacement) = (Box::pin(self.follow(pool, dialling)), Box::pin(replacement));
         loop {
             tokio::select! {
                 () = pool.session().ended() => {
@@ -210,7 +225,7 @@ impl Keeper {
                     }
                 }
                 () = &mut following => {}
-                connection = &mut moved => return Held::Moved(connection),
+                replacement = &mut replacement => return Held::Replaced(replacement),
             }
         }
     }
@@ -228,17 +243,18 @@ impl Keeper {
 /// A session, and where the device was reached.
 struct Connection {
     pool: Arc<Pool>,
-    address: OnionAddress,
+    /// `None` if that is no onion address.
+    address: Option<OnionAddress>,
 }
 
 /// Why a session is not offered to scrapes any more.
-enum Held {
+enum Held<T> {
     /// It ended, or does not answer.
     Lost,
     /// Somebody asked for a new one.
     Asked,
-    /// There is one at the device's new address.
-    Moved(Connection),
+    /// There is another: at the device's new address, or since the device came again.
+    Replaced(T),
 }
 
 fn fresh_pauses() -> ExponentialBackoff {

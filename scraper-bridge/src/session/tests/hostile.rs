@@ -32,7 +32,7 @@ impl Rig {
         let key = target.key(&self.path("state")).expect("a key to log in with");
         let (near, far) = duplex(64 << 10);
         let host = tokio::spawn(host(Peer::server(far, host_key)));
-        let host_keys = Arc::new(HostKeys::new(&target, Succession::none()));
+        let host_keys = Arc::new(HostKeys::new(&"a".parse().expect("name"), &target, Succession::none()));
         let login = Session::login(near, &host_keys, &target.user, &key).await;
         (login.map(|(session, _)| session), host)
     }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use onionscrape::metrics::{classic_text, registry};
-use onionscrape::ssh::KeyFile;
+use onionscrape::ssh::{KeyFile, LoginKey};
 use target_agent::access::{Access, Sources};
 use target_agent::admin::Pages;
 use target_agent::config::SshSettings;
@@ -19,16 +19,18 @@ use target_agent::onion::ServiceName;
 use target_agent::ssh::{Server, Services};
 use target_agent::status::AgentStatus;
 use tokio::io::duplex;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::config::{ExporterConfig, HostTrust, LoginSettings, TargetConfig};
-use crate::dial::{DialFailure, Dialled, Stream};
+use crate::config::{self, Destination, ExporterConfig, HostTrust, LoginSettings, TargetConfig, Transport};
+use crate::dial::{Dial, DialFailure, Dialled, Stream};
 use crate::failure::ScrapeFailure;
 use crate::inventory::kept::Kept;
 use crate::metrics::{Metrics, Stage};
+use crate::session::HostKeys;
 use crate::succession::Succession;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
@@ -69,10 +71,10 @@ impl Dial for MemoryDial {
         Box::pin(std::future::ready(()))
     }
 
-    fn dial<'a>(&'a self, onion: &'a OnionAddress) -> Dialled<'a> {
+    fn dial<'a>(&'a self, onion: Option<&'a OnionAddress>) -> Dialled<'a> {
         Box::pin(async move {
             self.0.dials.fetch_add(1, Ordering::Relaxed);
-            let manner = if onion.unredacted() == ONION {
+            let manner = if onion.is_none_or(|onion| onion.unredacted() == ONION) {
                 *self.0.manner.lock().expect("lock")
             } else {
                 *self.0.manner_elsewhere.lock().expect("lock")
@@ -161,19 +163,35 @@ impl Rig {
 
     fn target_with_host_key(&self, name: &str, device: &Arc<Device>, host_key: &str) -> Arc<Target> {
         let host_key = KeyFile::open_or_make(&device.path(host_key), "").expect("host key");
-        let config = TargetConfig {
-            name: name.parse().expect("name"),
-            onion: ONION.parse().expect("onion"),
-            port: 22,
+        let dialled = config::Dialled {
+            to: Destination::Onion {
+                address: ONION.parse().expect("onion"),
+                port: 22,
+                client_auth_file: None,
+            },
             host_key: HostTrust::Pinned(host_key.fingerprint().parse().expect("pin")),
             user: "scrape".into(),
-            client_auth_file: None,
             login: LoginSettings {
                 key_file: Some(device.path("key")),
                 passphrase: None,
                 ssh_agent: None,
                 certificate_file: None,
             },
+        };
+        let name = name.parse().expect("name");
+        let succession = Succession::open(device.path("succession/target.toml"));
+        let reach = Reach::Dialled(Arc::new(Dialling {
+            user: dialled.user.clone(),
+            key: LoginKey::in_file(device.key(), None).expect("key"),
+            host_keys: Arc::new(HostKeys::new(&name, &dialled, succession)),
+            dial: Arc::new(MemoryDial(device.clone())),
+            tls: Arc::new([None]),
+            dials: self.dials.clone(),
+            inventory: Arc::new(Kept::none()),
+        }));
+        let config = TargetConfig {
+            name,
+            transport: Transport::Dialled(dialled),
             labels: Default::default(),
             schedule: None,
             exporters: vec![ExporterConfig {
@@ -183,17 +201,6 @@ impl Rig {
                 tls: None,
                 path: "/metrics".into(),
             }],
-        };
-        let reach = Reach {
-            key: LoginKey::in_file(device.key(), None).expect("key"),
-            host_keys: Arc::new(HostKeys::new(
-                &config,
-                Succession::open(device.path("succession/target.toml")),
-            )),
-            dial: Arc::new(MemoryDial(device.clone())),
-            tls: Arc::new([None]),
-            dials: self.dials.clone(),
-            inventory: Arc::new(Kept::none()),
         };
         let shutdown = self.shutdown.clone();
         Target::start(config, reach, &self.metrics, &self.tasks, shutdown)
