@@ -45,7 +45,7 @@ pub async fn every_valid_file_loads(_: &World) {
 
 pub async fn every_invalid_file_is_explained(_: &World) {
     let files = files("invalid");
-    assert!(files.len() >= 106, "only {} files", files.len());
+    assert!(files.len() >= 112, "only {} files", files.len());
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(folder().join("invalid"));
     settings.set_prepend_module_to_snapshot(false);

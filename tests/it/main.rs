@@ -42,6 +42,7 @@ mod rotation;
 mod secure;
 mod stock;
 mod surfaces;
+mod transports;
 mod web;
 mod world;
 
@@ -145,6 +146,10 @@ fn main() -> ExitCode {
         offered::reloading_over_http,
         bad_requests::on_every_surface,
         secure::exporters_with_tls,
+        transports::an_sshd_by_tcp,
+        transports::an_sshd_through_proxies,
+        transports::a_stock_ssh_comes_by_itself,
+        transports::a_stock_ssh_gets_nothing_else,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,
