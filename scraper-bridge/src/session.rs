@@ -1,6 +1,6 @@
 //! An SSH session to one target: how it comes about, and channels in it.
 //!
-//! Names of russh's types appear in this module only.
+//! Names of russh's types appear in this module and in [`reverse`](crate::reverse) only.
 
 mod handler;
 mod host_key;

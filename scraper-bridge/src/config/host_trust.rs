@@ -12,18 +12,18 @@ use onionscrape::ssh::{Authorities, HostKeyPin};
 pub enum HostTrust {
     /// `host_key`: by this one key.
     Pinned(HostKeyPin),
-    /// `known_hosts`: by what an OpenSSH known_hosts file says of its onion address.
+    /// `known_hosts`: by what an OpenSSH known_hosts file says of its address.
     KnownHosts {
         /// The file, read anew for each login.
         file: PathBuf,
-        /// Whom its certificate must name; the onion address if there is none.
+        /// Whom its certificate must name; the address's host if there is none.
         principal: Option<String>,
     },
     /// `host_ca`: by a certificate from one of these authorities.
     Certified {
         /// The authorities' keys.
         authorities: Authorities,
-        /// Whom the certificate must name; the onion address if there is none.
+        /// Whom the certificate must name; the address's host if there is none.
         principal: Option<String>,
     },
     /// `trust_on_first_use`: by the key that it showed first.

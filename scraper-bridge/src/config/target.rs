@@ -11,6 +11,7 @@ use onionscrape::schedule::Schedule;
 use onionscrape::tls::TlsClient;
 
 use super::exporter::Names;
+use super::transport::{Kind, is_reverse};
 use super::{ExporterConfig, Taken, Transport};
 use crate::discovery::OURS;
 
@@ -60,10 +61,11 @@ impl TargetConfig {
             );
         }
         let of = name.as_ref().map(toml::Spanned::get_ref);
-        let transport = Transport::read(&mut section, of, state_directory, taken);
+        let kind = section.spanned::<Kind>("transport");
+        let is_reverse = is_reverse(kind.as_ref());
+        let transport = Transport::read(&mut section, kind, of, state_directory, taken);
         let labels = read_labels(&mut section);
         let schedule = Schedule::read(&mut section);
-        let is_reverse = matches!(transport, Some(Transport::Reverse(_)));
         let mut names = Names::default();
         let exporters: Vec<_> = section
             .sections("exporter")

@@ -90,7 +90,7 @@ pub struct Reverse {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub(super) enum Kind {
     Onion,
     Tcp,
     Reverse,
@@ -148,15 +148,15 @@ impl Transport {
         }
     }
 
-    /// Reads the keys of a target; `name` is the target's.
+    /// Reads the keys of a target that says it has this transport; `name` is the target's.
     pub(super) fn read(
         section: &mut Section<'_>,
+        kind: Option<toml::Spanned<Kind>>,
         name: Option<&Name>,
         state_directory: &Path,
         taken: &mut Taken,
     ) -> Option<Self> {
-        let kind = section.spanned::<Kind>("transport");
-        if kind.as_ref().is_some_and(|kind| *kind.get_ref() == Kind::Reverse) {
+        if is_reverse(kind.as_ref()) {
             for key in OF_DIALLED {
                 if let Some(value) = section.spanned::<IgnoredAny>(key) {
                     let why = "is for devices that the bridge dials; this one comes by itself";
@@ -170,6 +170,11 @@ impl Transport {
         }
         Dialled::read(section, kind, name, state_directory).map(Self::Dialled)
     }
+}
+
+/// True if a target says that its device comes by itself.
+pub(super) fn is_reverse(kind: Option<&toml::Spanned<Kind>>) -> bool {
+    kind.is_some_and(|kind| *kind.get_ref() == Kind::Reverse)
 }
 
 impl Dialled {
