@@ -192,7 +192,7 @@ pub async fn names_that_lead_nowhere(world: &World) {
         ("proxy", "unknown_target", 4),
         ("proxy", "unknown_exporter", 4),
         ("proxy", "not_allowed", 1),
-        ("proxy", "bad_request", 2),
+        ("proxy", "bad_request", 4),
         ("path", "unknown_target", 3),
         ("path", "unknown_exporter", 1),
     ] {

@@ -194,6 +194,21 @@ mod tests {
     }
 
     #[test]
+    fn the_bridges_own_socket_is_not_an_exporters() {
+        let folder = tempfile::tempdir().expect("folder");
+        let own = folder.path().join(crate::bridge::CONTROL_SOCKET);
+        let text = format!(
+            "state_dir = {:?}\n[[target]]\nname = \"a\"\n[[target.exporter]]\nname = \"node\"\nlisten = \"unix:{}\"\n",
+            folder.path(),
+            own.display()
+        );
+        let file = folder.path().join("bridge.toml");
+        std::fs::write(&file, text).expect("written");
+        let mistakes = crate::config::BridgeConfig::read(Some(&file), None).expect_err("taken").to_string();
+        assert!(mistakes.contains(&format!("unix:{} is listened on already", own.display())), "{mistakes}");
+    }
+
+    #[test]
     fn one_listener_for_each_place() {
         let mut taken = TakenSurfaces::default();
         for (text, is_free) in [
