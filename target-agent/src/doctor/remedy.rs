@@ -39,7 +39,9 @@ pub fn of_exporter(reason: &str) -> &'static str {
     match reason {
         "refused" => "start the exporter, or mend its address in the configuration",
         "timeout" => "see whether the exporter hangs: ask it with curl on the device",
-        "bad_response" => "make sure that the address is that of an exporter, and whether it wants tls = true",
+        "bad_response" => {
+            "make sure that the address is that of an exporter, and whether it wants tls = true"
+        }
         "aborted" => "see in the exporter's own log why it breaks off",
         "too_large" => "have the exporter say less",
         "tls" => "see ca_file, server_name and the exporter's certificate; the agent's log may say more",
