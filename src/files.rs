@@ -1,6 +1,7 @@
 //! Files that hold secrets or state: made once, readable by their owner only, on disk before
 //! anybody is told of them.
 
+mod followed;
 mod lock;
 mod stamp;
 
@@ -9,6 +10,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+pub use followed::Followed;
 pub use lock::{StateDirectory, alone, alone_now};
 pub use stamp::Stamp;
 

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
-use crate::files::{self, FileError, Stamp};
+use crate::files::{self, FileError, Followed, Stamp};
 pub use fault::TlsFault;
 pub use settings::TlsSettings;
 use verifier::Verifier;
@@ -30,25 +30,23 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const SYSTEM: &str = "/etc/ssl/certs";
 
 /// Speaks TLS with one exporter; clones share what they know. A file of authorities is read again when
-/// it changes; one with a mistake is warned of, and what it said before holds.
+/// it changes; one that cannot be used is warned of, and what it said before holds.
 #[derive(Clone, Debug)]
 pub struct TlsClient(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     settings: TlsSettings,
-    known: Mutex<Option<Known>>,
+    known: Mutex<Followed<Known>>,
 }
 
-/// What the files said.
-struct Known {
-    seen: Option<Stamp>,
-    connector: TlsConnector,
-}
+/// What the files came to.
+#[derive(Clone)]
+struct Known(TlsConnector);
 
 impl std::fmt::Debug for Known {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Known").field("seen", &self.seen).finish_non_exhaustive()
+        f.debug_struct("Known").finish_non_exhaustive()
     }
 }
 
@@ -63,8 +61,17 @@ impl TlsClient {
     /// # Errors
     /// When a file of authorities cannot be read or has none, or the system has none.
     pub fn open(settings: TlsSettings) -> Result<Self, FileError> {
-        let known = settings.read_files()?;
-        Ok(Self(Arc::new(Inner { settings, known: Mutex::new(Some(known)) })))
+        let mut known = Followed::default();
+        // Looked at before it is read, so that a change in between is seen the next time.
+        let (stamps, read) = (settings.stamps(), settings.read_files()?);
+        known.refresh(stamps, || Ok(read), |_| ());
+        Ok(Self(Arc::new(Inner { settings, known: Mutex::new(known) })))
+    }
+
+    /// Reads the files now, so that what is wrong with them is known before the first connection.
+    pub fn look(&self) {
+        // It is warned of, and told whoever connects.
+        let _ = self.connector();
     }
 
     /// Speaks TLS on a stream that leads to the exporter, for at most 10 s until that is settled.
@@ -86,33 +93,23 @@ impl TlsClient {
 
     fn connector(&self) -> Result<TlsConnector, TlsFault> {
         let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let still_holds = |known: &Known| known.seen.as_ref().is_none_or(Stamp::still_holds);
-        if !known.as_ref().is_some_and(still_holds) {
-            match (self.0.settings.read_files(), known.as_mut()) {
-                (Ok(now), _) => *known = Some(now),
-                (Err(fault), Some(before)) => {
-                    warn!("{fault}; what it said before holds");
-                    // Said once for each change.
-                    before.seen = self.0.settings.stamp();
-                }
-                (Err(fault), None) => {
-                    warn!("{fault}");
-                    return Err(TlsFault::NoAuthorities);
-                }
-            }
-        }
-        known.as_ref().map(|known| known.connector.clone()).ok_or(TlsFault::NoAuthorities)
+        let settings = &self.0.settings;
+        let holds = if known.last().is_some() { "; what it said before holds" } else { "" };
+        let complain = |fault: &str| warn!("{fault}{holds}");
+        known.refresh(settings.stamps(), || settings.read_files(), complain);
+        known.last().map(|known| known.0.clone()).ok_or(match settings.ca_file {
+            Some(_) => TlsFault::UnusableCaFile,
+            None => TlsFault::NoAuthorities,
+        })
     }
 }
 
 impl TlsSettings {
-    fn stamp(&self) -> Option<Stamp> {
-        self.ca_file.as_deref().map(Stamp::take)
+    fn stamps(&self) -> Vec<Stamp> {
+        self.ca_file.as_deref().map(Stamp::take).into_iter().collect()
     }
 
     fn read_files(&self) -> Result<Known, FileError> {
-        // Looked at before it is read, so that a change in between is seen the next time.
-        let seen = self.stamp();
         let provider = Arc::new(ring::default_provider());
         let place = self.ca_file.as_deref().unwrap_or(Path::new(SYSTEM));
         let unusable =
@@ -139,7 +136,7 @@ impl TlsSettings {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A session that is resumed shows no certificate, so a changed one would go unseen.
         config.resumption = Resumption::disabled();
-        Ok(Known { seen, connector: TlsConnector::from(Arc::new(config)) })
+        Ok(Known(TlsConnector::from(Arc::new(config))))
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use onionscrape::address::{ListenAddress, Name};
 use onionscrape::config::{self, Mistakes, Period, Section, Size};
+use onionscrape::files::Stamp;
 use onionscrape::http::Web;
 use onionscrape::logs::LogSettings;
 use onionscrape::tor::TorSettings;
@@ -66,6 +67,8 @@ pub struct BridgeConfig {
     pub targets_dir: PathBuf,
     /// Where all this was read from.
     pub source: Source,
+    /// What each file looked like just before it was read.
+    pub seen: Vec<Stamp>,
 }
 
 /// Where a configuration is read from, to read it again.
@@ -132,13 +135,18 @@ impl BridgeConfig {
             lifecycle: false,
         };
         let mut taken = Taken::default();
+        // Looked at before they are read, so that a change in between is seen the next time.
+        let mut seen: Vec<_> = file.map(Stamp::take).into_iter().collect();
         let build = |top: &mut Section<'_>| Self::build(top, source, &mut taken);
         let mut config = match file {
             Some(file) => config::read(file, build),
             None => config::defaults(build),
         }?;
         let mut mistakes: Option<Mistakes> = None;
-        for file in target_files(&config.targets_dir) {
+        let files = target_files(&config.targets_dir);
+        seen.extend(files.iter().map(|file| Stamp::take(file)));
+        config.seen = seen;
+        for file in files {
             let state_directory = &config.state_directory;
             match config::read(&file, |top| read_targets(top, state_directory, &mut taken)) {
                 Ok(targets) => config.targets.extend(targets),
@@ -218,6 +226,7 @@ impl BridgeConfig {
             targets: targets?,
             targets_dir,
             source,
+            seen: Vec::new(),
         })
     }
 }

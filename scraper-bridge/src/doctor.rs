@@ -77,7 +77,7 @@ impl Doctor {
         shown.add(of_configuration(&config));
         match UnixStream::connect(control_socket(&config)).await {
             Ok(stream) => self.ask_running(stream, &mut shown).await?,
-            Err(_) => self.examine_alone(config, &mut shown).await,
+            Err(_) => self.examine_alone(config, &mut shown).await?,
         }
         Ok(shown.end())
     }
@@ -103,7 +103,7 @@ impl Doctor {
     }
 
     /// Looks without a bridge, with a Tor client of its own; nothing listens for Prometheus meanwhile.
-    async fn examine_alone(&self, mut config: BridgeConfig, shown: &mut Shown) {
+    async fn examine_alone(&self, mut config: BridgeConfig, shown: &mut Shown) -> Result<(), Failure> {
         if let Some(wanted) = &self.target {
             config.targets.retain(|target| target.name.as_str() == wanted);
         }
@@ -119,7 +119,10 @@ impl Doctor {
         };
         let (_state, tor) = match started {
             Ok(started) => started,
-            Err(finding) => return shown.add(finding),
+            Err(finding) => {
+                shown.add(finding);
+                return Ok(());
+            }
         };
         let (dials, folder) = (Arc::new(Semaphore::new(AT_ONCE)), config.state_directory);
         // Whoever comes by itself comes to a running bridge.
@@ -133,12 +136,10 @@ impl Doctor {
             patients.push(Patient { config: target, reach, kept: None });
         }
         let limits = config.scrape;
-        let mut findings = Findings::from(|findings| async move {
+        let findings = Findings::from(|findings| async move {
             examine(&tor, patients, limits, &findings).await;
         });
-        while let Some(finding) = findings.recv().await {
-            shown.add(finding);
-        }
+        findings.drain(|finding| shown.add(finding)).await
     }
 }
 

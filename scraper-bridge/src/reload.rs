@@ -46,7 +46,9 @@ pub struct Refused {
 struct Known {
     /// What the files looked like then.
     stamps: Vec<Stamp>,
-    /// What only a restart can change, in a form that can be compared.
+    /// What only a restart can change, in a form that can be compared: as the bridge was started with
+    /// it, and as it was read last.
+    started: String,
     fixed: String,
     /// When it failed, if it did.
     failed: Option<Instant>,
@@ -55,18 +57,27 @@ struct Known {
 impl Reloader {
     /// Reloads what `config` was read from into `fleet`.
     pub fn new(config: &BridgeConfig, fleet: Arc<Fleet>, metrics: Metrics) -> Self {
-        let stamps = stamps(&config.source, &config.targets_dir);
-        let known = Mutex::new(Known { stamps, fixed: fixed(config), failed: None });
+        let (stamps, started) = (config.seen.clone(), fixed(config));
+        let known = Mutex::new(Known { stamps, fixed: started.clone(), started, failed: None });
         let (source, targets_dir) = (config.source.clone(), config.targets_dir.clone());
         let refused = PlainMutex::default();
         Self(Arc::new(Inner { source, targets_dir, fleet, metrics, known, refused }))
     }
 
-    /// Looks at the files every second until `shutdown`, and reloads when one has changed.
+    /// Looks at the files every second until `shutdown`, and reloads when one has changed and nobody
+    /// writes it any more: half a file may be without a mistake.
     pub async fn follow(self, shutdown: CancellationToken) {
+        let look = || stamps(&self.0.source, &self.0.targets_dir);
+        let mut last = look();
         while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            let now = look();
+            let rests = now == last;
+            last = now;
+            if !rests {
+                continue;
+            }
             let known = self.0.known.lock().await;
-            let changed = known.stamps != stamps(&self.0.source, &self.0.targets_dir);
+            let changed = known.stamps != last;
             let again = match known.failed {
                 Some(failed) => failed.elapsed() > RETRY,
                 None => self.0.fleet.has_replaced_keys(),
@@ -121,12 +132,13 @@ impl Reloader {
         known.stamps = stamps(&self.0.source, &self.0.targets_dir);
         let config = self.0.source.read()?;
         let now = fixed(&config);
-        if now != known.fixed {
-            known.fixed = now;
+        // What was taken back does not wait for a restart.
+        if now != known.fixed && now != known.started {
             warn!(
                 "something besides the targets has changed in the configuration; it counts after a restart"
             );
         }
+        known.fixed = now;
         self.0.fleet.keep(&config.targets).await
     }
 }

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Most that is said of one hop, in bytes. The peers' words are in it, and it goes over a socket whose
+/// lines have a bound.
+const MAX_FOUND: usize = 8 << 10;
+
 /// What a doctor found at one hop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -37,7 +41,12 @@ pub enum Outcome {
 
 impl Finding {
     fn new(hop: &str, outcome: Outcome, found: impl Into<String>, remedy: Option<String>) -> Self {
-        Self { target: None, hop: hop.to_owned(), outcome, seconds: None, found: found.into(), remedy }
+        let mut found = found.into();
+        if found.len() > MAX_FOUND {
+            found.truncate(found.floor_char_boundary(MAX_FOUND));
+            found.push('…');
+        }
+        Self { target: None, hop: hop.to_owned(), outcome, seconds: None, found, remedy }
     }
 
     /// That this hop is as it should be.

@@ -2,11 +2,11 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{FileError, private_directory};
+use super::{FileError, check_private, private_directory};
 
 /// How often a state directory that is held is tried, and the pause between.
 const HOLD_TRIES: u32 = 10;
@@ -57,6 +57,23 @@ impl StateDirectory {
     pub fn share(path: &Path) -> Result<Self, FileError> {
         private_directory(path)?;
         Ok(Self { path: path.to_owned(), _lock: None })
+    }
+
+    /// Looks whether the folder is there and may be used, and makes nothing.
+    ///
+    /// # Errors
+    /// When it is not a folder, belongs to somebody else, or others may enter it.
+    pub fn is_there(path: &Path) -> Result<bool, FileError> {
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            _ => check_private(path, 0o700).map(|()| true),
+        }
+    }
+
+    /// The number of the user that the folder belongs to, if that is somebody else.
+    pub fn other_owner(path: &Path) -> Option<u32> {
+        let owner = path.metadata().ok()?.uid();
+        (owner != rustix::process::geteuid().as_raw()).then_some(owner)
     }
 
     /// True if no running program holds the folder at `path`.
@@ -117,6 +134,14 @@ mod tests {
         let held = StateDirectory::hold(&path).expect("held");
         assert!(StateDirectory::hold(&path).expect_err("held twice").to_string().contains("another process"));
         StateDirectory::share(&path).expect("shared");
+        assert!(
+            StateDirectory::is_there(&path).expect("ours") && StateDirectory::other_owner(&path).is_none()
+        );
+        let nowhere = folder.path().join("none");
+        assert!(
+            !StateDirectory::is_there(&nowhere).expect("none") && !nowhere.exists(),
+            "it is only looked at"
+        );
         drop(held);
         StateDirectory::hold(&path).expect("free again");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("chmod");

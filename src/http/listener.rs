@@ -1,12 +1,13 @@
 //! Places to listen at: addresses of this machine, and socket files.
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Gid, chown};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, chmod, chownat, openat};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -49,6 +50,18 @@ pub struct SocketFile {
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), of: identity(path)? })
+    }
+
+    /// The file behind the name, as a name only and never what a link leads to, so that what is done
+    /// to it is done to no other.
+    fn open(&self) -> io::Result<File> {
+        let name_only = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(CWD, &self.path, name_only, Mode::empty())?);
+        let meta = file.metadata()?;
+        if !meta.file_type().is_socket() || self.of != (meta.dev(), meta.ino()) {
+            return Err(io::Error::other("another file has taken its name"));
+        }
+        Ok(file)
     }
 }
 
@@ -93,6 +106,7 @@ impl Listener {
         if path.as_os_str().len() > MAX_SOCKET_PATH {
             return Err(failed(format!("the path is longer than {MAX_SOCKET_PATH} bytes")));
         }
+        refuse_open_folder(path).map_err(failed)?;
         take_over(path).map_err(failed)?;
         let (socket, file) = bind(path).map_err(|error| {
             let hint = match error.kind() {
@@ -102,8 +116,10 @@ impl Listener {
             };
             failed(format!("{error}{hint}"))
         })?;
+        let bound = file.open().map_err(|error| failed(error.to_string()))?;
         if let Some(group) = access.group {
-            chown(path, None, Some(Gid::from_raw(group))).map_err(|error| {
+            let group = Some(Gid::from_raw(group));
+            chownat(&bound, c"", None, group, AtFlags::EMPTY_PATH).map_err(|error| {
                 failed(format!(
                     "its group cannot be set: {}; this user must be in the group",
                     io::Error::from(error)
@@ -111,10 +127,12 @@ impl Listener {
             })?;
         }
         let listening = || {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(access.mode))?;
+            // The kernel has no other way to change the mode of what is open as a name only.
+            let opened = format!("/proc/self/fd/{}", bound.as_raw_fd());
+            chmod(opened, Mode::from_raw_mode(access.mode))?;
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)?;
-            UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into())
+            UnixListener::from_std(OwnedFd::from(socket).into())
         };
         Ok(Self::Unix(listening().map_err(|error| failed(error.to_string()))?, file))
     }
@@ -135,6 +153,17 @@ fn bind(path: &Path) -> io::Result<(Socket, SocketFile)> {
     rustix::fs::fchmod(socket.as_fd(), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
     Ok((socket, SocketFile::new(path)?))
+}
+
+/// Refuses a folder in which everybody can put something else in the place of the socket.
+fn refuse_open_folder(path: &Path) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match folder.metadata() {
+        Ok(meta) if meta.mode() & 0o1002 == 0o002 => {
+            Err(format!("everybody may change its folder; run: chmod o-w {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes a socket file that nobody serves; leaves everything else alone and says what it is.
@@ -162,6 +191,8 @@ fn take_over(path: &Path) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     const OURS: SocketAccess = SocketAccess { mode: 0o660, group: None };
@@ -207,9 +238,30 @@ mod tests {
         let nowhere = folder.path().join("none/node.sock");
         let said = Listener::unix(&nowhere, OURS).expect_err("no folder");
         assert!(said.ends_with("; its folder is not there"), "{said}");
+        let open = folder.path().join("open");
+        std::fs::create_dir(&open).expect("made");
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).expect("chmod");
+        let said = Listener::unix(&open.join("node.sock"), OURS).expect_err("open");
+        assert!(said.contains("everybody may change its folder; run: chmod o-w "), "{said}");
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o1777)).expect("chmod");
+        Listener::unix(&open.join("node.sock"), OURS).expect("nobody may change what is another's");
         let long = folder.path().join("x".repeat(MAX_SOCKET_PATH));
         let said = Listener::unix(&long, OURS).expect_err("long");
         assert!(said.ends_with("the path is longer than 107 bytes"), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_took_the_name_is_not_touched() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("node.sock");
+        let (_socket, file) = bind(&path).expect("bound");
+        file.open().expect("its own");
+        std::fs::rename(&path, folder.path().join("elsewhere")).expect("renamed");
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &path).expect("link");
+        assert!(file.open().is_err(), "a link");
+        std::fs::remove_file(&path).expect("removed");
+        let _other = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        assert!(file.open().is_err(), "another socket");
     }
 
     #[tokio::test]

@@ -21,8 +21,10 @@ pub enum TlsFault {
     NotTls,
     /// The exporter will not have us.
     Refused,
-    /// The file of authorities cannot be used.
+    /// The system has no authorities, and no file names any.
     NoAuthorities,
+    /// The file of authorities cannot be used; the log says why.
+    UnusableCaFile,
     /// The handshake took longer than 10 s.
     TimedOut,
     /// The connection broke.
@@ -68,6 +70,7 @@ impl fmt::Display for TlsFault {
             Self::NotTls => "does not speak TLS",
             Self::Refused => "refused the TLS handshake",
             Self::NoAuthorities => "certificate cannot be verified without ca_file",
+            Self::UnusableCaFile => "ca_file cannot be used, see the log",
             Self::TimedOut => "did not finish the TLS handshake in time",
             Self::Broken => "closed the connection in the TLS handshake",
         })

@@ -110,7 +110,7 @@ async fn a_changed_file_counts_and_a_bad_one_does_not() {
     let file = folder.path().join("ca.pem");
     let ((first, first_key), (second, second_key)) = (self_signed(|_| ()), self_signed(|_| ()));
     let lazy = TlsClient::new(settings(NAME, Some(file.clone())));
-    assert_eq!(outcome(&lazy, &first, &first_key).await, Err(TlsFault::NoAuthorities));
+    assert_eq!(outcome(&lazy, &first, &first_key).await, Err(TlsFault::UnusableCaFile));
     fs::write(&file, first.pem()).expect("written");
     assert_eq!(outcome(&lazy, &first, &first_key).await, Ok("metrics".into()));
     fs::write(&file, "-----BEGIN CERTIFICATE-----\n!!!\n").expect("written");
@@ -149,9 +149,13 @@ async fn what_is_not_tls_is_told_apart() {
 
 #[test]
 fn every_fault_is_short() {
-    for fault in
-        [TlsFault::UnknownAuthority, TlsFault::NotYetValid, TlsFault::NoAuthorities, TlsFault::TimedOut]
-    {
+    for fault in [
+        TlsFault::UnknownAuthority,
+        TlsFault::NotYetValid,
+        TlsFault::NoAuthorities,
+        TlsFault::UnusableCaFile,
+        TlsFault::TimedOut,
+    ] {
         let said = format!("exporter some-exporter: {fault}");
         assert!(said.len() <= 80 && said.is_ascii(), "{said}");
     }

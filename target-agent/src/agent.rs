@@ -56,7 +56,6 @@ impl Agent {
     /// taken, or arti refuses to start. A network is not needed.
     pub async fn start(config: AgentConfig, shutdown: CancellationToken) -> Result<Self, Failure> {
         let state = StateDirectory::hold(&config.state_directory)?;
-        config.check_files()?;
         let identity = Identity::open_or_make(&config)?;
         let metrics = Metrics::new();
         let (tell, status) = watch::channel(AgentStatus::Bootstrapping);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use onionscrape::address::{ExporterAddress, ListenAddress, is_loopback};
 use onionscrape::config::{self, Mistakes, Period, Section};
-use onionscrape::files::FileError;
+use onionscrape::files::{FileError, Stamp};
 use onionscrape::logs::{Level, LogSettings};
 use onionscrape::tls::TlsClient;
 use onionscrape::tor::TorSettings;
@@ -49,6 +49,8 @@ pub struct AgentConfig {
     pub log: LogSettings,
     /// Where all this was read from.
     pub origin: Origin,
+    /// What the file looked like just before it was read.
+    pub seen: Option<Stamp>,
 }
 
 /// Where a configuration is read from, to read it again.
@@ -68,11 +70,19 @@ impl Origin {
     /// # Errors
     /// Every mistake in the file.
     pub fn read(&self) -> Result<AgentConfig, Mistakes> {
+        // Looked at before it is read, so that a change in between is seen the next time.
+        let seen = self.stamp();
         let build = |top: &mut Section<'_>| AgentConfig::build(top, self);
-        match &self.file {
+        let config = match &self.file {
             Some(file) => config::read(file, build),
             None => config::defaults(build),
-        }
+        };
+        Ok(AgentConfig { seen, ..config? })
+    }
+
+    /// What the file looks like now.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.file.as_deref().map(Stamp::take)
     }
 
     /// Reads the file again for an agent whose state is in `running`: nothing can move that meanwhile.
@@ -176,7 +186,8 @@ impl AgentConfig {
         log.level = origin.log_level.unwrap_or(log.level);
         let exporters = exporter::read_all(top)?;
         let origin = origin.clone();
-        Some(Self { state_directory, tor: tor?, onion, sources, front, exporters, admin, log, origin })
+        let (tor, seen) = (tor?, None);
+        Some(Self { state_directory, tor, onion, sources, front, exporters, admin, log, origin, seen })
     }
 }
 

@@ -119,9 +119,7 @@ impl Control {
         };
         let parts = &self.0.parts;
         let (tor, access) = (parts.tor.clone(), parts.access.clone());
-        // The configuration may have been read again since the start.
-        let exporters = parts.exporters.now().iter().map(|exporter| exporter.config().clone()).collect();
-        let config = AgentConfig { exporters, ..parts.config.clone() };
+        let (front, exporters) = (parts.config.front.clone(), parts.exporters.now());
         let agent = Agent {
             identity: parts.identity.borrow().clone(),
             own_key: parts.own_key.clone(),
@@ -129,7 +127,7 @@ impl Control {
         };
         page_of(Findings::from(|findings| async move {
             let _place = place;
-            examine(&tor, Some(agent), &config, &access.now(), &findings).await;
+            examine(&tor, Some(agent), &front, &access.now(), &exporters, &findings).await;
         }))
     }
 }

@@ -17,14 +17,18 @@ use onionscrape::doctor::{Finding, Findings, Marks, Report, examine_network, fin
 use onionscrape::files::StateDirectory;
 use onionscrape::http::ask;
 use onionscrape::lifecycle::Failure;
+use onionscrape::ssh::KeyFile;
 use onionscrape::tor::Tor;
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Guests;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, ExporterConfig, FrontConfig};
 use crate::control::socket;
-use crate::identity::Identity;
+use crate::exporter::Exporter;
+use crate::identity::{Identity, host_key_path};
+use crate::metrics::Metrics;
+use crate::onion::{self, ServiceName};
 pub use hops::Agent;
 
 /// What `doctor` is told.
@@ -48,9 +52,7 @@ impl Doctor {
         match config {
             Ok(config) => {
                 shown.add(Finding::passed("configuration", file));
-                if shown.add(of_state(&config)) {
-                    look(config, &mut shown).await?;
-                }
+                look(config, &mut shown).await?;
             }
             Err(Failure(mistakes)) => {
                 let remedy = "mend the file; target-agent check says when it is right";
@@ -90,13 +92,20 @@ async fn look(config: AgentConfig, shown: &mut Shown) -> Result<(), Failure> {
         if response.status() != StatusCode::OK {
             return Err(Failure("the running agent has another doctor at work; try again later".into()));
         }
+        let state = format!("{}: the running agent has it", config.state_directory.display());
+        shown.add(Finding::passed("state directory", state));
         shown.add(Finding::passed("agent", "one is running, and looks for itself"));
         return findings_of(response.into_body(), |finding| {
             shown.add(finding);
         })
         .await;
     }
-    let _state = match StateDirectory::hold(&config.state_directory) {
+    if !shown.add(of_state(&config)) {
+        return Ok(());
+    }
+    let folder = &config.state_directory;
+    let is_there = StateDirectory::is_there(folder)?;
+    let _state = match is_there.then(|| StateDirectory::hold(folder)).transpose() {
         Ok(state) => state,
         Err(error) => {
             // It runs, and its socket is not there, or belongs to somebody else.
@@ -107,21 +116,32 @@ async fn look(config: AgentConfig, shown: &mut Shown) -> Result<(), Failure> {
     shown.add(Finding::failed("agent", "none is running on this state directory", remedy::OF_NO_AGENT));
     let shutdown = CancellationToken::new();
     let _stop = shutdown.clone().drop_guard();
-    let tor = match Box::pin(Tor::start(&config.tor, shutdown)).await {
+    let mut settings = config.tor.clone();
+    // The folder is the agent's to make, who may be another user.
+    let elsewhere = if is_there { None } else { Some(tempfile::tempdir().map_err(Failure::of)?) };
+    if let Some(elsewhere) = &elsewhere {
+        settings.state = elsewhere.path().join("tor");
+        settings.cache = elsewhere.path().join("cache");
+    }
+    let tor = match Box::pin(Tor::start(&settings, shutdown)).await {
         Ok(tor) => tor,
         Err(error) => {
             shown.add(Finding::failed("tor", error.to_string(), "mend what this names"));
             return Ok(());
         }
     };
-    let mut findings = Findings::from(|findings| async move {
+    let findings = Findings::from(|findings| async move {
         let guests = Guests::read(&config.sources, &Guests::default());
-        examine(&tor, None, &config, &guests, &findings).await;
+        let metrics = Metrics::new();
+        let made = |exporter: &ExporterConfig| Exporter::new(exporter.clone(), &metrics);
+        let exporters: Vec<_> = config.exporters.iter().map(made).collect();
+        examine(&tor, None, &config.front, &guests, &exporters, &findings).await;
     });
-    while let Some(finding) = findings.recv().await {
-        shown.add(finding);
-    }
-    Ok(())
+    findings
+        .drain(|finding| {
+            shown.add(finding);
+        })
+        .await
 }
 
 /// Looks at the way from the clock to a bridge's view of the device, up to the first hop that does not
@@ -129,34 +149,84 @@ async fn look(config: AgentConfig, shown: &mut Shown) -> Result<(), Failure> {
 pub async fn examine(
     tor: &Tor,
     agent: Option<Agent>,
-    config: &AgentConfig,
+    front: &FrontConfig,
     guests: &Guests,
+    exporters: &[Exporter],
     findings: &Findings,
 ) {
     if examine_network(tor, findings).await
         && let Some(agent) = agent
     {
-        agent.look_from_outside(tor, &config.front, findings).await;
+        agent.look_from_outside(tor, front, findings).await;
     }
-    findings.tell(hops::of_guests(guests, &config.front)).await;
-    for exporter in &config.exporters {
+    findings.tell(hops::of_guests(guests, front)).await;
+    for exporter in exporters {
         findings.tell(hops::of_exporter(exporter).await).await;
     }
 }
 
-/// The state directory and the keys in it, which are made if there are none yet.
+/// The state directory and the keys in it. Nothing is made: whoever looks may be another user than the
+/// agent's, and what root makes an agent cannot read.
 fn of_state(config: &AgentConfig) -> Finding {
-    let looked = StateDirectory::share(&config.state_directory)
-        .map_err(Failure::from)
-        .and_then(|_| Identity::open_or_make(config));
-    match looked {
-        Ok(_) => {
-            let found = format!(
-                "{}: both keys can be used, and nobody else can read them",
-                config.state_directory.display()
-            );
-            Finding::passed("state directory", found)
-        }
-        Err(Failure(why)) => Finding::failed("state directory", why, remedy::OF_STATE),
+    const HOP: &str = "state directory";
+    let folder = config.state_directory.display();
+    if let Some(owner) = StateDirectory::other_owner(&config.state_directory) {
+        let remedy = format!("run this as that user (uid {owner})");
+        return Finding::failed(HOP, format!("{folder}: belongs to another user"), remedy);
+    }
+    match StateDirectory::is_there(&config.state_directory).map_err(Failure::from) {
+        Ok(false) => Finding::skipped(HOP, format!("{folder}: not made yet; the agent makes it")),
+        looked => match looked.and_then(|_| keys_not_made(config)) {
+            Ok(missing) if missing.is_empty() => {
+                let found = format!("{folder}: both keys can be used, and nobody else can read them");
+                Finding::passed(HOP, found)
+            }
+            Ok(missing) => {
+                let found = format!("{folder}: not made yet: {}; the agent does that", missing.join(", "));
+                Finding::skipped(HOP, found)
+            }
+            Err(Failure(why)) => Finding::failed(HOP, why, remedy::OF_STATE),
+        },
+    }
+}
+
+/// Which keys are not there yet; those that are can be used.
+fn keys_not_made(config: &AgentConfig) -> Result<Vec<&'static str>, Failure> {
+    let host_key = host_key_path(&config.state_directory);
+    let is_there = host_key.symlink_metadata().is_ok();
+    let service = ServiceName::current(config)?;
+    let onion_is_there = onion::key_path(&config.tor, service).symlink_metadata().is_ok();
+    if is_there && onion_is_there {
+        Identity::open_or_make(config)?;
+    } else if is_there {
+        KeyFile::open(&host_key)?;
+    } else if onion_is_there {
+        onion::address(&config.tor, service)?;
+    }
+    let missing = [(!is_there).then_some("the host key"), (!onion_is_there).then_some("the onion key")];
+    Ok(missing.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use onionscrape::doctor::Outcome;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_made_yet_is_not_made_by_looking() {
+        let folder = tempfile::tempdir().expect("folder");
+        let state = folder.path().join("state");
+        let config = AgentConfig::read(None, Some(state.clone())).expect("defaults");
+        let finding = of_state(&config);
+        assert_eq!(finding.outcome, Outcome::Skipped, "{}", finding.found);
+        assert!(!state.exists());
+        drop(StateDirectory::share(&state).expect("made"));
+        let finding = of_state(&config);
+        assert_eq!(finding.outcome, Outcome::Skipped, "{}", finding.found);
+        assert!(finding.found.contains("not made yet: the host key, the onion key"), "{}", finding.found);
+        assert_eq!(std::fs::read_dir(&state).expect("there").count(), 0);
+        Identity::open_or_make(&config).expect("made");
+        assert_eq!(of_state(&config).outcome, Outcome::Passed);
     }
 }

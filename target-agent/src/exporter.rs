@@ -70,7 +70,7 @@ pub struct LastScrape {
 }
 
 /// How to come by an exporter's metrics.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Way {
     /// By asking for them at an address, with this `Host`.
     Http(ExporterAddress, HeaderValue),
@@ -78,11 +78,10 @@ enum Way {
     BuiltIn(Host),
 }
 
-impl Exporter {
-    /// An exporter as configured.
-    pub fn new(config: ExporterConfig, metrics: &Metrics) -> Self {
-        let way = match &config.source {
-            Source::BuiltIn(collectors) => Way::BuiltIn(Host::new(collectors)),
+impl Way {
+    fn new(source: &Source) -> Self {
+        match source {
+            Source::BuiltIn(collectors) => Self::BuiltIn(Host::new(collectors)),
             Source::Address(address) => {
                 let host = match address {
                     ExporterAddress::Tcp(address) => address.to_string(),
@@ -90,23 +89,37 @@ impl Exporter {
                 };
                 // An address is visible ASCII, so it is always a header value.
                 let host = HeaderValue::try_from(host).unwrap_or(HeaderValue::from_static("localhost"));
-                Way::Http(address.clone(), host)
+                Self::Http(address.clone(), host)
             }
-        };
-        Self::by(way, config, metrics)
+        }
+    }
+}
+
+impl Exporter {
+    /// An exporter as configured.
+    pub fn new(config: ExporterConfig, metrics: &Metrics) -> Self {
+        let tls = config.tls.clone().map(TlsClient::new);
+        Self::by(Way::new(&config.source), tls, config, metrics)
     }
 
     /// The same exporter with another configuration. One that has not changed stays as it is; what is
     /// built in keeps its collectors, of which one may be hanging.
     pub fn renewed(&self, config: &ExporterConfig, metrics: &Metrics) -> Self {
-        let Inner { config: before, way, .. } = &*self.0;
-        match way {
-            _ if before == config => self.clone(),
-            Way::BuiltIn(host) if before.source == config.source => {
-                Self::by(Way::BuiltIn(host.clone()), config.clone(), metrics)
-            }
-            _ => Self::new(config.clone(), metrics),
+        let Inner { config: before, way, tls, .. } = &*self.0;
+        if before == config {
+            return self.clone();
         }
+        // What is known of files that are read as before.
+        let tls = if before.tls == config.tls { tls.clone() } else { config.tls.clone().map(TlsClient::new) };
+        let way = if before.source == config.source { way.clone() } else { Way::new(&config.source) };
+        Self::by(way, tls, config.clone(), metrics)
+    }
+
+    /// The same exporter for another purpose: what is counted of it is counted in `metrics`. What is
+    /// built in has the same collectors, of which one may be hanging.
+    pub fn apart(&self, metrics: &Metrics) -> Self {
+        let Inner { config, way, tls, .. } = &*self.0;
+        Self::by(way.clone(), tls.clone(), config.clone(), metrics)
     }
 
     /// Every value of the metrics label `reason`.
@@ -114,14 +127,16 @@ impl Exporter {
         ExporterFailure::ALL.map(ExporterFailure::label)
     }
 
-    fn by(way: Way, config: ExporterConfig, metrics: &Metrics) -> Self {
+    fn by(way: Way, tls: Option<TlsClient>, config: ExporterConfig, metrics: &Metrics) -> Self {
         let metrics = metrics.exporter(&config.name, &Self::reasons());
         let own_fields = Followed::new(config.own_fields.clone());
-        let tls = config.tls.clone().map(TlsClient::new);
         let exporter =
             Self(Arc::new(Inner { config, way, own_fields, tls, metrics, last: Mutex::default() }));
         // What is wrong with their files is better known at the start than at the first scrape.
         let _ = exporter.put_own_fields(&mut HeaderMap::new());
+        if let Some(tls) = &exporter.0.tls {
+            tls.look();
+        }
         exporter
     }
 
@@ -157,7 +172,7 @@ impl Exporter {
         let failure = match &answered {
             Ok(response) if response.status().is_success() => None,
             Ok(response) => Some(format!("answers {}", response.status())),
-            Err(failure) => Some(failure.what().to_owned()),
+            Err(failure) => Some(failure.of_exporter(&self.0.config.name)),
         };
         let last = LastScrape { at, took: started.elapsed(), failure };
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);

@@ -251,15 +251,16 @@ impl Metrics {
     /// The part that is about one exporter, with every one of `reasons` at 0.
     pub fn exporter(&self, name: &Name, reasons: &[&'static str]) -> ExporterMetrics {
         let exporter = name.to_string();
-        for reason in reasons {
-            let _ = self.exporter_failures.get_or_create(&ReasonLabel { exporter: exporter.clone(), reason });
-        }
-        let label = ExporterLabel { exporter: exporter.clone() };
+        let failures = reasons.iter().map(|reason| {
+            let label = ReasonLabel { exporter: exporter.clone(), reason };
+            (*reason, self.exporter_failures.get_or_create_owned(&label))
+        });
+        let failures = failures.collect();
+        let label = ExporterLabel { exporter };
         ExporterMetrics {
             requests: self.exporter_requests.get_or_create_owned(&label),
             dropped_samples: self.exporter_dropped_samples.get_or_create_owned(&label),
-            failures: self.exporter_failures.clone(),
-            exporter,
+            failures,
         }
     }
 }
@@ -267,17 +268,38 @@ impl Metrics {
 /// The metrics of one exporter.
 #[derive(Clone, Debug)]
 pub struct ExporterMetrics {
-    exporter: String,
     /// Requests passed to it.
     pub requests: Counter,
     /// Samples that its filter dropped.
     pub dropped_samples: Counter,
-    failures: Family<ReasonLabel, Counter>,
+    /// By reason. They are held, since one that is looked up anew comes back after it was forgotten.
+    failures: Vec<(&'static str, Counter)>,
 }
 
 impl ExporterMetrics {
-    /// Counts a failed request.
+    /// Counts a failed request, for one of the reasons that there are.
     pub fn failure(&self, reason: &'static str) {
-        self.failures.get_or_create(&ReasonLabel { exporter: self.exporter.clone(), reason }).inc();
+        if let Some((_, counter)) = self.failures.iter().find(|(known, _)| *known == reason) {
+            counter.inc();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onionscrape::metrics::{classic_text, registry};
+
+    use super::*;
+
+    #[test]
+    fn an_exporter_that_is_gone_does_not_come_back_by_failing() {
+        let (metrics, name) = (Metrics::new(), "app".parse().expect("name"));
+        let text = || classic_text(&registry("0", |own| metrics.register(own)));
+        let app = metrics.exporter(&name, &["refused"]);
+        app.failure("refused");
+        assert!(text().contains("exporter_failures_total{exporter=\"app\",reason=\"refused\"} 1\n"));
+        metrics.forget_exporter(&name, &["refused"]);
+        app.failure("refused");
+        assert!(!text().contains("\"app\""));
     }
 }

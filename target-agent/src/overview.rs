@@ -1,5 +1,7 @@
 //! How a running agent is, and `status`, which shows it.
 
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +11,7 @@ use comfy_table::presets::NOTHING;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::Method;
 use onionscrape::config::Moment;
+use onionscrape::files::StateDirectory;
 use onionscrape::http::ask;
 use onionscrape::lifecycle::Failure;
 use serde::{Deserialize, Serialize};
@@ -141,8 +144,8 @@ impl Status {
     /// # Errors
     /// When no agent runs on this state directory.
     pub async fn run(self, config: &AgentConfig) -> Result<ExitCode, Failure> {
-        let nobody = || Failure(format!("no agent is running on {}", config.state_directory.display()));
-        let stream = UnixStream::connect(socket(&config.state_directory)).await.map_err(|_| nobody())?;
+        let stream = UnixStream::connect(socket(&config.state_directory)).await;
+        let stream = stream.map_err(|error| out_of_reach(&config.state_directory, &error))?;
         let asking = async {
             let response = ask(stream, Method::GET, "/status").await?;
             let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
@@ -160,6 +163,18 @@ impl Status {
         }
         Ok(if overview.is_reachable() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     }
+}
+
+/// Why the agent on this state directory cannot be asked.
+fn out_of_reach(state_directory: &Path, error: &io::Error) -> Failure {
+    let shown = state_directory.display();
+    Failure(if error.kind() == io::ErrorKind::PermissionDenied {
+        format!("this user may not ask the agent on {shown}; run this as the user that the agent runs as")
+    } else if !StateDirectory::is_free(state_directory) {
+        format!("an agent runs on {shown}, but has no control socket; see its log")
+    } else {
+        format!("no agent is running on {shown}")
+    })
 }
 
 fn print(overview: &Overview) {
@@ -223,4 +238,20 @@ fn ago(time: Option<&str>) -> String {
     };
     let since = SystemTime::now().duration_since(time).unwrap_or_default();
     format!("{} ago", humantime::format_duration(Duration::from_secs(since.as_secs())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_be_asked_is_not_always_nobody() {
+        let folder = tempfile::tempdir().expect("folder");
+        let state = folder.path().join("state");
+        let said = |kind: io::ErrorKind| out_of_reach(&state, &kind.into()).0;
+        assert!(said(io::ErrorKind::NotFound).starts_with("no agent is running on "));
+        assert!(said(io::ErrorKind::PermissionDenied).ends_with("as the user that the agent runs as"));
+        let _held = StateDirectory::hold(&state).expect("held");
+        assert!(said(io::ErrorKind::NotFound).ends_with("no control socket; see its log"));
+    }
 }

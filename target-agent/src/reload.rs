@@ -47,26 +47,33 @@ struct Inner {
 struct Known {
     /// What the file looked like then.
     stamp: Option<Stamp>,
-    /// What the agent runs with, or would after a restart.
+    /// What the agent was started with, of which a part stays.
+    started: AgentConfig,
+    /// What was read without mistakes last.
     config: AgentConfig,
     /// The mistakes that were told of.
     mistakes: Option<String>,
 }
 
 impl Reloader {
-    /// Reloads what `config` was read from, which the agent runs with now.
+    /// Reloads what `config` was read from, which the agent was started with.
     pub fn new(config: AgentConfig, reached: Reached) -> Self {
         let origin = config.origin.clone();
         reached.metrics.config_loaded(now());
-        let known = Mutex::new(Known { stamp: stamp(&origin), config, mistakes: None });
+        let (stamp, started) = (config.seen.clone(), config.clone());
+        let known = Mutex::new(Known { stamp, started, config, mistakes: None });
         Self(Arc::new(Inner { origin, reached, known }))
     }
 
-    /// Looks at the file every second until `shutdown`, and reloads when it has changed.
+    /// Looks at the file every second until `shutdown`, and reloads when it has changed and nobody
+    /// writes it any more: half a file may be without a mistake.
     pub async fn follow(self, shutdown: CancellationToken) {
+        let mut last = self.0.origin.stamp();
         while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
-            let changed = self.0.known.lock().await.stamp != stamp(&self.0.origin);
-            if changed {
+            let now = self.0.origin.stamp();
+            let rests = now == last;
+            last = now;
+            if rests && self.0.known.lock().await.stamp != last {
                 // It is told of where it happens.
                 let _ = self.reload().await;
             }
@@ -82,13 +89,13 @@ impl Reloader {
         let mut known = self.0.known.lock().await;
         let _telling = lifecycle::reloading();
         // Looked at before it is read, so that a change in between is seen the next time.
-        known.stamp = stamp(&self.0.origin);
+        known.stamp = self.0.origin.stamp();
         let (origin, running) = (self.0.origin.clone(), known.config.state_directory.clone());
         // The agent has one thread for everything, which must not wait for a disk.
         let read = spawn_blocking(move || origin.read_again(&running)).await.map_err(Failure::of)?;
         match read {
             Ok((config, moved)) => {
-                self.take_up(&known.config, &config, moved);
+                self.take_up(&known, &config, moved);
                 known.config = config;
                 known.mistakes = None;
                 self.0.reached.metrics.config_loaded(now());
@@ -109,20 +116,35 @@ impl Reloader {
         }
     }
 
-    fn take_up(&self, before: &AgentConfig, now: &AgentConfig, moved: bool) {
-        for section in fixed(before, now).into_iter().chain(moved.then_some("state_dir")) {
+    fn take_up(&self, Known { started, config: before, .. }: &Known, now: &AgentConfig, moved: bool) {
+        for section in waiting(started, before, now).into_iter().chain(moved.then_some("state_dir")) {
             warn!("{section} has changed in the configuration; it counts after a restart");
         }
         let Reached { exporters, pages, access, .. } = &self.0.reached;
         exporters.become_these(&now.exporters);
         // Only now, so that whoever hears of an exporter finds it.
         pages.offer(&now.exporters);
-        access.follow(now.sources.clone());
+        if is_forward(started) == is_forward(now) {
+            access.follow(now.sources.clone());
+        } else {
+            // A configuration for the other front says nothing of who may come in at this one.
+            info!("who may come in is left as it was until the restart");
+        }
         logs::set_level(now.log.level);
     }
 }
 
-/// What has changed and only a restart can change.
+/// What has changed since the last reading and waits for a restart: what was taken back does not.
+fn waiting(started: &AgentConfig, before: &AgentConfig, now: &AgentConfig) -> Vec<&'static str> {
+    let news = fixed(before, now);
+    fixed(started, now).into_iter().filter(|section| news.contains(section)).collect()
+}
+
+fn is_forward(config: &AgentConfig) -> bool {
+    matches!(config.front, FrontConfig::Forward(_))
+}
+
+/// What is different and only a restart can change.
 fn fixed(before: &AgentConfig, now: &AgentConfig) -> Vec<&'static str> {
     let front = |config: &AgentConfig| match &config.front {
         FrontConfig::Ssh(settings) => format!("{settings:?}"),
@@ -136,10 +158,6 @@ fn fixed(before: &AgentConfig, now: &AgentConfig) -> Vec<&'static str> {
         ("[log] format", before.log.format != now.log.format),
     ];
     changes.into_iter().filter_map(|(section, changed)| changed.then_some(section)).collect()
-}
-
-fn stamp(origin: &Origin) -> Option<Stamp> {
-    origin.file.as_deref().map(Stamp::take)
 }
 
 /// Seconds since 1970.

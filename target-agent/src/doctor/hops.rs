@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::remedy;
 use crate::access::{Guests, Standing};
-use crate::config::{ExporterConfig, FrontConfig};
+use crate::config::FrontConfig;
 use crate::exporter::Exporter;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
@@ -102,10 +102,10 @@ pub(super) fn of_guests(guests: &Guests, front: &FrontConfig) -> Finding {
 }
 
 /// One exporter, asked as a bridge has it asked. What is counted of that is thrown away.
-pub(super) async fn of_exporter(config: &ExporterConfig) -> Finding {
-    let hop = format!("exporter {}", config.name);
+pub(super) async fn of_exporter(exporter: &Exporter) -> Finding {
+    let hop = format!("exporter {}", exporter.config().name);
     let started = Instant::now();
-    let exporter = Exporter::new(config.clone(), &Metrics::new());
+    let exporter = exporter.apart(&Metrics::new());
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = hyper::Uri::from_static("/metrics");
     let response = exporter.answer(request).await;
@@ -130,7 +130,7 @@ mod tests {
     use onionscrape::doctor::Outcome;
 
     use super::*;
-    use crate::config::AgentConfig;
+    use crate::config::{AgentConfig, ExporterConfig};
 
     #[tokio::test]
     async fn an_exporter_that_is_down_has_its_reason_and_remedy() {
@@ -142,13 +142,14 @@ mod tests {
         let text = format!("[[exporter]]\nname = \"app\"\naddress = \"{address}\"\n");
         std::fs::write(&file, text).expect("written");
         let config = AgentConfig::read(Some(&file), Some(folder.path().to_owned())).expect("config");
-        let finding = of_exporter(&config.exporters[0]).await;
+        let exporter = |config: &ExporterConfig| Exporter::new(config.clone(), &Metrics::new());
+        let finding = of_exporter(&exporter(&config.exporters[0])).await;
         assert_eq!((finding.hop.as_str(), finding.outcome), ("exporter app", Outcome::Failed));
         assert_eq!(finding.found, "exporter app refused the connection");
         assert_eq!(finding.remedy.as_deref(), Some(remedy::of_exporter("refused")));
         // The built-in one is there on every device.
         let host = config.exporters.iter().find(|exporter| exporter.name.as_str() == "host").expect("host");
-        assert_eq!(of_exporter(host).await.outcome, Outcome::Passed);
+        assert_eq!(of_exporter(&exporter(host)).await.outcome, Outcome::Passed);
     }
 
     #[test]

@@ -39,8 +39,13 @@ pub fn of_exporter(reason: &str) -> &'static str {
     match reason {
         "refused" => "start the exporter, or mend its address in the configuration",
         "timeout" => "see whether the exporter hangs: ask it with curl on the device",
-        "bad_response" => "make sure that the address is that of an exporter, and speaks plain HTTP",
+        "bad_response" => {
+            "make sure that the address is that of an exporter, and whether it wants tls = true"
+        }
+        "aborted" => "see in the exporter's own log why it breaks off",
         "too_large" => "have the exporter say less",
+        "tls" => "see ca_file, server_name and the exporter's certificate; the agent's log may say more",
+        "own_fields" => "mend the file that the agent's log names; target-agent check reads it, too",
         "unfilterable" | "long_line" => {
             "take keep and drop away, or have the exporter speak Prometheus' text format"
         }

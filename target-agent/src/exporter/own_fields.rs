@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use data_encoding::BASE64;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
-use onionscrape::files::{FileError, Stamp, read_private};
+use onionscrape::files::{self, FileError, Stamp, read_private};
 use zeroize::Zeroizing;
 
 /// Longest value, in bytes; servers take no head that is much larger.
@@ -92,15 +92,7 @@ impl fmt::Debug for OwnFields {
 #[derive(Default)]
 pub(super) struct Followed {
     fields: OwnFields,
-    read: Mutex<Option<Read>>,
-}
-
-/// What came of reading them.
-struct Read {
-    /// What the files looked like then.
-    stamps: Vec<Stamp>,
-    /// `None` if one of them cannot be used.
-    headers: Option<HeaderMap>,
+    read: Mutex<files::Followed<HeaderMap>>,
 }
 
 impl Followed {
@@ -109,19 +101,16 @@ impl Followed {
     }
 
     /// Puts the fields in the place of those of their names; false if they cannot be had. `complain` is
-    /// told why, once for each change.
+    /// told why, once for each reason.
     pub(super) fn put_into(&self, headers: &mut HeaderMap, complain: impl FnOnce(&str)) -> bool {
         if self.fields.0.is_empty() {
             return true;
         }
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        // Looked at before they are read, so that a change in between is seen the next time.
-        let stamps = self.fields.stamps();
-        if read.as_ref().is_none_or(|read| read.stamps != stamps) {
-            let now = self.fields.read().map_err(|error| complain(&error.to_string()));
-            *read = Some(Read { stamps, headers: now.ok() });
+        if !read.refresh(self.fields.stamps(), || self.fields.read(), complain) {
+            return false;
         }
-        let Some(Read { headers: Some(own), .. }) = &*read else { return false };
+        let Some(own) = read.last() else { return false };
         for (name, value) in own {
             headers.insert(name, value.clone());
         }

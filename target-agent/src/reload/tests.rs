@@ -21,9 +21,17 @@ struct Rig {
 impl Rig {
     /// An agent that runs with this configuration.
     fn new(text: &str) -> Self {
+        Self::after(text, text)
+    }
+
+    /// The same, but the file says something else by the time it runs.
+    fn after(text: &str, by_then: &str) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(file(folder.path()), text).expect("written");
         let config = AgentConfig::read(Some(&file(folder.path())), None).expect("right");
+        if by_then != text {
+            std::fs::write(file(folder.path()), by_then).expect("written");
+        }
         let metrics = Metrics::new();
         let exporters = Exporters::new(&config.exporters, &metrics);
         let (_, status) = watch::channel(AgentStatus::Bootstrapping);
@@ -103,5 +111,49 @@ async fn what_needs_a_restart_is_left_and_named() {
     assert_eq!(now.sources.bridges, before.sources.bridges, "nothing of it lies elsewhere");
     assert_eq!(fixed(&before, &now), ["[tor]", "[onion]", "[ssh] forward or login_grace", "[admin]"]);
     assert_eq!(fixed(&now, &now), [""; 0]);
+    assert_eq!(waiting(&before, &before, &now), fixed(&before, &now));
+    assert_eq!(waiting(&before, &now, &now), [""; 0], "it was told of before");
+    assert_eq!(waiting(&before, &now, &before), [""; 0], "it was taken back");
     rig.reloader.reload().await.expect("the rest is taken up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_being_written_waits() {
+    let rig = Rig::new(APP);
+    let stop = CancellationToken::new();
+    tokio::spawn(rig.reloader.clone().follow(stop.clone()));
+    tokio::time::sleep(LOOK / 2).await;
+    for part in 1..6 {
+        // An editor that writes in place: each part is right.
+        rig.write(&"#".repeat(part));
+        tokio::time::sleep(LOOK).await;
+        assert!(rig.exporters.named("app").is_some(), "taken up too early");
+    }
+    rig.write("");
+    tokio::time::sleep(LOOK * 2).await;
+    assert!(rig.exporters.named("app").is_none(), "it rests");
+    rig.write(APP);
+    rig.reloader.reload().await.expect("right");
+    assert!(rig.exporters.named("app").is_some(), "whoever asks need not wait");
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_change_before_the_first_look_is_seen() {
+    let rig = Rig::after(APP, "state_dir = \"state\"\n");
+    let known = rig.reloader.0.known.lock().await;
+    assert_ne!(known.stamp, rig.reloader.0.origin.stamp());
+}
+
+#[tokio::test]
+async fn the_other_front_locks_nobody_out_before_the_restart() {
+    let with_key = format!("[ssh]\nkeys = [{KEY:?}]\n");
+    let rig = Rig::new(&with_key);
+    assert_eq!(rig.guests(), 1);
+    rig.write("[ssh]\nforward = \"127.0.0.1:22\"\n");
+    rig.reloader.reload().await.expect("right");
+    assert_eq!(rig.guests(), 1, "the front that runs has the guests that it had");
+    rig.write(APP);
+    rig.reloader.reload().await.expect("right");
+    assert_eq!(rig.guests(), 0, "taken away from the front that runs");
 }

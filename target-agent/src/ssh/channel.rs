@@ -102,7 +102,7 @@ impl Destination {
     ) -> &'static str {
         match self {
             Self::Bytes(address, _, exporters) => {
-                let gone = exporters.none_is(|exporter| exporter.listens_openly_at(address));
+                let gone = || exporters.none_is(|exporter| exporter.listens_openly_at(address));
                 return while_listed(gone, pass(address, channel, reply, traffic)).await;
             }
             Self::Exporter(name, Services { exporters, pages }) => {
@@ -122,7 +122,8 @@ impl Destination {
                     serve(channel, traffic, handler, shutdown).await;
                     "closed"
                 };
-                return while_listed(exporters.none_is(|exporter| exporter.name == name), serving).await;
+                let gone = || exporters.none_is(|exporter| exporter.name == name);
+                return while_listed(gone, serving).await;
             }
             Self::Own(pages, key, permits) => {
                 reply.accept().await;
@@ -144,14 +145,20 @@ impl Destination {
 }
 
 /// Serves a channel to its end, or to a moment after its exporter is `gone` from the list, in which an
-/// answer that is on its way gets there.
-async fn while_listed(
-    gone: impl Future<Output = ()>,
+/// answer that is on its way gets there. One that is listed again by then goes on.
+async fn while_listed<G: Future<Output = ()>>(
+    gone: impl Fn() -> G,
     serving: impl Future<Output = &'static str>,
 ) -> &'static str {
     let unlisted = async {
-        gone.await;
-        sleep(UNLISTED).await;
+        loop {
+            gone().await;
+            sleep(UNLISTED).await;
+            // What is gone is known at once.
+            if timeout(Duration::ZERO, gone()).await.is_ok() {
+                return;
+            }
+        }
     };
     tokio::select! {
         why = serving => why,

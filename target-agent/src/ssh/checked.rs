@@ -3,11 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use onionscrape::ssh::{AGENT_HOST_KEYS, algorithms};
+use onionscrape::ssh::{AGENT_HOST_KEYS, CutStream, algorithms};
 use russh::client::{self, Config, Handler};
 use russh::keys::{HashAlg, PublicKeyOrCertificate};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// Key exchange takes three round trips, which through Tor can be some seconds each.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -28,7 +29,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let shown = Arc::new(OnceLock::new());
-    let config = Config { preferred: algorithms(AGENT_HOST_KEYS), ..Config::default() };
+    let config = Config {
+        preferred: algorithms(AGENT_HOST_KEYS),
+        inactivity_timeout: Some(LIMIT),
+        ..Config::default()
+    };
+    // Given up, the session would go on beside us for as long as the peer likes.
+    let cut = CancellationToken::new();
+    let stream = CutStream::new(stream, cut.clone());
+    let _cut = cut.drop_guard();
     // It ends with an error in any case, since no key is accepted.
     let _ = timeout(LIMIT, client::connect_stream(Arc::new(config), stream, Look(shown.clone()))).await;
     shown.get().cloned()
@@ -49,5 +58,21 @@ impl Handler for Look {
         };
         let _ = self.0.set(shown);
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stalls_is_left_for_good() {
+        let (near, mut far) = duplex(1 << 16);
+        far.write_all(b"SSH-2.0-stalls\r\n").await.expect("written");
+        assert_eq!(shown_host_key(near).await, None);
+        let ended = timeout(Duration::from_secs(1), far.read_to_end(&mut Vec::new())).await;
+        assert!(ended.is_ok(), "the stream is let go of");
     }
 }
