@@ -98,7 +98,6 @@ impl Bridge {
         let fleet = Arc::new(Fleet::new(around, ports));
         let reloader = Reloader::new(&config, fleet.clone(), metrics.clone());
         Box::pin(fleet.begin(targets)).await?;
-        fleet.forget_others().await;
         if config.targets.is_empty() {
             warn!("no target is configured, so there is nothing to scrape; run: scraper-bridge add");
         }

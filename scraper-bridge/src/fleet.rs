@@ -184,13 +184,14 @@ impl Fleet {
         let started = self.begin(prepared).await;
         let order = |kept: &Kept| targets.iter().position(|config| config.name == kept.target.config.name);
         self.locked().sort_by_key(order);
-        self.forget_others().await;
+        self.forget_others(targets).await;
         started
     }
 
-    /// Forgets what was kept of targets that are not here any more.
-    pub async fn forget_others(&self) {
-        let names: Vec<Name> = self.locked().iter().map(|kept| kept.target.config.name.clone()).collect();
+    /// Forgets what was kept of targets that are not configured any more. `targets` are all that are, also
+    /// one that could not be started: it has its labels as soon as it can.
+    pub async fn forget_others(&self, targets: &[TargetConfig]) {
+        let names: Vec<Name> = targets.iter().map(|config| config.name.clone()).collect();
         let folder = self.around.state_directory.clone();
         // A panic there was told of, and nothing depends on it.
         let _ = tokio::task::spawn_blocking(move || kept::sweep(&folder, &names)).await;
