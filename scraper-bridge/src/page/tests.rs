@@ -44,7 +44,9 @@ fn target(name: &str, state: &str, milliseconds: f64, failures: u32) -> TargetOv
         failure: None,
     };
     let bucket = |number: u64| BucketOverview {
-        began: at(number * 300),
+        parts_ago: number as usize,
+        // When the first scrape of it ended: somewhere in it.
+        began: at(number * 300 + number * 120 % 300),
         scrapes: 20,
         failures,
         p50_seconds: (failures < 20).then_some(took * (1.0 + (number % 7) as f64 / 10.0)),
@@ -153,6 +155,7 @@ fn a_target_says_what_is_wrong_and_how_to_scrape_it() {
         assert!(page.contains(said), "{said} in:\n{page}");
     }
     assert_eq!(page.matches("class=\"hop-answer\"").count(), 24);
+    assert_eq!(page.matches("class=\"longest\"").count(), 72, "each five minutes have their place");
 }
 
 #[test]
