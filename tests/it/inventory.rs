@@ -102,7 +102,7 @@ pub async fn it_is_known_before_the_device_is_up(world: &World) {
     {
         let (bridge, _stop) = bridge(&file).await;
         let labels = labels(&bridge).await;
-        assert_eq!(labels["room"], "attic");
+        assert_eq!((&labels["room"], &labels["__meta_onionscrape_label_room"]), (&"attic".into(), &"attic".into()));
         assert_eq!(
             (&labels["__scrape_interval__"], &labels["__scrape_timeout__"]),
             (&"3s".into(), &"2s".into())
