@@ -99,6 +99,8 @@ struct TargetPage<'a> {
     longest: String,
     failures: String,
     exporters: Vec<Exporter<'a>>,
+    /// True if there is a proxy to go through.
+    proxied: bool,
 }
 
 /// A target as both pages show it.
@@ -185,6 +187,7 @@ fn render_target(
         longest: words::seconds(longest),
         failures: words::failures(scrapes, failures),
         exporters: exporters.collect(),
+        proxied: around.proxy.is_some(),
     };
     page.render().unwrap_or_default()
 }
