@@ -190,8 +190,7 @@ impl Inner {
         let of = |key: &str| form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == key);
         let (target, scrapes) = (of("target"), of("scrapes"));
         let scrapes = scrapes.is_none_or(|(_, value)| value != "false");
-        let overview =
-            self.overview(Wanted { target: target.as_ref().map(|(_, name)| &**name), scrapes });
+        let overview = self.overview(Wanted { target: target.as_ref().map(|(_, name)| &**name), scrapes });
         if target.is_some() && overview.targets.is_empty() {
             return Answer::new(StatusCode::NOT_FOUND, "no such target").into();
         }

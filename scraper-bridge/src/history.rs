@@ -297,7 +297,8 @@ mod tests {
         let inner = history.locked();
         assert_eq!(inner.buckets.capacity(), BUCKETS);
         assert_eq!(inner.exporters[3].scrapes.capacity(), KEPT);
-        let kept = inner.exporters[3].scrapes.iter().map(|scrape| scrape.failure.clone().expect("failed").why);
+        let kept =
+            inner.exporters[3].scrapes.iter().map(|scrape| scrape.failure.clone().expect("failed").why);
         let kept: Vec<_> = kept.collect();
         assert!(kept.iter().all(|why| Arc::ptr_eq(why, &kept[0])), "the same words once");
         let size = inner.buckets.capacity() * size_of::<Bucket>() + TIMED * size_of::<u32>();
