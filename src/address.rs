@@ -209,6 +209,22 @@ impl TryFrom<String> for ListenAddress {
     }
 }
 
+/// A text that people and programs may see who are not to know onion addresses, which the text may quote:
+/// what could be the letters of one is left out.
+pub fn without_onions(text: &str) -> String {
+    let is_letter = |c: char| c.is_ascii_alphabetic() || ('2'..='7').contains(&c);
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (letters, others) = rest.split_at(rest.find(|c| !is_letter(c)).unwrap_or(rest.len()));
+        shown += if letters.len() < ONION_LETTERS { letters } else { "…" };
+        let (others, more) = others.split_at(others.find(is_letter).unwrap_or(others.len()));
+        shown += others;
+        rest = more;
+    }
+    shown
+}
+
 /// True for `127.0.0.0/8` and `::1`, and for nothing that merely maps to them.
 pub fn is_loopback(ip: IpAddr) -> bool {
     match ip {
@@ -219,6 +235,10 @@ pub fn is_loopback(ip: IpAddr) -> bool {
 
 fn literal_socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
+        if text.to_ascii_lowercase().contains(".onion") {
+            // It is as good as a key, and what is wrong with a configuration is shown to many.
+            return "a literal IP address must stand here, not an onion address; write 127.0.0.1:PORT".into();
+        }
         let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
         let named = host.parse::<IpAddr>().is_err() && host.contains(|c: char| c.is_ascii_alphabetic());
         if named && !host.starts_with('[') {
@@ -261,6 +281,29 @@ mod tests {
         assert!(onion_error(&ONION.replace(".onion", "")).contains("ends in .onion"));
         assert!(onion_error(&ONION.replacen('p', "1", 1)).contains("letter other than"));
         assert!(onion_error(&ONION[1..]).contains("has 55"));
+    }
+
+    #[test]
+    fn an_onion_address_in_the_wrong_place_is_not_quoted() {
+        for text in [ONION.to_owned(), format!("{ONION}:22"), ONION.to_uppercase()] {
+            let said = text.parse::<ExporterAddress>().expect_err("wrong");
+            assert!(said.contains("not an onion address") && !said.contains(&text[..16]), "{said}");
+        }
+    }
+
+    #[test]
+    fn onion_addresses_are_left_out_of_texts() {
+        let letters = &ONION[..ONION_LETTERS];
+        for (text, shown) in [
+            (format!("line 3: {ONION} is odd"), "line 3: ….onion is odd"),
+            (format!("\"é{}\"", letters.to_uppercase()), "\"é…\""),
+            (format!("x{letters}"), "…"),
+            (letters[1..].to_owned(), &letters[1..]),
+            ("a mistake at 127.0.0.1:9101\n".into(), "a mistake at 127.0.0.1:9101\n"),
+            (String::new(), ""),
+        ] {
+            assert_eq!(without_onions(&text), shown);
+        }
     }
 
     #[test]

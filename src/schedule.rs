@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use crate::config::{Period, Section};
 
-/// What Prometheus is asked for at most and at least: what lies outside helps nobody, and a device must
+/// What Prometheus is asked for at least and at most: what lies outside helps nobody, and a device must
 /// not have itself scraped without end.
 pub const SHORTEST: Duration = Duration::from_secs(1);
 /// See [`SHORTEST`].
 pub const LONGEST: Duration = Duration::from_secs(3600);
+/// The longest interval that a device is given. Prometheus looks back 5 min, so of what is scraped more
+/// seldom `up` has gaps, and alerts that wait for it never fire; only an operator decides for that.
+pub const LONGEST_ASKED: Duration = Duration::from_secs(120);
 
 /// A scrape interval with its timeout, as Prometheus' `scrape_configs` have them. The timeout is never
 /// longer than the interval: Prometheus drops a target of which it is.
@@ -45,13 +48,14 @@ impl Schedule {
         Some(Self { interval, timeout: timeout.map(|timeout| timeout.into_inner().0) })
     }
 
-    /// What a peer asks for, brought within the bounds; `None` if it says no interval.
+    /// What a peer asks for, brought between [`SHORTEST`] and [`LONGEST_ASKED`]; `None` if it says no
+    /// interval.
     ///
     /// # Errors
     /// When what it says is no length of time, or a timeout without an interval.
     pub fn asked(interval: Option<&str>, timeout: Option<&str>) -> Result<Option<Self>, Malformed> {
         let period = |text: &str| match Period::try_from(text.to_owned()) {
-            Ok(Period(period)) => Ok(period.clamp(SHORTEST, LONGEST)),
+            Ok(Period(period)) => Ok(period.clamp(SHORTEST, LONGEST_ASKED)),
             Err(_) => Err(Malformed),
         };
         let (interval, timeout) = (interval.map(period).transpose()?, timeout.map(period).transpose()?);
@@ -95,7 +99,8 @@ mod tests {
         assert_eq!(asked(Some("30s"), None), seconds(30, None));
         assert_eq!(asked(Some("2m"), Some("20s")), seconds(120, Some(20)));
         assert_eq!(asked(Some("1ms"), Some("1ns")), seconds(1, Some(1)));
-        assert_eq!(asked(Some("1year"), Some("2years")), seconds(3600, Some(3600)));
+        assert_eq!(asked(Some("121s"), None), seconds(120, None), "Prometheus would see gaps");
+        assert_eq!(asked(Some("1year"), Some("2years")), seconds(120, Some(120)));
         assert_eq!(asked(Some("5s"), Some("10s")), seconds(5, Some(5)), "never longer than the interval");
         assert_eq!(asked(None, None), Ok(None));
         for bad in ["", "-5s", "soon", "99999999999999999999s", "NaN"] {

@@ -18,9 +18,13 @@ async function refresh() {
   asking?.abort();
   const mine = (asking = new AbortController());
   const limit = setTimeout(() => mine.abort(), Math.max(every, 10000));
+  let trouble = "The bridge does not answer.";
   try {
     const answer = await fetch(location.href, { signal: mine.signal, cache: "no-store" });
-    if (!answer.ok) throw new Error(answer.statusText);
+    if (!answer.ok) {
+      trouble = `The bridge answers ${answer.status} ${answer.statusText}.`;
+      throw new Error(trouble);
+    }
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (mine !== asking) return;
     heard = Date.now();
@@ -30,6 +34,7 @@ async function refresh() {
     // One that was overtaken by another is no failure.
     if (mine !== asking) return;
     lost.hidden = false;
+    lost.querySelector("b").textContent = trouble;
     lost.querySelector("span").textContent = Math.round((Date.now() - heard) / 1000);
   } finally {
     clearTimeout(limit);
@@ -39,15 +44,18 @@ async function refresh() {
 
 function swap(page) {
   // What somebody is about to click on, or to copy, stays.
+  if (Date.now() - pressed < 1000) return;
   const selection = getSelection();
-  if (Date.now() - pressed < 1000 || (selection && !selection.isCollapsed)) return;
+  const stays = (part) =>
+    (selection && !selection.isCollapsed && selection.containsNode(part, true)) || part.querySelector("[data-copied]");
   const focus = document.activeElement?.id;
   for (const old of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(old.id);
-    if (!fresh || fresh.outerHTML === old.outerHTML) continue;
+    if (!fresh || stays(old)) continue;
     // What was opened stays open.
     const opened = [...old.querySelectorAll("details")].map((details) => details.open);
     fresh.querySelectorAll("details").forEach((details, index) => (details.open = opened[index] ?? false));
+    if (fresh.outerHTML === old.outerHTML) continue;
     old.replaceWith(document.adoptNode(fresh));
   }
   if (focus && document.activeElement?.id !== focus) document.getElementById(focus)?.focus({ preventScroll: true });
@@ -73,9 +81,14 @@ async function copy(button) {
     document.execCommand("copy");
     getSelection().removeAllRanges();
   }
+  if ("copied" in button.dataset) return;
   const was = button.textContent;
   button.textContent = "Copied";
-  setTimeout(() => (button.textContent = was), 1200);
+  button.dataset.copied = "";
+  setTimeout(() => {
+    button.textContent = was;
+    delete button.dataset.copied;
+  }, 1200);
 }
 
 document.addEventListener("click", (event) => {
@@ -84,6 +97,10 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-copy]");
   if (link && plain) {
     event.preventDefault();
+    if (search && "clear" in link.dataset) {
+      clearTimeout(typing);
+      search.value = "";
+    }
     go(link.href);
   } else if (button) {
     copy(button);

@@ -1,11 +1,13 @@
 //! What the bridge tells of itself, and the control socket for its own subcommands.
 
+mod held;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HOST, HeaderValue};
+use hyper::header::{ALLOW, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use onionscrape::doctor::{Findings, page_of};
 use onionscrape::http::{Answer, Body, Web, only_reading, page as answer, text};
@@ -13,7 +15,7 @@ use onionscrape::lifecycle::Failure;
 use onionscrape::metrics::{self, registry};
 use onionscrape::tor::TorOnDemand;
 use prometheus_client::registry::Registry;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::discovery::{self, Place, Via};
 use crate::doctor;
@@ -23,9 +25,14 @@ use crate::overview::{Overview, Wanted};
 use crate::page::{self, Surroundings, asset};
 use crate::reload::Reloader;
 use crate::surface::path;
+use held::place_held;
 
 /// Where the configuration is read again.
 const RELOAD: &str = "/-/reload";
+/// Readings asked for over HTTP: one goes on, and one waits for what has changed meanwhile.
+const RELOADS: usize = 2;
+/// Pages and overviews that are made or on their way at a time: with many targets each takes megabytes.
+const PAGES: usize = 8;
 
 /// Answers on the admin listener and the control socket.
 #[derive(Clone)]
@@ -45,6 +52,8 @@ struct Inner {
     proxy: Option<SocketAddr>,
     /// One doctor at a time: each dials.
     doctors: Arc<Semaphore>,
+    reloads: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
 }
 
 type Answered = BoxFuture<'static, Response<Body>>;
@@ -59,9 +68,10 @@ impl Admin {
         tor: TorOnDemand,
         proxy: Option<SocketAddr>,
     ) -> Self {
-        let (metrics, doctors) = (metrics.clone(), Arc::new(Semaphore::new(1)));
+        let metrics = metrics.clone();
+        let [doctors, reloads, pages] = [1, RELOADS, PAGES].map(|places| Arc::new(Semaphore::new(places)));
         let registry = registry(env!("CARGO_PKG_VERSION"), |own| metrics.register(own));
-        let inner = Inner { registry, metrics, web, fleet, reloader, tor, proxy, doctors };
+        let inner = Inner { registry, metrics, web, fleet, reloader, tor, proxy, doctors, reloads, pages };
         Self { inner: Arc::new(inner), lifecycle: false }
     }
 
@@ -103,15 +113,14 @@ impl Inner {
         if let Err(answer) = only_reading(request) {
             return answer.into();
         }
-        match request.uri().path() {
-            "/" => {
-                let overview = self.overview(Wanted { target: None, scrapes: false });
-                let query = request.uri().query().unwrap_or_default();
-                page::fleet(&overview, query, &self.surroundings(request))
-            }
+        let path = request.uri().path();
+        if path == "/" || path.starts_with("/target/") || path == "/api/v1/targets" {
+            let Ok(place) = self.pages.clone().try_acquire_owned() else { return too_many() };
+            return place_held(self.large_page(path, request), place);
+        }
+        match path {
             "/metrics" => metrics::answer(&self.registry, request.headers()),
             "/sd" => self.discovery(request).await,
-            "/api/v1/targets" => self.targets(request),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => {
                 // Where no target needs Tor there is nothing to wait for.
@@ -122,10 +131,20 @@ impl Inner {
                     _ => text(StatusCode::OK, "ready\n"),
                 }
             }
-            path => self
-                .target_page(path, request)
-                .or_else(|| asset::at(path))
-                .unwrap_or_else(|| Answer::new(StatusCode::NOT_FOUND, "no such page").into()),
+            path => asset::at(path).unwrap_or_else(no_such_page),
+        }
+    }
+
+    /// A page that grows with the fleet.
+    fn large_page(&self, path: &str, request: &Request<Incoming>) -> Response<Body> {
+        match path {
+            "/" => {
+                let overview = self.overview(Wanted { target: None, scrapes: false });
+                let query = request.uri().query().unwrap_or_default();
+                page::fleet(&overview, query, &self.surroundings(request))
+            }
+            "/api/v1/targets" => self.targets(request),
+            path => self.target_page(path, request).unwrap_or_else(no_such_page),
         }
     }
 
@@ -142,7 +161,8 @@ impl Inner {
         let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let admin = request.uri().authority().map(|named| named.as_str()).or_else(host);
         let admin = admin.unwrap_or_default().to_owned();
-        Surroundings { admin, scheme: self.web.scheme(), proxy: self.proxy }
+        let web = &self.web;
+        Surroundings { admin, scheme: web.scheme(), password: web.asks_for_password(), proxy: self.proxy }
     }
 
     /// The exporters for Prometheus' HTTP SD, in its terms: JSON, all of it, at each request.
@@ -164,14 +184,13 @@ impl Inner {
         answer("application/json", discovery::json(&discovery::groups(&self.fleet, via, &place).await))
     }
 
-    /// How all targets are, or `?target=NAME`, as JSON.
+    /// How all targets are, or `?target=NAME`, as JSON; with `?scrapes=false` without their last scrapes.
     fn targets(&self, request: &Request<Incoming>) -> Response<Body> {
         let query = request.uri().query().unwrap_or_default();
-        let target = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "target");
-        let overview = match &target {
-            None => self.overview(Wanted::ALL),
-            Some((_, name)) => self.overview(Wanted { target: Some(name), ..Wanted::ALL }),
-        };
+        let of = |key: &str| form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == key);
+        let (target, scrapes) = (of("target"), of("scrapes"));
+        let scrapes = scrapes.is_none_or(|(_, value)| value != "false");
+        let overview = self.overview(Wanted { target: target.as_ref().map(|(_, name)| &**name), scrapes });
         if target.is_some() && overview.targets.is_empty() {
             return Answer::new(StatusCode::NOT_FOUND, "no such target").into();
         }
@@ -196,20 +215,27 @@ impl Inner {
             let off = "reloading over HTTP is off; set lifecycle = true in [admin]";
             return Answer::new(StatusCode::FORBIDDEN, off).into();
         }
-        self.reloaded().await
+        let Ok(place) = self.reloads.clone().try_acquire_owned() else {
+            return Answer::new(StatusCode::SERVICE_UNAVAILABLE, "a reload is under way").into();
+        };
+        self.reloaded(Some(place)).await
     }
 
-    async fn reloaded(&self) -> Response<Body> {
-        match self.reload().await {
+    async fn reloaded(&self, place: Option<OwnedSemaphorePermit>) -> Response<Body> {
+        match self.reload(place).await {
             Ok(()) => text(StatusCode::OK, "reloaded\n"),
             Err(Failure(mistakes)) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{mistakes}\n")),
         }
     }
 
-    /// Reloads to the end, whether or not whoever asked waits for it.
-    async fn reload(&self) -> Result<(), Failure> {
+    /// Reloads to the end, whether or not whoever asked waits for it; the place is taken until then.
+    async fn reload(&self, place: Option<OwnedSemaphorePermit>) -> Result<(), Failure> {
         let reloader = self.reloader.clone();
-        tokio::spawn(async move { reloader.reload().await }).await.map_err(Failure::of)?
+        let reloading = async move {
+            let _place = place;
+            reloader.reload().await
+        };
+        tokio::spawn(reloading).await.map_err(Failure::of)?
     }
 
     /// What a doctor finds, as it finds it.
@@ -238,7 +264,7 @@ impl Inner {
                 }
                 None => Answer::new(StatusCode::NOT_FOUND, "no such target").into(),
             },
-            (&Method::POST, ["", "-", "reload"]) => self.reloaded().await,
+            (&Method::POST, ["", "-", "reload"]) => self.reloaded(None).await,
             (&Method::GET, ["", "api", "v1", "targets"]) => self.targets(&request),
             (&Method::POST, ["", "doctor"]) => self.doctor(None),
             (&Method::POST, ["", "doctor", target]) => self.doctor(Some(*target)),
@@ -248,4 +274,15 @@ impl Inner {
             },
         }
     }
+}
+
+fn no_such_page() -> Response<Body> {
+    Answer::new(StatusCode::NOT_FOUND, "no such page").into()
+}
+
+fn too_many() -> Response<Body> {
+    let mut response: Response<Body> =
+        Answer::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are on their way; try again").into();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("3"));
+    response
 }

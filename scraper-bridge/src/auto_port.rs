@@ -33,6 +33,17 @@ pub struct AutoPorts {
     given: Option<BTreeMap<String, u16>>,
 }
 
+/// Ports as they are to be given. Nothing is changed before [`AutoPorts::commit`]: what else is to be had
+/// may still fail.
+pub struct PortPlan(BTreeMap<String, u16>);
+
+impl PortPlan {
+    /// The address that an exporter is given, if it is.
+    pub fn of(&self, target: &Name, exporter: &Name) -> Option<SocketAddr> {
+        self.0.get(&key(target, exporter)).map(|port| local(*port))
+    }
+}
+
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -51,53 +62,53 @@ impl AutoPorts {
         }
     }
 
-    /// The address that an exporter was given, if it was.
-    pub fn of(&self, target: &Name, exporter: &Name) -> Option<SocketAddr> {
-        self.given.as_ref()?.get(&key(target, exporter)).map(|port| local(*port))
-    }
-
-    /// Gives a port to every exporter of these targets that wants one and has none; on disk when this
-    /// returns. Ports in `held` are about to become free.
+    /// A port for every exporter of these targets that wants one, what it has if it has one. Ports in
+    /// `held` are about to become free.
     ///
     /// # Errors
     /// When all ports of the range are given, one that was given is now somebody else's by
-    /// configuration, or the file is damaged or cannot be written; nothing is changed then.
-    pub fn settle(&mut self, targets: &[TargetConfig], held: &HashSet<u16>) -> Result<(), Failure> {
+    /// configuration, or the file is damaged.
+    pub fn plan(&mut self, targets: &[TargetConfig], held: &HashSet<u16>) -> Result<PortPlan, Failure> {
         let is_free = |port| TcpListener::bind(local(port)).is_ok();
-        self.settle_by(targets, |port| held.contains(&port), is_free)
+        self.plan_by(targets, |port| held.contains(&port), is_free)
     }
 
-    fn settle_by(
+    fn plan_by(
         &mut self,
         targets: &[TargetConfig],
         is_held: impl Fn(u16) -> bool,
         is_free: impl Fn(u16) -> bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<PortPlan, Failure> {
         let wanted = wanted(targets);
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(PortPlan(self.given.clone().unwrap_or_default()));
         }
         let written = match self.given.take() {
             Some(given) => given,
             None => self.read()?,
         };
-        let settled = self.settled(&written, &wanted, &self.by_hand(targets), is_held, is_free);
-        match settled {
-            Ok(now) if now == written => self.given = Some(now),
-            Ok(now) => {
-                self.write(&now)?;
-                self.given = Some(now);
-            }
-            Err(why) => {
-                self.given = Some(written);
-                return Err(why);
-            }
+        let planned = self.planned(&written, &wanted, &self.by_hand(targets), is_held, is_free);
+        self.given = Some(written);
+        planned.map(PortPlan)
+    }
+
+    /// Gives the ports as planned; on disk when this returns.
+    ///
+    /// # Errors
+    /// When the file cannot be written; nothing is changed then.
+    pub fn commit(&mut self, PortPlan(now): PortPlan) -> Result<(), Failure> {
+        // Where nobody wanted a port nothing was read, and nothing is to be written.
+        if let Some(given) = &self.given
+            && *given != now
+        {
+            self.write(&now)?;
+            self.given = Some(now);
         }
         Ok(())
     }
 
     /// What is to be given, from what was.
-    fn settled(
+    fn planned(
         &self,
         written: &BTreeMap<String, u16>,
         wanted: &[String],

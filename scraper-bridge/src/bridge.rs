@@ -58,9 +58,9 @@ impl Bridge {
         let web = config.web()?;
         let scheme = web.scheme();
         let mut ports = AutoPorts::new(&config);
-        ports.settle(&config.targets, &HashSet::new())?;
+        let plan = ports.plan(&config.targets, &HashSet::new())?;
         let sockets = config.listen.sockets;
-        let room = Room { ports: &ports, sockets, held: &HashSet::new() };
+        let room = Room { ports: &plan, sockets, held: &HashSet::new() };
         let mut targets = Vec::new();
         for target in &config.targets {
             targets.push(Prepared::new(target.clone(), &config.state_directory, room).await?);
@@ -78,6 +78,7 @@ impl Bridge {
             None => None,
         };
         let control = Listener::unix(&control_socket(&config), SocketAccess::PRIVATE).map_err(Failure)?;
+        ports.commit(plan)?;
 
         let metrics = Metrics::default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -98,7 +99,6 @@ impl Bridge {
         let fleet = Arc::new(Fleet::new(around, ports));
         let reloader = Reloader::new(&config, fleet.clone(), metrics.clone());
         Box::pin(fleet.begin(targets)).await?;
-        fleet.forget_others().await;
         if config.targets.is_empty() {
             warn!("no target is configured, so there is nothing to scrape; run: scraper-bridge add");
         }

@@ -155,7 +155,10 @@ fn check(config: &BridgeConfig, file: &str) -> Result<ExitCode, Failure> {
 
 async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {
     let shutdown = lifecycle::shutdown_on_signals()?;
+    let targets = config.targets.clone();
     let bridge = Bridge::start(config, shutdown).await?;
+    // Not in the bridge itself: that of a probe has one target of many.
+    bridge.fleet().forget_others(&targets).await;
     lifecycle::notify_ready();
     let reloader = bridge.reloader().clone();
     lifecycle::at_hangup(move || {

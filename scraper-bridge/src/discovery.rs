@@ -20,6 +20,8 @@ use crate::surface::{path, proxy};
 const LOOK: Duration = Duration::from_secs(1);
 /// Labels that name a target here; neither a device nor a target's configuration sets them.
 pub const OURS: [&str; 3] = ["instance", "job", "exporter"];
+/// What stands before the names of a device's labels for relabelling.
+const META_LABEL: &str = "__meta_onionscrape_label_";
 
 /// The surface that Prometheus is sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -65,13 +67,17 @@ pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
             let (address, path, scheme) = match (via, &place_of_its_own) {
                 (Via::Proxy, _) => (proxy::host(name, &exporter.name), exporter.path.clone(), "http"),
                 (Via::Port, Listening::Port(address)) => (address.to_string(), own, place.scheme),
-                (Via::Socket, Listening::Socket(_)) => (proxy::host(name, &exporter.name), own, "http"),
+                // A Prometheus that does not know of sockets looks the host up. Nobody has this one
+                // (RFC 6761, section 6.4).
+                (Via::Socket, Listening::Socket(_)) => {
+                    (format!("{}.invalid", proxy::host(name, &exporter.name)), own, "http")
+                }
                 // Every exporter has a path, whatever else it has not.
                 _ => (place.admin.clone(), path::of(name, &exporter.name), place.scheme),
             };
             let item =
                 inventory.iter().flat_map(|all| &all.exporters).find(|item| item.name == exporter.name);
-            let mut labels = item.map(|item| item.labels.clone()).unwrap_or_default();
+            let mut labels = item.map(|item| of_device(&item.labels)).unwrap_or_default();
             labels.extend(target.config.labels.clone());
             let asked = || {
                 let item = item?;
@@ -102,6 +108,12 @@ pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
         }
     }
     groups
+}
+
+/// A device's labels, and the same for relabelling, whatever the target's own say.
+fn of_device(labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let meta = labels.iter().map(|(name, value)| (format!("{META_LABEL}{name}"), value.clone()));
+    labels.clone().into_iter().chain(meta).collect()
 }
 
 /// What Prometheus reads.
@@ -149,4 +161,16 @@ async fn write(path: PathBuf, text: String) -> Result<(), String> {
     };
     let written = tokio::task::spawn_blocking(writing).await.map_err(|error| error.to_string())?;
     written.map_err(|fault| fault.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_a_device_can_be_relabelled() {
+        let labels = of_device(&BTreeMap::from([("room".into(), "attic".into())]));
+        let pair = |name: &str| (name.to_owned(), "attic".to_owned());
+        assert_eq!(labels, BTreeMap::from([pair("room"), pair("__meta_onionscrape_label_room")]));
+    }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::auto_port::AutoPorts;
+use crate::auto_port::{AutoPorts, PortPlan};
 use crate::config::{Destination, ScrapeLimits, TargetConfig, Transport};
 use crate::dial::{Dial, OnionDial, TcpDial};
 use crate::doctor::Patient;
@@ -112,8 +112,8 @@ pub struct Prepared {
 /// What listeners are prepared with.
 #[derive(Clone, Copy)]
 pub struct Room<'a> {
-    /// The ports that exporters were given.
-    pub ports: &'a AutoPorts,
+    /// The ports that exporters are given.
+    pub ports: &'a PortPlan,
     /// Who may connect to socket files.
     pub sockets: SocketAccess,
     /// Places that targets still have which are about to go.
@@ -171,8 +171,8 @@ impl Fleet {
             .filter(|kept| gone.contains(&kept.target.config.name))
             .flat_map(|kept| kept.listening.iter().cloned())
             .collect();
-        ports.settle(targets, &held.iter().filter_map(Listening::port).collect())?;
-        let room = Room { ports: &ports, sockets: self.around.sockets, held: &held };
+        let plan = ports.plan(targets, &held.iter().filter_map(Listening::port).collect())?;
+        let room = Room { ports: &plan, sockets: self.around.sockets, held: &held };
         let mut prepared = Vec::new();
         for config in fresh {
             prepared.push(Prepared::new(config, &self.around.state_directory, room).await?);
@@ -180,17 +180,19 @@ impl Fleet {
         if prepared.iter().any(|one| one.config.transport.onion().is_some()) {
             self.around.tor.get().await?;
         }
+        ports.commit(plan)?;
         self.stop(&gone).await;
         let started = self.begin(prepared).await;
         let order = |kept: &Kept| targets.iter().position(|config| config.name == kept.target.config.name);
         self.locked().sort_by_key(order);
-        self.forget_others().await;
+        self.forget_others(targets).await;
         started
     }
 
-    /// Forgets what was kept of targets that are not here any more.
-    pub async fn forget_others(&self) {
-        let names: Vec<Name> = self.locked().iter().map(|kept| kept.target.config.name.clone()).collect();
+    /// Forgets what was kept of targets that are not configured any more. `targets` are all that are, also
+    /// one that could not be started: it has its labels as soon as it can.
+    pub async fn forget_others(&self, targets: &[TargetConfig]) {
+        let names: Vec<Name> = targets.iter().map(|config| config.name.clone()).collect();
         let folder = self.around.state_directory.clone();
         // A panic there was told of, and nothing depends on it.
         let _ = tokio::task::spawn_blocking(move || kept::sweep(&folder, &names)).await;

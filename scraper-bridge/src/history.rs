@@ -28,8 +28,8 @@ pub struct History(Mutex<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Of each exporter, the latest last.
-    scrapes: Vec<VecDeque<Scrape>>,
+    /// Of each exporter.
+    exporters: Vec<OfExporter>,
     /// How long good scrapes took, in microseconds, the latest last.
     took: VecDeque<u32>,
     /// Those with a scrape in them, the latest last.
@@ -37,6 +37,14 @@ struct Inner {
     /// From where buckets are numbered. The clock on the wall may be set meanwhile.
     origin: Instant,
     last_good: Option<SystemTime>,
+}
+
+#[derive(Debug, Default)]
+struct OfExporter {
+    /// The latest last.
+    scrapes: VecDeque<Scrape>,
+    /// The stretch of time in which the last one failed, if it did and nothing went well since.
+    failed_in: Option<i64>,
 }
 
 /// One scrape.
@@ -105,7 +113,7 @@ impl Bucket {
 impl Default for History {
     fn default() -> Self {
         Self(Mutex::new(Inner {
-            scrapes: Vec::new(),
+            exporters: Vec::new(),
             took: VecDeque::new(),
             buckets: VecDeque::new(),
             origin: Instant::now(),
@@ -127,10 +135,12 @@ impl History {
             push(&mut inner.took, took, TIMED);
         }
         inner.count(ended, at, failure.is_some());
-        if inner.scrapes.len() <= exporter {
-            inner.scrapes.resize_with(exporter + 1, VecDeque::new);
+        let failed_in = failure.is_some().then(|| inner.number(ended));
+        if inner.exporters.len() <= exporter {
+            inner.exporters.resize_with(exporter + 1, OfExporter::default);
         }
-        let of = &mut inner.scrapes[exporter];
+        inner.exporters[exporter].failed_in = failed_in;
+        let of = &mut inner.exporters[exporter].scrapes;
         // A device that is off fails in the same words again and again.
         let before =
             of.back().and_then(|last| last.failure.clone()).filter(|last| Some(last) == failure.as_ref());
@@ -144,19 +154,37 @@ impl History {
 
     /// The last scrapes of an exporter, the latest last; [`KEPT`] at most.
     pub fn scrapes(&self, exporter: usize) -> Vec<Scrape> {
-        self.locked().scrapes.get(exporter).map(|of| of.iter().cloned().collect()).unwrap_or_default()
+        let inner = self.locked();
+        inner.exporters.get(exporter).map(|of| of.scrapes.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Why the last scrape of an exporter failed, if it did.
+    /// Why the last scrape of an exporter failed, if it did within the hours that are kept: nobody who
+    /// has stopped asking is in trouble for ever.
     pub fn failure(&self, exporter: usize) -> Option<Failed> {
-        self.locked().scrapes.get(exporter)?.back()?.failure.clone()
+        let inner = self.locked();
+        let of = inner.exporters.get(exporter)?;
+        let now = inner.number(Instant::now());
+        of.failed_in.filter(|number| now - number < BUCKETS as i64)?;
+        of.scrapes.back()?.failure.clone()
     }
 
-    /// The last hours, the latest last, without those times that had no scrape; [`BUCKETS`] at most.
-    pub fn buckets(&self) -> Vec<Bucket> {
+    /// Notes that the exporter was reached in a way that is no scrape, so that it does not fail any more.
+    pub fn reached(&self, exporter: usize) {
+        if let Some(of) = self.locked().exporters.get_mut(exporter) {
+            of.failed_in = None;
+        }
+    }
+
+    /// The last hours, the latest last, without those times that had no scrape; [`BUCKETS`] at most. Each
+    /// with how many such times ago it was: 0 is the one that goes on.
+    pub fn buckets(&self) -> Vec<(usize, Bucket)> {
         let inner = self.locked();
         let now = inner.number(Instant::now());
-        inner.buckets.iter().filter(|bucket| bucket.number > now - BUCKETS as i64).cloned().collect()
+        let aged = |bucket: &Bucket| {
+            let ago = usize::try_from(now - bucket.number).unwrap_or_default();
+            (ago < BUCKETS).then(|| (ago, bucket.clone()))
+        };
+        inner.buckets.iter().filter_map(aged).collect()
     }
 
     /// How long a good scrape took of late: the `share` of them took no longer, 0 to 1. `None` without
@@ -268,8 +296,9 @@ mod tests {
         );
         let inner = history.locked();
         assert_eq!(inner.buckets.capacity(), BUCKETS);
-        assert_eq!(inner.scrapes[3].capacity(), KEPT);
-        let kept = inner.scrapes[3].iter().map(|scrape| scrape.failure.clone().expect("failed").why);
+        assert_eq!(inner.exporters[3].scrapes.capacity(), KEPT);
+        let kept =
+            inner.exporters[3].scrapes.iter().map(|scrape| scrape.failure.clone().expect("failed").why);
         let kept: Vec<_> = kept.collect();
         assert!(kept.iter().all(|why| Arc::ptr_eq(why, &kept[0])), "the same words once");
         let size = inner.buckets.capacity() * size_of::<Bucket>() + TIMED * size_of::<u32>();
@@ -293,7 +322,7 @@ mod tests {
             let buckets = history.buckets().into_iter();
             let milliseconds = |took: Option<Duration>| took.map(|took| took.as_millis());
             buckets
-                .map(|b| (b.scrapes, b.failures, milliseconds(b.median()), milliseconds(b.longest())))
+                .map(|(_, b)| (b.scrapes, b.failures, milliseconds(b.median()), milliseconds(b.longest())))
                 .collect::<Vec<_>>()
         };
         let all = [(4, 1, Some(20), Some(30)), (2, 1, Some(40), Some(40)), (1, 1, None, None)];
@@ -303,5 +332,37 @@ mod tests {
         assert_eq!(seen(), all);
         tokio::time::advance(BUCKET).await;
         assert_eq!(seen(), all[1..]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_with_a_scrape_has_its_place_however_they_fall() {
+        let history = History::default();
+        // One in two minutes, six hours long: the first of each five minutes comes at another second.
+        for _ in 0..BUCKETS as u64 * BUCKET.as_secs() / 120 {
+            tokio::time::advance(Duration::from_secs(120)).await;
+            add(&history, 0, 1, None);
+        }
+        let ago = |buckets: Vec<(usize, Bucket)>| buckets.into_iter().map(|(ago, _)| ago).collect::<Vec<_>>();
+        assert_eq!(ago(history.buckets()), (0..BUCKETS).rev().collect::<Vec<_>>());
+        tokio::time::advance(BUCKET * 2).await;
+        assert_eq!(ago(history.buckets()), (2..BUCKETS).rev().collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_over_with_the_hours_or_when_something_goes_well() {
+        let history = History::default();
+        let fails = || history.failure(0).is_some();
+        add(&history, 0, 1, Some(&TIMEOUT));
+        tokio::time::advance(BUCKET * (BUCKETS as u32 - 1)).await;
+        assert!(fails());
+        tokio::time::advance(BUCKET).await;
+        assert!(!fails() && history.scrapes(0).len() == 1, "it is told of, and is no trouble any more");
+        add(&history, 0, 1, Some(&TIMEOUT));
+        assert!(fails());
+        history.reached(0);
+        assert!(!fails());
+        add(&history, 0, 1, Some(&TIMEOUT));
+        add(&history, 0, 1, None);
+        assert!(!fails());
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use onionscrape::address::Name;
 use onionscrape::http::{Listener, SocketAccess};
 
-use crate::auto_port::AutoPorts;
+use crate::auto_port::PortPlan;
 use crate::config::{ExporterConfig, Listen};
 
 /// The surface of an exporter's own.
@@ -36,7 +36,7 @@ impl Listening {
     ///
     /// # Errors
     /// When it was not given the port that it wants.
-    pub fn planned(target: &Name, exporter: &ExporterConfig, ports: &AutoPorts) -> Result<Self, String> {
+    pub fn planned(target: &Name, exporter: &ExporterConfig, ports: &PortPlan) -> Result<Self, String> {
         Ok(match &exporter.listen {
             Listen::Address(address) => Self::Port(*address),
             Listen::Auto => Self::Port(ports.of(target, &exporter.name).ok_or("no port was given to it")?),

@@ -75,7 +75,7 @@ pub struct ExporterOverview {
     pub path: String,
     /// What the forward proxy knows it by.
     pub proxy: String,
-    /// Why the last scrape failed, if it did.
+    /// Why the last scrape failed, if it did within the last six hours.
     pub failure: Option<String>,
     /// What to do about it, if the exporter is what is wrong.
     pub remedy: Option<String>,
@@ -99,6 +99,8 @@ pub struct ScrapeOverview {
 /// The scrapes of five minutes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct BucketOverview {
+    /// Its place: how many parts before the one that goes on, which is 0.
+    pub parts_ago: usize,
     /// When the first of them ended, as RFC 3339 has it.
     pub began: String,
     /// All of them.
@@ -193,8 +195,9 @@ fn scrape(scrape: Scrape) -> ScrapeOverview {
     }
 }
 
-fn bucket(bucket: &Bucket) -> BucketOverview {
+fn bucket((parts_ago, bucket): &(usize, Bucket)) -> BucketOverview {
     BucketOverview {
+        parts_ago: *parts_ago,
         began: time(bucket.began),
         scrapes: bucket.scrapes,
         failures: bucket.failures,

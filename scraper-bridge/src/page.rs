@@ -99,6 +99,8 @@ struct TargetPage<'a> {
     longest: String,
     failures: String,
     exporters: Vec<Exporter<'a>>,
+    /// True if there is a proxy to go through.
+    proxied: bool,
 }
 
 /// A target as both pages show it.
@@ -132,7 +134,7 @@ impl<'a> Row<'a> {
             p50: words::seconds(target.latency_p50_seconds),
             p95: words::seconds(target.latency_p95_seconds),
             success: words::share(view::success(target)),
-            spark: chart::spark(&target.history, now),
+            spark: chart::spark(&target.history),
             failing: view::failing(target),
         }
     }
@@ -180,11 +182,12 @@ fn render_target(
     let page = TargetPage {
         frame: Frame::new(bridge, 1, now),
         row: Row::new(target, now),
-        latency: chart::latency(&target.history, now),
-        success: chart::success(&target.history, now),
+        latency: chart::latency(&target.history),
+        success: chart::success(&target.history),
         longest: words::seconds(longest),
         failures: words::failures(scrapes, failures),
         exporters: exporters.collect(),
+        proxied: around.proxy.is_some(),
     };
     page.render().unwrap_or_default()
 }

@@ -166,3 +166,37 @@ async fn report(response: Response<Incoming>, started: Instant) -> Result<ExitCo
     );
     Ok(if status == StatusCode::OK { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::kept::Kept;
+
+    #[tokio::test]
+    async fn a_probe_by_itself_forgets_nothing_of_other_targets() {
+        let folder = tempfile::tempdir().expect("folder");
+        // Nobody listens on port 1, so the probe ends at once.
+        let target = |name: &str| {
+            format!(
+                "[[target]]\nname = {name:?}\naddress = \"ssh://metrics@127.0.0.1:1\"\n\
+                 host_key = \"SHA256:uNiVztksCsDhcc0u9e8BrfJXVREF2P2hkKKrbSQGHqs\"\n\
+                 [[target.exporter]]\nname = \"node\"\naddress = \"127.0.0.1:9100\"\n"
+            )
+        };
+        let state = folder.path().join("bridge");
+        let text = format!("state_dir = {state:?}\n{}{}", target("attic"), target("backpack"));
+        let file = folder.path().join("bridge.toml");
+        std::fs::write(&file, text).expect("written");
+        onionscrape::files::private_directory(&state).expect("made");
+        let kept = ["attic", "backpack"].map(|name| {
+            let name = name.parse().expect("name");
+            let inventory = serde_json::from_str(r#"{"version":1,"exporters":[]}"#).expect("inventory");
+            Kept::new(&state, &name, "127.0.0.1").write(&inventory).expect("written");
+            Kept::path(&state, &name)
+        });
+        let config = BridgeConfig::read(Some(&file), None).expect("right");
+        let code = probe(config, "attic", None).await.expect("tried");
+        assert_eq!(code, ExitCode::from(1), "nobody is there");
+        assert!(kept.iter().all(|path| path.exists()));
+    }
+}

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as PlainMutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use onionscrape::address::without_onions;
 use onionscrape::files::Stamp;
 use onionscrape::lifecycle::{self, Failure};
 use tokio::sync::Mutex;
@@ -98,7 +99,9 @@ impl Reloader {
     pub async fn reload(&self) -> Result<(), Failure> {
         let mut known = self.0.known.lock().await;
         let _telling = lifecycle::reloading();
+        // A file is quoted where it is wrong, and what is said of it is logged and shown on the page.
         let outcome = self.try_reload(&mut known).await;
+        let outcome = outcome.map_err(|Failure(mistakes)| Failure(without_onions(&mistakes)));
         let refused = outcome
             .as_ref()
             .err()
@@ -170,4 +173,28 @@ fn fixed(config: &BridgeConfig) -> String {
 fn stamps(source: &Source, targets_dir: &Path) -> Vec<Stamp> {
     let files = source.file.iter().cloned().chain(target_files(targets_dir));
     files.map(|path| Stamp::take(&path)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::Bridge;
+
+    #[tokio::test]
+    async fn a_mistake_does_not_tell_an_onion_address() {
+        let letters = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd";
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("bridge.toml");
+        let good =
+            format!("state_dir = {:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n", folder.path().join("bridge"));
+        std::fs::write(&file, &good).expect("written");
+        let config = BridgeConfig::read(Some(&file), None).expect("right");
+        let bridge = Bridge::start(config, CancellationToken::new()).await.expect("started");
+        std::fs::write(&file, good + &format!("[scrape]\ntimeout = \"{letters}.onion\"\n")).expect("written");
+        let Failure(told) = bridge.reloader().reload().await.expect_err("wrong");
+        let kept = bridge.reloader().refused().expect("kept").mistakes;
+        for said in [&told, &kept] {
+            assert!(said.contains("….onion") && !said.contains(letters), "{said}");
+        }
+    }
 }

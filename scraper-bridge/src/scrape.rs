@@ -22,6 +22,7 @@ use crate::config::{ExporterConfig, ScrapeLimits, Way};
 use crate::failure::{REASONS, ScrapeFailure};
 use crate::history::Failed;
 use crate::hops::{Hop, Laps};
+use crate::inventory::one_line;
 use crate::pool::{Places, Pool, Taken};
 use crate::target::Target;
 use body::ScrapeBody;
@@ -127,17 +128,26 @@ impl Scraper {
     /// The answer to give.
     pub async fn channel_to(&self, address: SocketAddr) -> Result<(ChannelStream, Places), Answer> {
         self.target.metrics.requests.inc();
+        let mut laps = Laps::start();
         let deadline = Instant::now() + self.limits.timeout;
         let opened = async {
             let pool =
                 timeout_at(deadline, self.target.pool()).await.map_err(|_| self.target.last_failure())??;
+            laps.lap(Hop::Session);
             let opened = timeout_at(deadline, pool.channel(address)).await;
             opened.map_err(|_| UNOPENED)?.map_err(ScrapeFailure::of_channel)
         };
-        opened.await.map_err(|failure| {
-            self.target.metrics.scrape_failure(&failure);
-            failure.answer(self.exporter().name.as_str())
-        })
+        match opened.await {
+            Ok(channel) => {
+                // What goes through it is not seen here, so it is no scrape that was good.
+                self.target.history.reached(self.index);
+                Ok(channel)
+            }
+            Err(failure) => {
+                self.failed(&failure, laps);
+                Err(failure.answer(self.exporter().name.as_str()))
+            }
+        }
     }
 
     fn is_for_us<B>(&self, request: &Request<B>) -> Result<(), Answer> {
@@ -182,11 +192,10 @@ impl Scraper {
         {
             let known = REASONS.into_iter().find(|reason| failure == *reason);
             let phrase = head.extensions.get::<ReasonPhrase>();
-            let what = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
             return Err(ScrapeFailure::Exporter {
                 status: head.status,
                 reason: known.unwrap_or("bad_response"),
-                what: what.unwrap_or_else(|| "the exporter failed".into()),
+                what: said(phrase.map(ReasonPhrase::as_bytes)),
             });
         }
         if head.status.is_informational() {
@@ -298,6 +307,14 @@ impl Scraper {
     }
 }
 
+/// What a device says is wrong, as it can stand in logs and on terminals.
+fn said(phrase: Option<&[u8]>) -> String {
+    match phrase.map(one_line).filter(|said| !said.trim().is_empty()) {
+        Some(said) => said,
+        None => "the exporter failed".into(),
+    }
+}
+
 /// How long a scrape may take: what Prometheus will wait, less what our answer needs to arrive,
 /// and no longer than configured.
 fn budget(prometheus: Option<Duration>, limits: ScrapeLimits) -> Duration {
@@ -325,5 +342,15 @@ mod tests {
         assert_eq!(of(100), 50);
         assert_eq!(of(120_000), 30_000);
         assert_eq!(budget(None, limits).as_secs(), 10);
+    }
+
+    #[test]
+    fn a_device_has_no_power_over_a_terminal() {
+        assert_eq!(said(Some(b"exporter app refused")), "exporter app refused");
+        assert_eq!(said(Some(b"\x1b[2Jno\tway\r\n\xc3\xa9")), "[2Jnoway");
+        assert_eq!(said(Some(&[b'x'; 4000])).len(), 120);
+        for nothing in [None, Some(b"".as_slice()), Some(b" \x07"), Some(b"\xff")] {
+            assert_eq!(said(nothing), "the exporter failed");
+        }
     }
 }

@@ -38,7 +38,7 @@ impl Status {
     /// When no bridge runs on this state directory.
     pub async fn run(self, config: BridgeConfig) -> Result<ExitCode, Failure> {
         loop {
-            let text = fetch(&config).await?;
+            let text = fetch(&config, self.json).await?;
             let overview: Overview = serde_json::from_str(&text).map_err(Failure::of)?;
             if self.json {
                 println!("{text}");
@@ -57,11 +57,12 @@ impl Status {
     }
 }
 
-async fn fetch(config: &BridgeConfig) -> Result<String, Failure> {
+/// The last scrapes are many, and no table shows them.
+async fn fetch(config: &BridgeConfig, scrapes: bool) -> Result<String, Failure> {
     let stream = UnixStream::connect(control_socket(config))
         .await
         .map_err(|_| Failure(format!("no bridge is running on {}", config.state_directory.display())))?;
-    let response = ask(stream, Method::GET, "/api/v1/targets".into()).await?;
+    let response = ask(stream, Method::GET, format!("/api/v1/targets?scrapes={scrapes}")).await?;
     let body = response.into_body().collect().await.map_err(Failure::of)?.to_bytes();
     Ok(String::from_utf8_lossy(&body).into_owned())
 }

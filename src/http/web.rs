@@ -86,6 +86,11 @@ impl Web {
         if self.current().tls.is_some() { "https" } else { "http" }
     }
 
+    /// True if a password is asked for.
+    pub fn asks_for_password(&self) -> bool {
+        self.current().users.is_some()
+    }
+
     /// What is in force now. Looks at the files if nobody has done so within the last second.
     pub(super) fn current(&self) -> Arc<Settings> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -58,7 +58,11 @@ pub async fn a_device_says_how_often_it_is_scraped(world: &World) {
         ]
     };
     assert_eq!(schedule("backpack", "app"), ["3s", "2s"], "the device's");
-    assert_eq!(schedule("backpack", "queue"), ["300s", "10s"], "a timeout that fits goes with it");
+    assert_eq!(
+        schedule("backpack", "queue"),
+        ["120s", "10s"],
+        "no longer than a device may ask for; a timeout that fits goes with it"
+    );
     assert_eq!(schedule("backpack", "host"), ["8s", "8s"], "Prometheus' own where nobody says anything");
     assert_eq!(schedule("other", "app"), ["60s", "10s"], "the bridge's wins");
     let metrics = monitor.metrics().await;
@@ -102,7 +106,10 @@ pub async fn it_is_known_before_the_device_is_up(world: &World) {
     {
         let (bridge, _stop) = bridge(&file).await;
         let labels = labels(&bridge).await;
-        assert_eq!(labels["room"], "attic");
+        assert_eq!(
+            (&labels["room"], &labels["__meta_onionscrape_label_room"]),
+            (&"attic".into(), &"attic".into())
+        );
         assert_eq!(
             (&labels["__scrape_interval__"], &labels["__scrape_timeout__"]),
             (&"3s".into(), &"2s".into())

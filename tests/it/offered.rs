@@ -99,7 +99,7 @@ pub async fn by_a_chosen_port_a_socket_or_neither(world: &World) {
     let path = |name: &str| (admin.clone(), format!("/t/backpack/{name}/metrics"), String::new());
     let file = socket.display().to_string();
     for (via, app, more) in [
-        ("socket", ("app.backpack".to_owned(), "/metrics".to_owned(), file), path("more")),
+        ("socket", ("app.backpack.invalid".to_owned(), "/metrics".to_owned(), file), path("more")),
         ("port", path("app"), (port.clone(), "/metrics".to_owned(), String::new())),
         ("path", path("app"), path("more")),
     ] {

@@ -28,9 +28,11 @@ fn all_auto(names: &[&str]) -> Vec<TargetConfig> {
 
 /// The ports given when nobody else has any.
 fn settle(ports: &mut AutoPorts, targets: &[TargetConfig]) -> Result<Vec<u16>, String> {
-    ports.settle_by(targets, |_| false, |_| true).map_err(|Failure(why)| why)?;
-    let of = |target: &TargetConfig| ports.of(&target.name, &"node".parse().expect("name"));
-    Ok(targets.iter().filter_map(of).map(|address| address.port()).collect())
+    let plan = ports.plan_by(targets, |_| false, |_| true).map_err(|Failure(why)| why)?;
+    let of = |target: &TargetConfig| plan.of(&target.name, &"node".parse().expect("name"));
+    let given = targets.iter().filter_map(of).map(|address| address.port()).collect();
+    ports.commit(plan).map_err(|Failure(why)| why)?;
+    Ok(given)
 }
 
 #[test]
@@ -50,13 +52,24 @@ fn a_port_is_kept_across_restarts_whoever_comes_and_goes() {
 }
 
 #[test]
+fn what_is_only_planned_changes_nothing() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut ports = ports(folder.path(), 20_001..=20_002);
+    assert_eq!(settle(&mut ports, &all_auto(&["a"])), Ok(vec![20_001]));
+    let stamp = onionscrape::files::Stamp::take(&folder.path().join(FILE));
+    // `b` and `c` fail for another reason, and are gone from the configuration again.
+    drop(ports.plan_by(&all_auto(&["b", "c"]), |_| false, |_| true).expect("room"));
+    assert!(stamp.still_holds());
+    assert_eq!(settle(&mut ports, &all_auto(&["a", "d"])), Ok(vec![20_001, 20_002]));
+}
+
+#[test]
 fn taken_ports_are_passed_over() {
     let folder = tempfile::tempdir().expect("folder");
     let mut ports = ports(folder.path(), 20_000..=20_010);
     let wanted = targets(&[("a", "auto"), ("b", "127.0.0.1:20001"), ("c", "[::1]:20003"), ("d", "auto")]);
-    let given = ports.settle_by(&wanted, |_| false, |port| port != 20_002);
-    assert!(given.is_ok());
-    let of = |name: &str| ports.of(&name.parse().expect("name"), &"node".parse().expect("name"));
+    let plan = ports.plan_by(&wanted, |_| false, |port| port != 20_002).expect("room");
+    let of = |name: &str| plan.of(&name.parse().expect("name"), &"node".parse().expect("name"));
     assert_eq!((of("a"), of("d")), (Some(local(20_003)), Some(local(20_004))));
 }
 
@@ -72,7 +85,8 @@ fn an_exhausted_range_takes_from_those_that_are_gone_and_from_nobody_else() {
     );
     assert_eq!(settle(&mut ports, &all_auto(&["a", "b"])), Ok(vec![20_001, 20_002]), "nothing has changed");
     // `a` goes, and its listener is still open.
-    ports.settle_by(&all_auto(&["c", "b"]), |port| port == 20_001, |_| false).expect("room");
+    let plan = ports.plan_by(&all_auto(&["c", "b"]), |port| port == 20_001, |_| false).expect("room");
+    ports.commit(plan).expect("written");
     assert_eq!(settle(&mut ports, &all_auto(&["c", "b"])), Ok(vec![20_001, 20_002]));
 }
 

@@ -2,7 +2,6 @@
 //! allow no style of their own.
 
 use std::fmt::Write as _;
-use std::time::SystemTime;
 
 use askama::filters::{Html, escape};
 
@@ -23,13 +22,12 @@ const SCRAPE: usize = 13;
 const BAR: usize = 11;
 const HIGH: f64 = 60.0;
 
-/// The five minutes at each place, the oldest first.
-fn places(history: &[BucketOverview], now: SystemTime) -> Vec<Option<&BucketOverview>> {
+/// The five minutes at each place, the oldest first. Placed by their number: by the time of their first
+/// scrape two could fall on one place.
+fn places(history: &[BucketOverview]) -> Vec<Option<&BucketOverview>> {
     let mut places: Vec<Option<&BucketOverview>> = vec![None; BUCKETS];
     for bucket in history {
-        let began = humantime::parse_rfc3339(&bucket.began).unwrap_or(now);
-        let ago = now.duration_since(began).unwrap_or_default().as_secs() / BUCKET.as_secs();
-        if let Some(place) = BUCKETS.checked_sub(1 + ago as usize).and_then(|place| places.get_mut(place)) {
+        if let Some(place) = places.iter_mut().rev().nth(bucket.parts_ago) {
             *place = Some(bucket);
         }
     }
@@ -38,11 +36,11 @@ fn places(history: &[BucketOverview], now: SystemTime) -> Vec<Option<&BucketOver
 
 /// The last hours in a row of the table: how long half of the scrapes took, and below it whether they
 /// were good.
-pub(super) fn spark(history: &[BucketOverview], now: SystemTime) -> String {
+pub(super) fn spark(history: &[BucketOverview]) -> String {
     if history.is_empty() {
         return String::new();
     }
-    let places = places(history, now);
+    let places = places(history);
     let highest = medians(&places).fold(0.0, f64::max);
     let mut svg = open("spark", BUCKETS * NARROW, LINE as usize + 3 + STRIP);
     let line = line(&places, NARROW, LINE, highest);
@@ -79,8 +77,8 @@ pub(super) fn spark(history: &[BucketOverview], now: SystemTime) -> String {
 }
 
 /// How long scrapes took in the last hours: the longest as bars, half of them as a line.
-pub(super) fn latency(history: &[BucketOverview], now: SystemTime) -> String {
-    let places = places(history, now);
+pub(super) fn latency(history: &[BucketOverview]) -> String {
+    let places = places(history);
     let longest = places.iter().flatten().filter_map(|bucket| bucket.max_seconds).fold(0.0, f64::max);
     let mut svg = open("latency", BUCKETS * WIDE, TALL as usize);
     grid(&mut svg, TALL as usize);
@@ -96,9 +94,9 @@ pub(super) fn latency(history: &[BucketOverview], now: SystemTime) -> String {
 }
 
 /// Which share of the scrapes was good in the last hours; what failed hangs from above.
-pub(super) fn success(history: &[BucketOverview], now: SystemTime) -> String {
+pub(super) fn success(history: &[BucketOverview]) -> String {
     let mut svg = open("success", BUCKETS * WIDE, LOW as usize);
-    for (place, bucket) in places(history, now).into_iter().enumerate() {
+    for (place, bucket) in places(history).into_iter().enumerate() {
         let Some(bucket) = bucket else { continue };
         let failed = f64::from(bucket.failures) / f64::from(bucket.scrapes.max(1));
         let mut bad = (failed * LOW) as usize;

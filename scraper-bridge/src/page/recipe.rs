@@ -11,6 +11,8 @@ pub struct Surroundings {
     pub admin: String,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// True if a password is asked for.
+    pub password: bool,
     /// The forward proxy, if there is one.
     pub proxy: Option<SocketAddr>,
 }
@@ -27,11 +29,15 @@ pub(super) fn recipes(
     exporter: &ExporterOverview,
     around: &Surroundings,
 ) -> Vec<Recipe> {
-    let Surroundings { admin, scheme, proxy } = around;
+    let Surroundings { admin, scheme, proxy, .. } = around;
     let mut recipes = Vec::new();
     match (&exporter.listen, port(exporter)) {
         (_, Some(port)) => recipes.push(Recipe { way: "Port", text: format!("{scheme}://{port}/metrics") }),
-        (Some(socket), None) => recipes.push(Recipe { way: "Socket", text: socket.clone() }),
+        (Some(socket), None) => {
+            let path = in_shell(socket.trim_start_matches("unix:"));
+            let text = format!("curl --unix-socket {path} http://localhost/metrics");
+            recipes.push(Recipe { way: "Socket", text });
+        }
         (None, None) => {}
     }
     recipes.push(Recipe { way: "Path", text: format!("{scheme}://{admin}{}", exporter.path) });
@@ -50,13 +56,14 @@ pub(super) fn job(target: &TargetOverview, exporter: &ExporterOverview, around: 
     if around.scheme == "https" {
         job += "  scheme: https\n";
     }
+    job += &access(around, "  ");
     let address = port(exporter).unwrap_or_else(|| {
         job += &format!("  metrics_path: {}\n", exporter.path);
         around.admin.clone()
     });
     job += &format!(
-        "  static_configs:\n    - targets: ['{address}']\n      labels:\n        instance: {}\n",
-        target.name
+        "  static_configs:\n    - targets: ['{address}']\n      labels:\n        instance: '{}'\n        exporter: '{}'\n",
+        target.name, exporter.name
     );
     job
 }
@@ -69,5 +76,26 @@ fn port(exporter: &ExporterOverview) -> Option<String> {
 /// A job for all exporters of all targets, for `prometheus.yml`.
 pub(super) fn fleet_recipe(around: &Surroundings) -> String {
     let Surroundings { admin, scheme, .. } = around;
-    format!("- job_name: onion\n  http_sd_configs:\n    - url: {scheme}://{admin}/sd\n")
+    let [of_scrapes, of_discovery] = ["  ", "      "].map(|indent| access(around, indent));
+    format!(
+        "- job_name: onion\n{of_scrapes}  http_sd_configs:\n    - url: {scheme}://{admin}/sd\n{of_discovery}"
+    )
+}
+
+/// What Prometheus has to be told besides, for a person to fill in: the bridge knows neither of its files.
+fn access(around: &Surroundings, indent: &str) -> String {
+    let mut hints = String::new();
+    if around.scheme == "https" {
+        hints += &format!("{indent}# tls_config: {{ca_file: bridge.crt}}\n");
+    }
+    if around.password {
+        hints += &format!("{indent}# basic_auth: {{username: prometheus, password_file: bridge.password}}\n");
+    }
+    hints
+}
+
+/// As one word of a shell.
+fn in_shell(path: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }

@@ -7,7 +7,7 @@ const NOW: Duration = Duration::from_secs(1_800_000_000);
 
 fn around() -> Surroundings {
     let proxy = "127.0.0.1:9823".parse().ok();
-    Surroundings { admin: "127.0.0.1:9822".into(), scheme: "http", proxy }
+    Surroundings { admin: "127.0.0.1:9822".into(), scheme: "http", password: false, proxy }
 }
 
 fn at(ago: u64) -> String {
@@ -44,7 +44,9 @@ fn target(name: &str, state: &str, milliseconds: f64, failures: u32) -> TargetOv
         failure: None,
     };
     let bucket = |number: u64| BucketOverview {
-        began: at(number * 300),
+        parts_ago: number as usize,
+        // When the first scrape of it ended: somewhere in it.
+        began: at(number * 300 + number * 120 % 300),
         scrapes: 20,
         failures,
         p50_seconds: (failures < 20).then_some(took * (1.0 + (number % 7) as f64 / 10.0)),
@@ -148,11 +150,37 @@ fn a_target_says_what_is_wrong_and_how_to_scrape_it() {
         "http://127.0.0.1:9822/t/backpack/node/metrics<",
         "http://127.0.0.1:9822/probe?target=backpack&#38;module=node<",
         "curl --proxy http://127.0.0.1:9823 http://node.backpack/metrics<",
-        "instance: backpack",
+        "instance: &#39;backpack&#39;\n        exporter: &#39;node&#39;\n",
+        "not in these numbers",
     ] {
         assert!(page.contains(said), "{said} in:\n{page}");
     }
     assert_eq!(page.matches("class=\"hop-answer\"").count(), 24);
+    assert_eq!(page.matches("class=\"longest\"").count(), 72, "each five minutes have their place");
+}
+
+#[test]
+fn what_is_copied_works_where_it_is_pasted() {
+    let mut one = target("backpack", "up", 1.0, 0);
+    one.exporters[0].listen = Some("unix:/run/a b's/node.sock".into());
+    let around = Surroundings { scheme: "https", password: true, ..around() };
+    let texts: Vec<_> = recipes(&one, &one.exporters[0], &around).into_iter().map(|one| one.text).collect();
+    assert_eq!(texts[0], r"curl --unix-socket '/run/a b'\''s/node.sock' http://localhost/metrics");
+    one.exporters[0].listen = Some("unix:/run/node.sock".into());
+    let plain = &recipes(&one, &one.exporters[0], &around)[0].text;
+    assert_eq!(plain, "curl --unix-socket /run/node.sock http://localhost/metrics");
+    assert_eq!(
+        fleet_recipe(&around),
+        "- job_name: onion\n  \
+           # tls_config: {ca_file: bridge.crt}\n  \
+           # basic_auth: {username: prometheus, password_file: bridge.password}\n  \
+           http_sd_configs:\n    \
+             - url: https://127.0.0.1:9822/sd\n      \
+               # tls_config: {ca_file: bridge.crt}\n      \
+               # basic_auth: {username: prometheus, password_file: bridge.password}\n"
+    );
+    let job = recipe::job(&one, &one.exporters[0], &around);
+    assert!(job.contains("  scheme: https\n  # tls_config: "), "{job}");
 }
 
 #[test]
