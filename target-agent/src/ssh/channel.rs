@@ -209,3 +209,28 @@ async fn pass(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_listed_again_in_time_keeps_the_channel() {
+        let (list, listed) = watch::channel(true);
+        let gone = move || {
+            let mut listed = listed.clone();
+            async move { drop(listed.wait_for(|listed| !listed).await) }
+        };
+        let served = tokio::spawn(while_listed(gone, std::future::pending()));
+        list.send_replace(false);
+        sleep(UNLISTED / 2).await;
+        list.send_replace(true);
+        sleep(UNLISTED * 2).await;
+        assert!(!served.is_finished());
+        list.send_replace(false);
+        sleep(UNLISTED * 2).await;
+        assert!(served.is_finished());
+    }
+}
