@@ -63,8 +63,6 @@ pub struct Scrape {
 pub struct Failed {
     /// In words, as Prometheus was told.
     pub why: Arc<str>,
-    /// The label `reason`.
-    pub reason: &'static str,
     /// What to do about it, if it is not the session that is missing.
     pub remedy: Option<&'static str>,
 }
@@ -76,7 +74,7 @@ impl Failed {
         let why: String = why.chars().filter(|letter| !letter.is_control()).take(LONGEST_WHY).collect();
         let no_session = matches!(failure, ScrapeFailure::NotConnected(_) | ScrapeFailure::Denied(_));
         let remedy = (!no_session).then(|| remedy::of_scrape(failure));
-        Self { why: why.into(), reason: failure.reason(), remedy }
+        Self { why: why.into(), remedy }
     }
 }
 
@@ -276,7 +274,7 @@ mod tests {
         assert_eq!(history.quantile(1.0), Some(Duration::from_millis(20)));
         assert!(last_good.is_some() && history.last_good() == last_good);
         let failed = history.failure(1).expect("it failed");
-        assert_eq!((&*failed.why, failed.reason), ("timed out in the middle of the body", "timeout"));
+        assert_eq!(&*failed.why, "timed out in the middle of the body");
         assert_eq!(history.failure(0), None);
         assert_eq!(history.scrapes(0).last().map(|last| last.hops.total()), Some(Duration::from_millis(20)));
     }
