@@ -108,7 +108,11 @@ fn classic(open: &str) -> String {
         } else if line.starts_with("# ") {
             continue;
         } else {
-            line.to_owned()
+            match line.split_once("{} ") {
+                // A family without labels.
+                Some((name, value)) if !name.contains('{') => format!("{name} {value}"),
+                _ => line.to_owned(),
+            }
         };
         text.push_str(&line);
         text.push('\n');
@@ -119,6 +123,7 @@ fn classic(open: &str) -> String {
 #[cfg(test)]
 mod tests {
     use prometheus_client::metrics::counter::Counter;
+    use prometheus_client::metrics::family::Family;
 
     use super::*;
 
@@ -128,6 +133,9 @@ mod tests {
             let counter = Counter::<u64>::default();
             counter.inc();
             own.register("scrapes", "Scrapes asked for", counter);
+            let family = Family::<Vec<(String, String)>, Counter>::default();
+            let _ = family.get_or_create(&Vec::new());
+            own.register("bare", "A family whose one series has no label", family);
         });
         let text = classic_text(&registry);
         assert!(text.contains("# HELP onionscrape_scrapes_total Scrapes asked for\n"), "{text}");
@@ -137,6 +145,7 @@ mod tests {
         );
         assert!(text.contains("onionscrape_build_info{version=\"1.2.3\"} 1\n"), "{text}");
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
+        assert!(text.contains("\nonionscrape_bare_total 0\n"), "{text}");
         assert!(!text.contains("EOF") && !text.contains("_total_total"), "{text}");
         let open = open_text(&registry);
         assert!(open.contains("# TYPE onionscrape_scrapes counter\nonionscrape_scrapes_total 1\n"), "{open}");

@@ -65,7 +65,13 @@ pub async fn files_and_folders(world: &World) {
     for program in ["target-agent", "scraper-bridge"] {
         refused(&run(program, &["run", "--state-dir", "/proc/onionscrape"]), &["/proc/onionscrape"]);
     }
-    read_only_and_full(&folder);
+    // A bridge without a target writes nothing but its lock; one with a target needs a key, and Tor's state.
+    let elsewhere = world.folder();
+    let target = "[[target]]\nname = \"a\"\naddress = \"pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion\"\n\
+        host_key = \"SHA256:uNiVztksCsDhcc0u9e8BrfJXVREF2P2hkKKrbSQGHqs\"\n\
+        [[target.exporter]]\nname = \"node\"\n";
+    let file = world.bridge_file(&elsewhere, "[tor]\n", target);
+    read_only_and_full(&folder, &file);
 }
 
 /// A target's own key file must be there, whole and private; the bridge does not make it.
@@ -91,7 +97,7 @@ pub async fn a_targets_own_key(world: &World) {
 }
 
 /// Mounts need root in a namespace of its own; where that cannot be had there is nothing to see.
-fn read_only_and_full(folder: &Path) {
+fn read_only_and_full(folder: &Path, bridge_file: &Path) {
     let mount = |options: &str, program: &str, act: &str| {
         let script = format!(
             "mount -t tmpfs -o {options} tmpfs {0} && if echo {options} | grep -q size; then \
@@ -110,7 +116,8 @@ fn read_only_and_full(folder: &Path) {
         eprintln!("no mount namespaces here: read-only and full disks are not tried");
         return;
     }
-    for (program, act) in [("target-agent", "hostname"), ("scraper-bridge", "key"), ("scraper-bridge", "run")]
+    let run = format!("run --config.file {}", bridge_file.display());
+    for (program, act) in [("target-agent", "hostname"), ("scraper-bridge", "key"), ("scraper-bridge", &run)]
     {
         refused(&mount("ro,mode=700", program, act).unwrap(), &["read-only"]);
         // The kernel, SQLite and we have a word each for it.
