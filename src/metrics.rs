@@ -2,6 +2,7 @@
 
 mod format;
 mod process;
+mod reload;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::http::{Body, page};
 pub use format::Format;
+pub use reload::ConfigReload;
 
 /// Content type of [`classic_text`] (Prometheus exposition formats, text 0.0.4).
 pub const CLASSIC_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use onionscrape::files::StateDirectory;
 use onionscrape::http::{HostNames, Listener, SocketAccess, serve, serve_proxy, serve_public};
@@ -81,8 +81,7 @@ impl Bridge {
         ports.commit(plan)?;
 
         let metrics = Metrics::default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        metrics.config_loaded(now.as_secs_f64());
+        metrics.config.succeeded();
         let tor = TorOnDemand::new(config.tor.clone(), shutdown.clone());
         let expected = Expected::default();
         let around = Surroundings {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
 use onionscrape::http::OnRefusal;
-use onionscrape::metrics::{DURATION_BUCKETS, Raised};
+use onionscrape::metrics::{ConfigReload, DURATION_BUCKETS, Raised};
 use onionscrape::tor::Bootstrap;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -150,8 +150,8 @@ pub struct Metrics {
     /// Nothing where no target needs Tor.
     tor_bootstrap: Family<NoLabel, Seconds>,
     tor_blocked: Family<KindLabel, Gauge>,
-    config_loaded: Gauge,
-    config_loaded_at: Seconds,
+    /// What came of reading the configuration.
+    pub config: ConfigReload,
 }
 
 #[derive(Clone)]
@@ -233,27 +233,7 @@ impl Metrics {
         );
         to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
         to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
-        to.register(
-            "config_last_reload_successful",
-            "1 if the configuration was read without mistakes",
-            m.config_loaded,
-        );
-        to.register(
-            "config_last_reload_success_timestamp_seconds",
-            "When the configuration was last read without mistakes",
-            m.config_loaded_at,
-        );
-    }
-
-    /// Notes that the configuration was read at `at`, in seconds since 1970.
-    pub fn config_loaded(&self, at: f64) {
-        self.config_loaded.set(1);
-        self.config_loaded_at.set(at);
-    }
-
-    /// Notes that the configuration was to be read again and has mistakes.
-    pub fn config_refused(&self) {
-        self.config_loaded.set(0);
+        m.config.register(to);
     }
 
     /// Counts a request that leads nowhere.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex as PlainMutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use onionscrape::address::without_onions;
 use onionscrape::files::Stamp;
@@ -111,12 +111,11 @@ impl Reloader {
         known.failed = outcome.is_err().then(Instant::now);
         match &outcome {
             Ok(()) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                self.0.metrics.config_loaded(now.as_secs_f64());
+                self.0.metrics.config.succeeded();
                 info!("the configuration was read again");
             }
             Err(Failure(mistakes)) => {
-                self.0.metrics.config_refused();
+                self.0.metrics.config.failed();
                 for mistake in mistakes.lines() {
                     warn!("not reloaded: {mistake}");
                 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
-use onionscrape::metrics::Raised;
+use onionscrape::metrics::{ConfigReload, Raised};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -136,8 +136,8 @@ pub struct Metrics {
     exporter_requests: Family<ExporterLabel, Counter>,
     exporter_failures: Family<ReasonLabel, Counter>,
     exporter_dropped_samples: Family<ExporterLabel, Counter>,
-    config_loaded: Gauge,
-    config_loaded_at: Gauge<f64, AtomicU64>,
+    /// What came of reading the configuration.
+    pub config: ConfigReload,
 }
 
 impl Metrics {
@@ -177,27 +177,7 @@ impl Metrics {
             "Samples of an exporter that its filter dropped",
             m.exporter_dropped_samples,
         );
-        to.register(
-            "config_last_reload_successful",
-            "1 if the configuration was read without mistakes",
-            m.config_loaded,
-        );
-        to.register(
-            "config_last_reload_success_timestamp_seconds",
-            "When the configuration was last read without mistakes",
-            m.config_loaded_at,
-        );
-    }
-
-    /// Notes that the configuration was read at `at`, in seconds since 1970.
-    pub fn config_loaded(&self, at: f64) {
-        self.config_loaded.set(1);
-        self.config_loaded_at.set(at);
-    }
-
-    /// Notes that the configuration was to be read again and has mistakes.
-    pub fn config_refused(&self) {
-        self.config_loaded.set(0);
+        m.config.register(to);
     }
 
     /// Takes everything about an exporter out, which is not there any more.

@@ -2,7 +2,7 @@
 //! a line are taken up without a session noticing.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use onionscrape::files::Stamp;
 use onionscrape::lifecycle::{self, Failure};
@@ -59,7 +59,7 @@ impl Reloader {
     /// Reloads what `config` was read from, which the agent was started with.
     pub fn new(config: AgentConfig, reached: Reached) -> Self {
         let origin = config.origin.clone();
-        reached.metrics.config_loaded(now());
+        reached.metrics.config.succeeded();
         let (stamp, started) = (config.seen.clone(), config.clone());
         let known = Mutex::new(Known { stamp, started, config, mistakes: None });
         Self(Arc::new(Inner { origin, reached, known }))
@@ -98,12 +98,12 @@ impl Reloader {
                 self.take_up(&known, &config, moved);
                 known.config = config;
                 known.mistakes = None;
-                self.0.reached.metrics.config_loaded(now());
+                self.0.reached.metrics.config.succeeded();
                 info!("the configuration was read again");
                 Ok(())
             }
             Err(mistakes) => {
-                self.0.reached.metrics.config_refused();
+                self.0.reached.metrics.config.failed();
                 let mistakes = mistakes.to_string();
                 if known.mistakes.as_ref() != Some(&mistakes) {
                     for mistake in mistakes.lines() {
@@ -158,11 +158,6 @@ fn fixed(before: &AgentConfig, now: &AgentConfig) -> Vec<&'static str> {
         ("[log] format", before.log.format != now.log.format),
     ];
     changes.into_iter().filter_map(|(section, changed)| changed.then_some(section)).collect()
-}
-
-/// Seconds since 1970.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 #[cfg(test)]
