@@ -1,4 +1,5 @@
-//! Tor through embedded arti: one client for a program, and a dialler for each onion service.
+//! Tor through embedded arti: one client for a program, a dialler for each onion service, and onion
+//! services of its own.
 //!
 //! Names of arti's types go no further than this module and the agent's `onion`; [`crate::address`]
 //! has arti check an onion address.
@@ -9,6 +10,7 @@ mod client_auth;
 mod clock;
 mod connector;
 mod on_demand;
+mod onion_service;
 mod settings;
 mod stream;
 mod tcp;
@@ -19,6 +21,7 @@ pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
 pub use clock::ClockSkew;
 pub use connector::{Connector, DialError, DialStage};
 pub use on_demand::TorOnDemand;
+pub use onion_service::{Discovery, Introductions, OnionKey, OnionService};
 pub use settings::TorSettings;
 pub use stream::TorStream;
 

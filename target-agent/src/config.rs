@@ -13,7 +13,7 @@ use onionscrape::config::{self, Mistakes, Period, Section};
 use onionscrape::files::{FileError, Stamp};
 use onionscrape::logs::{Level, LogSettings};
 use onionscrape::tls::TlsClient;
-use onionscrape::tor::TorSettings;
+use onionscrape::tor::{Introductions, TorSettings};
 use serde::Deserialize;
 
 use crate::access::{AuthorizedKey, Sources};
@@ -21,10 +21,6 @@ pub use exporter::{ExporterConfig, Source};
 
 /// The name under which the agent answers for itself.
 pub const OWN_NAME: &str = "agent";
-/// What an introduction point passes on unless configured otherwise: a few bridges that all dial
-/// anew at once, several times over.
-const INTRODUCTIONS_PER_SECOND: u32 = 10;
-const INTRODUCTIONS_BURST: u32 = 60;
 /// How long a peer may take to log in unless configured otherwise.
 const LOGIN_GRACE: Duration = Duration::from_secs(60);
 
@@ -114,10 +110,8 @@ pub enum FrontConfig {
 pub struct OnionSettings {
     /// Whether only invited clients can read the descriptor.
     pub restricted_discovery: Restricted,
-    /// Clients that each introduction point passes on in a second, in the long run.
-    pub introductions_per_second: u32,
-    /// Clients that each introduction point passes on at once after a quiet time.
-    pub introductions_burst: u32,
+    /// How much may be asked of it.
+    pub introductions: Introductions,
 }
 
 /// Whether only invited clients can read the descriptor (Tor's client authorisation).
@@ -207,9 +201,10 @@ impl OnionSettings {
                 );
             }
         }
-        let rate = rate.map_or(INTRODUCTIONS_PER_SECOND, |rate| rate.into_inner());
+        let default = Introductions::default();
+        let per_second = rate.map_or(default.per_second, |rate| rate.into_inner());
         let given = burst.as_ref().map(|burst| *burst.get_ref());
-        if let Some(burst) = burst.filter(|burst| *burst.get_ref() < rate) {
+        if let Some(burst) = burst.filter(|burst| *burst.get_ref() < per_second) {
             section.mistake(
                 burst.span(),
                 "introductions_burst: a burst is not smaller than what one second may have",
@@ -217,8 +212,10 @@ impl OnionSettings {
         }
         Self {
             restricted_discovery: section.or("restricted_discovery", Restricted::Auto),
-            introductions_per_second: rate,
-            introductions_burst: given.unwrap_or_else(|| INTRODUCTIONS_BURST.max(rate)),
+            introductions: Introductions {
+                per_second,
+                burst: given.unwrap_or_else(|| default.burst.max(per_second)),
+            },
         }
     }
 }

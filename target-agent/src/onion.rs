@@ -1,250 +1,31 @@
-//! The onion service: from a client's wish for a rendezvous to a byte stream.
+//! The device's onion services: what arti calls them, and their keys.
 //!
 //! Names of arti's types go no further than this module.
 
-mod circuit;
 pub mod keystore;
 mod name;
 
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
 
-use arti_client::KeystoreSelector;
-use futures::{Stream, StreamExt as _};
 use onionscrape::address::OnionAddress;
-use onionscrape::files::{FileError, sync_directory};
 use onionscrape::lifecycle::Failure;
-use onionscrape::tor::{ClientAuthPublicKey, Tor, TorClient, TorError, TorSettings, TorStream, one_line};
-use safelog::DisplayRedacted as _;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tor_hsservice::config::restricted_discovery::HsClientNickname;
-use tor_hsservice::config::{OnionServiceConfigBuilder, TokenBucketConfig};
-use tor_hsservice::status::State;
-use tor_hsservice::{OnionServiceConfig, RendRequest, RunningOnionService};
-use tracing::{debug, warn};
+use onionscrape::tor::{OnionKey, TorSettings};
 
-use crate::config::OnionSettings;
-use crate::metrics::Metrics;
 pub use name::ServiceName;
-
-/// Circuits to clients at once; further clients wait their turn.
-const MAX_CIRCUITS: usize = 32;
-/// Streams at once on one circuit; a client that opens more loses the circuit.
-const MAX_STREAMS: u32 = 8;
-/// Tor's own advice on how many clients a restricted service may have; with more, its descriptor
-/// may become too large to be published (tor-spec, `HSV3MaxDescriptorSize`).
-const MAX_READERS: usize = 160;
-/// How long arti is waited for to say that publication began.
-const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
 
 /// The address of this onion service, made if it has none yet.
 ///
-/// The key is on disk when this returns, since an address that was told to anybody must not be lost
-/// to a power cut.
-///
 /// # Errors
-/// When there is a key that cannot be used; it is not replaced.
+/// As [`OnionKey::address`].
 pub fn address(settings: &TorSettings, name: ServiceName) -> Result<OnionAddress, Failure> {
-    let config = settings.arti()?;
-    let service = TorClient::create_onion_service(&config, plain_config(name)?).map_err(|error| {
-        Failure(format!("{}: Tor's state cannot be used: {}", settings.state.display(), one_line(&error)))
-    })?;
-    let made = service.generate_identity_key(KeystoreSelector::Primary);
-    let id = match (made, service.onion_address()) {
-        (Ok(id), _) => id,
-        // Another process made it between arti's look and arti's writing; its key is the one.
-        (Err(_), Some(id)) => id,
-        (Err(error), None) => return Err(unusable_key(settings, name, &one_line(&error))),
-    };
-    let address = id.display_unredacted().to_string().parse().map_err(Failure)?;
-    sync_key(settings, name)?;
-    Ok(address)
+    key(settings, name).address()
 }
 
 /// Where arti keeps the service's key.
 pub(crate) fn key_path(settings: &TorSettings, name: ServiceName) -> PathBuf {
-    key_folder(settings, name).join("ks_hs_id.ed25519_expanded_private")
+    key(settings, name).path()
 }
 
-/// Where arti keeps all keys of the service.
-fn key_folder(settings: &TorSettings, name: ServiceName) -> PathBuf {
-    settings.state.join("keystore/hss").join(name.text())
-}
-
-fn unusable_key(settings: &TorSettings, name: ServiceName, error: &str) -> Failure {
-    let path = key_path(settings, name);
-    if path.symlink_metadata().is_ok() {
-        let what = format!(
-            "is not a usable onion service key ({error}); restore it from a backup, or remove it to get a new address"
-        );
-        FileError::new(&path, what).into()
-    } else {
-        FileError::new(&path, format!("cannot be made: {error}")).into()
-    }
-}
-
-/// Syncs the key's file and every folder on the way to it; arti syncs nothing itself.
-fn sync_key(settings: &TorSettings, name: ServiceName) -> Result<(), FileError> {
-    let key = key_path(settings, name);
-    let upwards = key.ancestors().take_while(|path| path.starts_with(&settings.state));
-    upwards.chain(settings.state.parent()).try_for_each(sync_directory)
-}
-
-/// Who can read the onion service's descriptor, and so find it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Discovery {
-    /// Everybody who knows the address.
-    Open,
-    /// Only clients with these keys (rend-spec-v3, "Client authorization").
-    Closed(Vec<ClientAuthPublicKey>),
-}
-
-fn refused(error: impl std::fmt::Display) -> Failure {
-    Failure(format!("the onion service's configuration is refused: {error}"))
-}
-
-/// Enough to know the service's address.
-fn plain_config(name: ServiceName) -> Result<OnionServiceConfig, Failure> {
-    builder(name)?.build().map_err(refused)
-}
-
-fn builder(name: ServiceName) -> Result<OnionServiceConfigBuilder, Failure> {
-    let mut builder = OnionServiceConfigBuilder::default();
-    builder.nickname(name.nickname()?);
-    Ok(builder)
-}
-
-fn service_config(
-    name: ServiceName,
-    settings: &OnionSettings,
-    discovery: &Discovery,
-) -> Result<OnionServiceConfig, Failure> {
-    let mut builder = builder(name)?;
-    let limit = TokenBucketConfig::new(settings.introductions_per_second, settings.introductions_burst);
-    builder.max_concurrent_streams_per_circuit(MAX_STREAMS).rate_limit_at_intro(Some(limit));
-    if let Discovery::Closed(readers) = discovery {
-        if readers.len() > MAX_READERS {
-            warn!(readers = readers.len(), "more clients than Tor advises; the descriptor may be too large");
-        }
-        let restricted = builder.restricted_discovery();
-        restricted.enabled(true);
-        for (index, key) in readers.iter().enumerate() {
-            // The names are for arti's own log only.
-            let name: HsClientNickname = format!("c{index}").parse().map_err(refused)?;
-            restricted.static_keys().access().push((name, key.for_arti()));
-        }
-    }
-    let config = builder.build().map_err(refused)?;
-    // Arti takes a configuration without this part for an open service, without a word.
-    let closed = config.restricted_discovery().enabled();
-    if *closed == matches!(discovery, Discovery::Closed(_)) {
-        Ok(config)
-    } else {
-        Err(refused("arti would open it to everybody"))
-    }
-}
-
-/// The onion service while it runs; it ends when this is dropped.
-pub struct OnionService {
-    running: Arc<RunningOnionService>,
-    requests: Pin<Box<dyn Stream<Item = RendRequest> + Send>>,
-}
-
-impl OnionService {
-    /// Starts publishing; it comes about as soon as Tor is ready.
-    ///
-    /// # Errors
-    /// When arti refuses, most likely because its state cannot be used.
-    pub fn launch(
-        tor: &Tor,
-        name: ServiceName,
-        settings: &OnionSettings,
-        discovery: &Discovery,
-    ) -> Result<Self, Failure> {
-        let failed =
-            |what: String| Failure::from(TorError(format!("the onion service cannot start: {what}")));
-        let launched = tor
-            .client()
-            .launch_onion_service(service_config(name, settings, discovery)?)
-            .map_err(|error| failed(one_line(&error)))?;
-        let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
-        Ok(Self { running, requests: Box::pin(requests) })
-    }
-
-    /// Waits until arti says that it began to publish, or for a minute; arti is not always right.
-    ///
-    /// It does not keep the service running.
-    pub fn published(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut changes = self.running.status_events();
-        let mut state = self.running.status().state();
-        async move {
-            let begun = async {
-                while matches!(state, State::Shutdown | State::Bootstrapping) {
-                    match changes.next().await {
-                        Some(status) => state = status.state(),
-                        None => return,
-                    }
-                    debug!(?state, "arti's view of the onion service changed");
-                }
-            };
-            let _ = tokio::time::timeout(PUBLICATION_LIMIT, begun).await;
-        }
-    }
-
-    /// Takes in clients and gives each of their byte streams to `answer`, until `shutdown`, until
-    /// `over`, or until arti gives up. A shutdown ends all circuits; otherwise those that are open
-    /// live on. True if it was `over`.
-    pub async fn serve<A, F>(
-        mut self,
-        answer: A,
-        metrics: &Metrics,
-        over: impl Future<Output = ()>,
-        shutdown: &CancellationToken,
-    ) -> bool
-    where
-        A: Fn(TorStream) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let room = Arc::new(Semaphore::new(MAX_CIRCUITS));
-        let circuits = TaskTracker::new();
-        let mut over = std::pin::pin!(over);
-        let was_over = loop {
-            let next = async {
-                let place = room.clone().acquire_owned().await.ok()?;
-                Some((self.requests.next().await?, place))
-            };
-            let next = tokio::select! {
-                () = shutdown.cancelled() => break false,
-                () = &mut over => break true,
-                next = next => next,
-            };
-            let Some((request, place)) = next else {
-                warn!("arti ended the onion service");
-                break false;
-            };
-            metrics.rend_requests.inc();
-            let (answer, shutdown) = (answer.clone(), shutdown.clone());
-            circuits.spawn(async move {
-                circuit::serve(request, answer, shutdown).await;
-                drop(place);
-            });
-        };
-        circuits.close();
-        // Dropped first, so that no new client is led to a service that ends.
-        drop(self);
-        if shutdown.is_cancelled() {
-            circuits.wait().await;
-        }
-        was_over
-    }
-}
-
-impl std::fmt::Debug for OnionService {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OnionService").finish_non_exhaustive()
-    }
+fn key(settings: &TorSettings, name: ServiceName) -> OnionKey<'_> {
+    OnionKey::of(settings, name.text())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use onionscrape::address::OnionAddress;
 use onionscrape::lifecycle::Failure;
-use onionscrape::tor::{ClientAuthPublicKey, Tor, TorStream};
+use onionscrape::tor::{ClientAuthPublicKey, Discovery, OnionService, Tor, TorStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::config::{OnionSettings, Restricted};
 use crate::forward::Forward;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::onion::{Discovery, OnionService, ServiceName};
+use crate::onion::ServiceName;
 use crate::ssh::Server;
 
 /// Pause before an onion service that arti ended is started again.
@@ -121,7 +121,10 @@ impl Publication {
     /// When arti refuses.
     pub fn launch(&self, name: ServiceName) -> Result<(OnionService, Discovery), Failure> {
         let discovery = self.door.discovery();
-        Ok((OnionService::launch(&self.tor, name, &self.door.settings, &discovery)?, discovery))
+        Ok((
+            OnionService::launch(&self.tor, &name.text(), self.door.settings.introductions, &discovery)?,
+            discovery,
+        ))
     }
 
     /// Keeps a service up for each address that the device has, until the shutdown; the one of the name
@@ -202,7 +205,7 @@ impl Publication {
                     () = retired.cancelled() => {}
                 }
             };
-            let pause = if service.serve(answer, &self.metrics, over, &self.shutdown).await {
+            let pause = if service.serve(answer, &self.metrics.rend_requests, over, &self.shutdown).await {
                 // Relaunched rather than reconfigured: arti publishes a change of configuration only
                 // after a minute. Directories want a later second for each descriptor.
                 RELAUNCH_GAP.saturating_sub(began.elapsed())

@@ -4,12 +4,12 @@ use onionscrape::files::FileError;
 use onionscrape::lifecycle::Failure;
 use onionscrape::tor::TorSettings;
 use tor_hscrypto::pk::HsIdKeypair;
-use tor_hsservice::HsIdKeypairSpecifier;
+use tor_hsservice::{HsIdKeypairSpecifier, HsNickname};
 use tor_keymgr::{ArtiNativeKeystore, KeyMgr, KeyMgrBuilder, KeystoreSelector};
 use tor_llcrypto::pk::ed25519::ExpandedKeypair;
 use zeroize::Zeroizing;
 
-use super::{ServiceName, key_folder, key_path, sync_key, unusable_key};
+use super::{ServiceName, key, key_path};
 
 /// An onion service's secret key in its expanded form: a scalar and a hash prefix, 32 bytes each
 /// (rend-spec-v3, appendix "Tor ed25519 key format").
@@ -23,7 +23,7 @@ pub fn read(settings: &TorSettings, name: ServiceName) -> Result<Option<SecretKe
     if key_path(settings, name).symlink_metadata().is_err() {
         return Ok(None);
     }
-    let unusable = |error: tor_keymgr::Error| unusable_key(settings, name, &error.to_string());
+    let unusable = |error: tor_keymgr::Error| key(settings, name).unusable(&error.to_string());
     let key = keys(settings)?.get::<HsIdKeypair>(&specifier(name)?).map_err(unusable)?;
     let bytes = |key: HsIdKeypair| Zeroizing::new(ExpandedKeypair::from(key).to_secret_key_bytes());
     Ok(key.map(bytes))
@@ -33,13 +33,13 @@ pub fn read(settings: &TorSettings, name: ServiceName) -> Result<Option<SecretKe
 ///
 /// # Errors
 /// When there is one, or it cannot be written.
-pub fn insert(settings: &TorSettings, name: ServiceName, key: &SecretKey) -> Result<(), Failure> {
-    let key = ExpandedKeypair::from_secret_key_bytes(**key)
+pub fn insert(settings: &TorSettings, name: ServiceName, secret: &SecretKey) -> Result<(), Failure> {
+    let pair = ExpandedKeypair::from_secret_key_bytes(**secret)
         .ok_or_else(|| Failure("the key is not one of an onion service".into()))?;
     let inserted =
-        keys(settings)?.insert(HsIdKeypair::from(key), &specifier(name)?, KeystoreSelector::Primary, false);
-    inserted.map_err(|error| unusable_key(settings, name, &error.to_string()))?;
-    Ok(sync_key(settings, name)?)
+        keys(settings)?.insert(HsIdKeypair::from(pair), &specifier(name)?, KeystoreSelector::Primary, false);
+    inserted.map_err(|error| key(settings, name).unusable(&error.to_string()))?;
+    Ok(key(settings, name).sync()?)
 }
 
 /// Removes the service's keys from the agent's state.
@@ -47,7 +47,7 @@ pub fn insert(settings: &TorSettings, name: ServiceName, key: &SecretKey) -> Res
 /// # Errors
 /// When they are there and cannot be removed.
 pub fn remove(settings: &TorSettings, name: ServiceName) -> Result<(), Failure> {
-    let folder = key_folder(settings, name);
+    let folder = key(settings, name).folder();
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(FileError::new(&folder, format!("cannot be removed: {error}")).into())
@@ -67,5 +67,6 @@ fn keys(settings: &TorSettings) -> Result<KeyMgr, Failure> {
 }
 
 fn specifier(name: ServiceName) -> Result<HsIdKeypairSpecifier, Failure> {
-    Ok(HsIdKeypairSpecifier::new(name.nickname()?))
+    let name = HsNickname::new(name.text()).map_err(|error| Failure(error.to_string()))?;
+    Ok(HsIdKeypairSpecifier::new(name))
 }

@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use onionscrape::files::{self, FileError};
-use onionscrape::lifecycle::Failure;
-use tor_hsservice::HsNickname;
 
-use super::refused;
 use crate::config::AgentConfig;
 
 /// What arti calls the first service, in its files most of all; later ones have a number, too.
@@ -69,12 +66,8 @@ impl ServiceName {
     }
 
     /// What arti calls it.
-    pub(super) fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         if self.0 == 1 { NICKNAME.to_owned() } else { format!("{NICKNAME}-{}", self.0) }
-    }
-
-    pub(super) fn nickname(self) -> Result<HsNickname, Failure> {
-        HsNickname::new(self.text()).map_err(refused)
     }
 }
 

@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use onionscrape::tor::{TorStream, one_line};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +11,8 @@ use tor_cell::relaycell::msg::{Connected, End, EndReason};
 use tor_hsservice::{RendRequest, StreamRequest};
 use tor_proto::stream::IncomingStreamRequest;
 use tracing::debug;
+
+use crate::tor::{TorStream, one_line};
 
 /// The one virtual port.
 const PORT: u16 = 22;

@@ -1,0 +1,204 @@
+//! An onion service of this program: from a client's wish for a rendezvous to a byte stream.
+
+mod circuit;
+mod key;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tor_hsservice::config::restricted_discovery::HsClientNickname;
+use tor_hsservice::config::{OnionServiceConfigBuilder, TokenBucketConfig};
+use tor_hsservice::status::State;
+use tor_hsservice::{HsNickname, OnionServiceConfig, RendRequest, RunningOnionService};
+use tracing::{debug, warn};
+
+use super::{ClientAuthPublicKey, Tor, TorError, TorStream, one_line};
+use crate::lifecycle::Failure;
+pub use key::OnionKey;
+
+/// Circuits to clients at once; further clients wait their turn.
+const MAX_CIRCUITS: usize = 32;
+/// Streams at once on one circuit; a client that opens more loses the circuit.
+const MAX_STREAMS: u32 = 8;
+/// Tor's own advice on how many clients a restricted service may have; with more, its descriptor
+/// may become too large to be published (tor-spec, `HSV3MaxDescriptorSize`).
+const MAX_READERS: usize = 160;
+/// How long arti is waited for to say that publication began.
+const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
+
+/// Who can read the onion service's descriptor, and so find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// Everybody who knows the address.
+    Open,
+    /// Only clients with these keys (rend-spec-v3, "Client authorization").
+    Closed(Vec<ClientAuthPublicKey>),
+}
+
+/// How much may be asked of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Introductions {
+    /// Clients that each introduction point passes on in a second, in the long run.
+    pub per_second: u32,
+    /// Clients that each introduction point passes on at once after a quiet time.
+    pub burst: u32,
+}
+
+impl Default for Introductions {
+    /// A few bridges that all dial anew at once, several times over.
+    fn default() -> Self {
+        Self { per_second: 10, burst: 60 }
+    }
+}
+
+/// The onion service while it runs; it ends when this is dropped.
+pub struct OnionService {
+    running: Arc<RunningOnionService>,
+    requests: Pin<Box<dyn Stream<Item = RendRequest> + Send>>,
+}
+
+impl OnionService {
+    /// Starts publishing the service that arti knows by this name; it comes about as soon as Tor is ready.
+    ///
+    /// # Errors
+    /// When arti refuses, most likely because its state cannot be used.
+    pub fn launch(
+        tor: &Tor,
+        name: &str,
+        introductions: Introductions,
+        discovery: &Discovery,
+    ) -> Result<Self, Failure> {
+        let failed =
+            |what: String| Failure::from(TorError(format!("the onion service cannot start: {what}")));
+        let launched = tor
+            .client()
+            .launch_onion_service(service_config(name, introductions, discovery)?)
+            .map_err(|error| failed(one_line(&error)))?;
+        let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
+        Ok(Self { running, requests: Box::pin(requests) })
+    }
+
+    /// Waits until arti says that it began to publish, or for a minute; arti is not always right.
+    ///
+    /// It does not keep the service running.
+    pub fn published(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut changes = self.running.status_events();
+        let mut state = self.running.status().state();
+        async move {
+            let begun = async {
+                while matches!(state, State::Shutdown | State::Bootstrapping) {
+                    match changes.next().await {
+                        Some(status) => state = status.state(),
+                        None => return,
+                    }
+                    debug!(?state, "arti's view of the onion service changed");
+                }
+            };
+            let _ = tokio::time::timeout(PUBLICATION_LIMIT, begun).await;
+        }
+    }
+
+    /// Takes in clients and gives each of their byte streams to `answer`, until `shutdown`, until
+    /// `over`, or until arti gives up. A shutdown ends all circuits; otherwise those that are open
+    /// live on. Each client that asks for a rendezvous is counted. True if it was `over`.
+    pub async fn serve<A, F>(
+        mut self,
+        answer: A,
+        requests: &Counter,
+        over: impl Future<Output = ()>,
+        shutdown: &CancellationToken,
+    ) -> bool
+    where
+        A: Fn(TorStream) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let room = Arc::new(Semaphore::new(MAX_CIRCUITS));
+        let circuits = TaskTracker::new();
+        let mut over = std::pin::pin!(over);
+        let was_over = loop {
+            let next = async {
+                let place = room.clone().acquire_owned().await.ok()?;
+                Some((self.requests.next().await?, place))
+            };
+            let next = tokio::select! {
+                () = shutdown.cancelled() => break false,
+                () = &mut over => break true,
+                next = next => next,
+            };
+            let Some((request, place)) = next else {
+                warn!("arti ended the onion service");
+                break false;
+            };
+            requests.inc();
+            let (answer, shutdown) = (answer.clone(), shutdown.clone());
+            circuits.spawn(async move {
+                circuit::serve(request, answer, shutdown).await;
+                drop(place);
+            });
+        };
+        circuits.close();
+        // Dropped first, so that no new client is led to a service that ends.
+        drop(self);
+        if shutdown.is_cancelled() {
+            circuits.wait().await;
+        }
+        was_over
+    }
+}
+
+impl std::fmt::Debug for OnionService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OnionService").finish_non_exhaustive()
+    }
+}
+
+fn refused(error: impl std::fmt::Display) -> Failure {
+    Failure(format!("the onion service's configuration is refused: {error}"))
+}
+
+/// Enough to know the service's address.
+fn plain_config(name: &str) -> Result<OnionServiceConfig, Failure> {
+    builder(name)?.build().map_err(refused)
+}
+
+fn builder(name: &str) -> Result<OnionServiceConfigBuilder, Failure> {
+    let mut builder = OnionServiceConfigBuilder::default();
+    builder.nickname(HsNickname::new(name.to_owned()).map_err(refused)?);
+    Ok(builder)
+}
+
+fn service_config(
+    name: &str,
+    introductions: Introductions,
+    discovery: &Discovery,
+) -> Result<OnionServiceConfig, Failure> {
+    let mut builder = builder(name)?;
+    let limit = TokenBucketConfig::new(introductions.per_second, introductions.burst);
+    builder.max_concurrent_streams_per_circuit(MAX_STREAMS).rate_limit_at_intro(Some(limit));
+    if let Discovery::Closed(readers) = discovery {
+        if readers.len() > MAX_READERS {
+            warn!(readers = readers.len(), "more clients than Tor advises; the descriptor may be too large");
+        }
+        let restricted = builder.restricted_discovery();
+        restricted.enabled(true);
+        for (index, key) in readers.iter().enumerate() {
+            // The names are for arti's own log only.
+            let name: HsClientNickname = format!("c{index}").parse().map_err(refused)?;
+            restricted.static_keys().access().push((name, key.for_arti()));
+        }
+    }
+    let config = builder.build().map_err(refused)?;
+    // Arti takes a configuration without this part for an open service, without a word.
+    let closed = config.restricted_discovery().enabled();
+    if *closed == matches!(discovery, Discovery::Closed(_)) {
+        Ok(config)
+    } else {
+        Err(refused("arti would open it to everybody"))
+    }
+}
