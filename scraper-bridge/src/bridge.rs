@@ -10,14 +10,13 @@ use onionscrape::files::StateDirectory;
 use onionscrape::http::{HostNames, Listener, SocketAccess, serve, serve_proxy, serve_public};
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::tor::TorOnDemand;
-use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::auto_port::AutoPorts;
-use crate::config::BridgeConfig;
+use crate::config::{BridgeConfig, Entrance};
 use crate::discovery::{Place, SdFile};
 use crate::fleet::{Fleet, Prepared, Room, Surroundings};
 use crate::metrics::{Metrics, Surface};
@@ -74,7 +73,18 @@ impl Bridge {
             None => None,
         };
         let reverse = match config.reverse {
-            Some(address) => Some((reverse::host_key(state.path())?, listen_tcp("reverse", address).await?)),
+            Some(Entrance { listen, onion }) => {
+                let host_key = reverse::host_key(state.path())?;
+                if onion {
+                    // An address that cannot be kept is found out about now.
+                    reverse::onion_address(&config.tor)?;
+                }
+                let listener = match listen {
+                    Some(address) => Some(reverse::bind(address).await?),
+                    None => None,
+                };
+                Some((host_key, listener, onion))
+            }
             None => None,
         };
         let control = Listener::unix(&control_socket(&config), SocketAccess::PRIVATE).map_err(Failure)?;
@@ -126,11 +136,17 @@ impl Bridge {
             tasks.spawn(serve_proxy(listener, web.clone(), refused, handler, shutdown.clone()));
         }
         let mut reverse_address = None;
-        if let Some((host_key, listener)) = reverse {
-            reverse_address = listener.local_addr().ok();
-            info!(address = %reverse_address.map(|address| address.to_string()).unwrap_or_default(), "listening for devices that come by themselves");
+        if let Some((host_key, listener, onion)) = reverse {
             let server = Server::new(&host_key, expected, metrics.clone(), shutdown.clone());
-            tasks.spawn(server.listen(listener));
+            if onion {
+                let requests = metrics.reverse_rend_requests();
+                tasks.spawn(reverse::publish(tor.clone(), server.clone(), requests, shutdown.clone()));
+            }
+            if let Some(listener) = listener {
+                reverse_address = listener.local_addr().ok();
+                info!(address = %reverse_address.map(|address| address.to_string()).unwrap_or_default(), "listening for devices that come by themselves");
+                tasks.spawn(server.listen(listener));
+            }
         }
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
         tasks.close();
@@ -189,14 +205,6 @@ impl Bridge {
 /// The control socket of a bridge with this configuration.
 pub fn control_socket(config: &BridgeConfig) -> PathBuf {
     config.state_directory.join(CONTROL_SOCKET)
-}
-
-async fn listen_tcp(what: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    match Listener::tcp(address).await {
-        Ok(Listener::Tcp(listener)) => Ok(listener),
-        Ok(Listener::Unix(..)) => Err(Failure(format!("{what}: not a TCP listener"))),
-        Err(error) => Err(Failure(format!("{what}: {error}"))),
-    }
 }
 
 async fn follow_tor(tor: TorOnDemand, metrics: Metrics, shutdown: CancellationToken) {

@@ -11,7 +11,7 @@ use onionscrape::logs::{self, Format, Level, LogSettings};
 use onionscrape::ssh::KeyFile;
 
 use crate::bridge::Bridge;
-use crate::config::{self, BridgeConfig, Source};
+use crate::config::{self, BridgeConfig, Entrance, Source};
 use crate::doctor::Doctor;
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
@@ -43,7 +43,8 @@ enum Act {
     Run,
     /// Print this bridge's public key, for a device's authorized_keys
     Key,
-    /// Print the host key that devices which come by themselves know this bridge by, for known_hosts
+    /// Print the host key that devices which come by themselves know this bridge by, for known_hosts; with
+    /// the address of the bridge's onion service, if it has one
     HostKey {
         /// The name or IP address at which they reach this machine
         host: Option<String>,
@@ -106,14 +107,26 @@ impl Command {
             }
             Act::HostKey { host } => {
                 let config = source.read()?;
-                let Some(listen) = config.reverse else {
+                let Some(Entrance { listen, onion }) = config.reverse else {
                     return Err(Failure(
-                        "no device comes here by itself; write [reverse] with listen".into(),
+                        "no device comes here by itself; write [reverse] with listen, or with onion = true"
+                            .into(),
                     ));
                 };
+                if let (Some(host), None) = (&host, listen) {
+                    return Err(Failure(format!(
+                        "{host}: devices come to the bridge's onion service only; leave the name out"
+                    )));
+                }
                 let state = StateDirectory::share(&config.state_directory)?;
                 let key = reverse::host_key(state.path())?;
-                println!("{}", reverse::known_hosts_line(&key, host.as_deref(), listen));
+                if let Some(listen) = listen {
+                    println!("{}", reverse::known_hosts_line(&key, host.as_deref(), listen));
+                }
+                if onion {
+                    let address = reverse::onion_address(&config.tor)?;
+                    println!("{}", reverse::known_hosts_line_of_onion(&key, &address));
+                }
                 Ok(ExitCode::SUCCESS)
             }
             Act::Probe { target, exporter } => {

@@ -29,7 +29,7 @@ pub use listen::{Listen, ListenSettings};
 pub use login::LoginSettings;
 pub use ssh_address::{Host, Proxy, ProxyKind, SshAddress};
 pub use target::TargetConfig;
-pub use transport::{Destination, Dialled, Reverse, Transport};
+pub use transport::{Destination, Dialled, Entrance, Reverse, Transport};
 
 /// Where the bridge tells of itself unless configured otherwise.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9822);
@@ -49,8 +49,8 @@ pub struct BridgeConfig {
     pub listen: ListenSettings,
     /// Where a forward proxy for Prometheus listens, if one does.
     pub proxy: Option<SocketAddr>,
-    /// Where devices that come by themselves are listened for, if they are.
-    pub reverse: Option<SocketAddr>,
+    /// Where devices that come by themselves come to, if they may.
+    pub reverse: Option<Entrance>,
     /// A file that discovery is written to, if one is, and the surface it names.
     pub sd_file: Option<(PathBuf, Via)>,
     /// Names, besides the usual local ones, that requests to any listener may use as Host.
@@ -204,7 +204,7 @@ impl BridgeConfig {
         let sd_file = discovery.path("file").map(|file| (file, via));
         drop(discovery);
         let proxy = read_listen(top.section("proxy"), taken);
-        taken.reverse = read_listen(top.section("reverse"), taken);
+        taken.reverse = Entrance::read(top.section("reverse"), taken);
         let host_names = top.or("host_names", Vec::new());
         let web_config_file = top.path("web_config_file");
         let scrape = ScrapeLimits::read(top.section("scrape"));
@@ -262,8 +262,8 @@ struct Taken {
     surfaces: TakenSurfaces,
     /// Keys of devices that come by themselves, each with its target.
     authorized_keys: HashMap<String, String>,
-    /// Where those are listened for.
-    reverse: Option<SocketAddr>,
+    /// Where those come to.
+    reverse: Option<Entrance>,
 }
 
 impl ScrapeLimits {

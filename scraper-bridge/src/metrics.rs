@@ -147,6 +147,7 @@ pub struct Metrics {
     pub in_flight: Gauge,
     refusals: surface::Refusals,
     reverse_refusals: reverse::Refusals,
+    reverse_rend_requests: Counter,
     /// Nothing where no target needs Tor.
     tor_bootstrap: Family<NoLabel, Seconds>,
     tor_blocked: Family<KindLabel, Gauge>,
@@ -231,6 +232,11 @@ impl Metrics {
             "What devices that come by themselves asked for and did not get",
             m.reverse_refusals.0,
         );
+        to.register(
+            "reverse_rend_requests",
+            "Who asked for a rendezvous at the onion service for devices that come by themselves",
+            m.reverse_rend_requests,
+        );
         to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
         to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
         m.config.register(to);
@@ -245,6 +251,11 @@ impl Metrics {
     pub fn refusals_of(&self, surface: Surface) -> OnRefusal {
         let refusals = self.refusals.clone();
         Arc::new(move |refusal| refusals.count(surface, refusal.into()))
+    }
+
+    /// Counts who comes to the bridge's own onion service.
+    pub fn reverse_rend_requests(&self) -> Counter {
+        self.reverse_rend_requests.clone()
     }
 
     /// Counts something that a device that came by itself did not get.

@@ -4,6 +4,7 @@
 //!
 //! Names of russh's types go no further than this module and [`session`](crate::session).
 
+mod entrance;
 mod expected;
 mod handler;
 mod server;
@@ -11,10 +12,12 @@ mod server;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use onionscrape::address::OnionAddress;
 use onionscrape::files::FileError;
 use onionscrape::ssh::KeyFile;
 
 use crate::config::{TargetConfig, Transport, Way};
+pub use entrance::{bind, onion_address, publish};
 pub use expected::{Arrivals, Arrived, Expected};
 pub use server::Server;
 
@@ -41,6 +44,11 @@ pub fn known_hosts_line(key: &KeyFile, host: Option<&str>, listen: SocketAddr) -
     }
 }
 
+/// The same line for a device that reaches the bridge's onion service.
+pub fn known_hosts_line_of_onion(key: &KeyFile, address: &OnionAddress) -> String {
+    format!("{} {}", address.unredacted(), key.public_line())
+}
+
 /// What is to be run on the device of a target that comes by itself.
 pub fn command_line(config: &TargetConfig) -> String {
     let Transport::Reverse(reverse) = &config.transport else { return String::new() };
@@ -51,11 +59,15 @@ pub fn command_line(config: &TargetConfig) -> String {
             line += &format!(" -R {port}:localhost:PORT_OF_{name}");
         }
     }
-    let port = match reverse.listen.port() {
-        22 => String::new(),
-        port => format!(" -p {port}"),
+    let (way, host) = match reverse.entrance.listen.map(|listen| listen.port()) {
+        Some(22) => (String::new(), "THIS_MONITOR"),
+        Some(port) => (format!(" -p {port}"), "THIS_MONITOR"),
+        None => {
+            let through = " -o ProxyCommand='socat STDIO SOCKS4A:127.0.0.1:%h:%p,socksport=9050'";
+            (through.to_owned(), "THIS_BRIDGE.onion")
+        }
     };
-    format!("{line}{port} -i KEY {}@THIS_MONITOR", config.name)
+    format!("{line}{way} -i KEY {}@{host}", config.name)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
+use crate::reverse::{Router, known_hosts, reverse};
+use crate::transports::{an_sshd, at};
 use crate::world::{Device, World, run};
 
 /// The hops from this machine to a scrape, as they are called and in their order.
@@ -171,6 +173,69 @@ pub async fn the_bridges_stops_where_the_way_does(world: &World) {
         "{}",
         broken.0
     );
+}
+
+pub async fn the_bridges_on_other_ways(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let sshd = an_sshd();
+    let pinned = format!("host_key = {:?}", sshd.host_key_public);
+    let other = format!("host_key = {:?}", world.key().public_line());
+    let closed = tornet::ports::reserve().unwrap().addr();
+    let port = sshd.addr.port().to_string();
+    let at = |name: &str, host: &str, more: &str| at(name, host, &sshd, more, exporter.address);
+    let router = Router::new(world);
+    let (reverse, listen) = reverse();
+    let targets = [
+        at("well", "127.0.0.1", &pinned),
+        at("off", "127.0.0.1", &pinned).replace(&port, &closed.port().to_string()),
+        at("nobody", "nobody.invalid", &pinned),
+        at("proxied", "127.0.0.1", &format!("{pinned}\nproxy = \"socks5://{closed}\"")),
+        at("other", "127.0.0.1", &other),
+        router.target("router", &[("app", 20001)]),
+    ];
+    let monitor = world.monitor_of(&reverse, &targets.concat()).await;
+    monitor.connected("well").await;
+    let examined = |name: &str| Examined::by("scraper-bridge", &[name], &monitor.file);
+
+    let well = examined("well");
+    assert_eq!(well.1.status.code(), Some(0), "{}", well.0);
+    let hops: Vec<_> = well.hops().into_iter().skip_while(|hop| *hop != "name").collect();
+    let expected = [
+        "name",
+        "connection",
+        "ssh key exchange",
+        "host key",
+        "authorisation",
+        "channel to app",
+        "exporter app",
+    ];
+    assert_eq!(hops, [&expected[..], &["kept session", "target"]].concat(), "{}", well.0);
+    assert!(!well.hops().contains(&"descriptor"), "{}", well.0);
+    for (name, hop, why, remedy) in [
+        ("off", "connection", "connection refused", "look at its sshd"),
+        ("nobody", "name", "nobody.invalid", "this machine's DNS"),
+        ("proxied", "proxy", "no way to the proxy", "the target's proxy"),
+        ("other", "host key", "ssh host key mismatch", "ssh_host_*_key.pub"),
+        ("router", "arrival", "the device has not connected", "-R 20001:localhost:PORT_OF_APP"),
+    ] {
+        let found = examined(name);
+        assert_eq!(found.1.status.code(), Some(1), "{name}: {}", found.0);
+        let failed: Vec<_> = found.findings().iter().filter(|one| one["outcome"] == "failed").collect();
+        assert_eq!((&failed[0]["hop"], failed.len()), (&hop.into(), 2), "{name}: {}", found.0);
+        for (key, part) in [("found", why), ("remedy", remedy)] {
+            assert!(failed[0][key].as_str().unwrap().contains(part), "{name}: {}", failed[0]);
+        }
+    }
+
+    let _ssh = router.forward(&known_hosts(&monitor.file), listen, 20001, exporter.address);
+    monitor.connected("router").await;
+    let came = examined("router");
+    assert_eq!(came.1.status.code(), Some(0), "{}", came.0);
+    let hops: Vec<_> = came.hops().into_iter().skip_while(|hop| *hop != "arrival").collect();
+    assert_eq!(hops, ["arrival", "channel to app", "exporter app", "kept session", "target"], "{}", came.0);
+    // It is the session that is kept, and it is still there.
+    assert_eq!(scrape(&monitor.address("router", "app")).await.text(), "a 1\n");
+    assert!(monitor.bridge.tor().started().is_none(), "Tor was started");
 }
 
 pub async fn the_agents_and_its_status(world: &World) {

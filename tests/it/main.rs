@@ -38,6 +38,7 @@ mod pairing;
 mod prometheus;
 mod refused;
 mod reload;
+mod reverse;
 mod rotation;
 mod secure;
 mod stock;
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         chain::resumes_after_the_agent_is_killed,
         chain::tor_down_is_503,
         doctor::the_bridges_stops_where_the_way_does,
+        doctor::the_bridges_on_other_ways,
         doctor::the_agents_and_its_status,
         monitoring::rules_and_queries_are_sound,
         monitoring::every_series_exists,
@@ -148,8 +150,9 @@ fn main() -> ExitCode {
         secure::exporters_with_tls,
         transports::an_sshd_by_tcp,
         transports::an_sshd_through_proxies,
-        transports::a_stock_ssh_comes_by_itself,
-        transports::a_stock_ssh_gets_nothing_else,
+        reverse::a_stock_ssh_comes_by_itself,
+        reverse::a_stock_ssh_gets_nothing_else,
+        reverse::a_stock_ssh_comes_through_tor,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,

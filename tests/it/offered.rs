@@ -14,6 +14,7 @@ use tornet::process;
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraped, Scraper, scrape};
+use crate::prometheus::Prometheus;
 use crate::world::{Device, Monitor, World};
 
 /// A range of so many ports that are all free: below those that anything else here is given.
@@ -77,6 +78,15 @@ pub async fn by_a_chosen_port_a_socket_or_neither(world: &World) {
     let port = monitor.address("backpack", "more");
     assert!(port.starts_with("127.0.0.1:") && port.parse::<std::net::SocketAddr>().unwrap().port() >= first);
     assert_eq!(scrape(&port).await.text(), "a 1\n");
+    let admin = monitor.bridge.admin().to_string();
+    let by_port = format!(
+        "scrape_configs:\n- job_name: a\n  scrape_interval: 1s\n  http_sd_configs:\n  - url: http://{admin}/sd?via=port\n"
+    );
+    let prometheus = Prometheus::start(world, &by_port, &[]);
+    prometheus.until_up("backpack", "more").await;
+    let urls: Vec<_> = prometheus.targets().await.iter().map(|one| one["scrapeUrl"].to_string()).collect();
+    assert!(urls.contains(&format!("\"http://{port}/metrics\"")), "{urls:?}");
+    drop(prometheus);
     assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o640);
     let said = curl(&socket, "http://app.backpack/metrics");
     assert!(said.starts_with("HTTP/1.1 200 OK\r\n") && said.ends_with("\r\n\r\na 1\n"), "{said}");
@@ -90,7 +100,6 @@ pub async fn by_a_chosen_port_a_socket_or_neither(world: &World) {
     assert_eq!(listens, [&serde_json::json!(unix), &serde_json::json!(port), &serde_json::Value::Null]);
 
     // Who has not the surface that is asked for is found by the path.
-    let admin = monitor.bridge.admin().to_string();
     let of = |group: &serde_json::Value| {
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let labels = &group["labels"];

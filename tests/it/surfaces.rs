@@ -49,7 +49,9 @@ pub async fn prometheus_by_every_way_in(world: &World) {
     let _secure = process::spawn(&command, &folder.join("node_exporter.log")).unwrap();
 
     let device = world.device(&[("node", world.node_exporter()), ("secure", secure)]).await;
-    let gone = world.device(&[("node", world.node_exporter())]).await;
+    let (gone_folder, ssh) = (world.folder(), format!("[ssh]\nkeys = [{:?}]\n", world.key().public_line()));
+    let node = [("node", world.node_exporter())];
+    let gone = world.device_in(gone_folder.clone(), &ssh, &node).await;
     let sd_file = folder.join("targets.json");
     let more = format!("{MORE}[discovery]\nfile = {sd_file:?}\nvia = \"port\"\n");
     let targets = world.target("backpack", &device, "labels = {room = \"attic\"}", &["node"])
@@ -79,6 +81,10 @@ pub async fn prometheus_by_every_way_in(world: &World) {
         let down = ("gone".to_owned(), "node".to_owned());
         prometheus.until("listed as down", |up| up.get(&down) == Some(&false)).await;
     }
+    // Switched on again, it comes back by itself.
+    let prometheus = Prometheus::start(world, &documented("http_sd.yml", &monitor, &sd_file), &[]);
+    let _back = world.device_in(gone_folder, &ssh, &node).await;
+    prometheus.until_up("gone", "node").await;
     let found = Scraper::connect(&monitor.bridge.admin().to_string()).await.get("/sd", &[]).await;
     assert_eq!(found.header("content-type"), Some("application/json"));
     let found: serde_json::Value = serde_json::from_slice(&found.body).unwrap();

@@ -1,42 +1,38 @@
-//! Devices that are not reached through Tor: an ordinary `sshd` by TCP and through proxies, and a stock
-//! `ssh -R` that comes by itself. No Tor runs for them: the tests' bridges would use everybody's, and a
-//! packet to that fails the whole.
+//! Devices that are not reached through Tor: an ordinary `sshd` by TCP and through proxies. No Tor runs for
+//! them: the tests' bridges would use everybody's, and a packet to that fails the whole.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
-use onionscrape::ssh::KeyFile;
-use scraper_bridge::overview::{Overview, Wanted};
 use scraper_bridge::target::State;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::block_in_place;
-use tornet::process::{self, Process};
+use tornet::process;
 use tornet::sshd::{self, Sshd};
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraper, scrape};
 use crate::prometheus::Prometheus;
-use crate::world::{Monitor, World, run};
+use crate::world::{Monitor, World};
 
 /// Not the private network's: nothing here may start Tor.
-const NO_TOR: &str = "[tor]\n";
+pub const NO_TOR: &str = "[tor]\n";
 
-fn an_sshd() -> Sshd {
+pub fn an_sshd() -> Sshd {
     let sshd = block_in_place(|| sshd::start(&[])).unwrap();
     fs::set_permissions(&sshd.user_key, fs::Permissions::from_mode(0o600)).unwrap();
     sshd
 }
 
 /// A target at an `sshd`; `more` are keys besides the usual ones.
-fn at(name: &str, host: &str, sshd: &Sshd, more: &str, exporter: SocketAddr) -> String {
+pub fn at(name: &str, host: &str, sshd: &Sshd, more: &str, exporter: SocketAddr) -> String {
     format!(
         "[[target]]\nname = {name:?}\naddress = \"ssh://{}@{host}:{}\"\nkey_file = {:?}\n{more}\n\
          [[target.exporter]]\nname = \"app\"\nlisten = \"127.0.0.1:0\"\naddress = \"{exporter}\"\n",
@@ -47,7 +43,7 @@ fn at(name: &str, host: &str, sshd: &Sshd, more: &str, exporter: SocketAddr) -> 
 }
 
 /// Waits until a scrape of the exporter says this.
-async fn until_scraped(monitor: &Monitor, target: &str, exporter: &str, text: &str) {
+pub async fn until_scraped(monitor: &Monitor, target: &str, exporter: &str, text: &str) {
     let started = Instant::now();
     loop {
         let scraped = scrape(&monitor.address(target, exporter)).await;
@@ -214,209 +210,4 @@ pub async fn an_sshd_through_proxies(world: &World) {
     jumping.kill();
     monitor.state("socks", "down", |state| matches!(state, State::Waiting(_))).await;
     assert_eq!(scrape(&monitor.address("socks", "app")).await.status, 503);
-}
-
-/// What a device has that comes by itself.
-struct Router {
-    folder: PathBuf,
-    key: PathBuf,
-    line: String,
-}
-
-impl Router {
-    fn new(world: &World) -> Self {
-        let folder = world.folder();
-        let key = folder.join("key");
-        let line = KeyFile::open_or_make(&key, "router").unwrap().public_line();
-        Self { folder, key, line }
-    }
-
-    /// A target for it with these exporters, each with its port.
-    fn target(&self, name: &str, exporters: &[(&str, u16)]) -> String {
-        let mut text = format!(
-            "[[target]]\nname = {name:?}\ntransport = \"reverse\"\nauthorized_key = {:?}\n",
-            self.line
-        );
-        for (exporter, port) in exporters {
-            text += &format!(
-                "[[target.exporter]]\nname = {exporter:?}\nlisten = \"127.0.0.1:0\"\nport = {port}\n"
-            );
-        }
-        text
-    }
-
-    /// A stock `ssh` with these arguments, which knows the bridge by this line.
-    fn ssh(&self, known: &str, listen: SocketAddr, arguments: &[&str]) -> Process {
-        let known_hosts = self.folder.join("known_hosts");
-        fs::write(&known_hosts, known).unwrap();
-        let mut command = Command::new(process::find("ssh").unwrap());
-        command
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-i"])
-            .arg(&self.key)
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
-            .args(["-o", "GlobalKnownHostsFile=/dev/null", "-o", "ExitOnForwardFailure=yes"])
-            .args(["-p", &listen.port().to_string()])
-            .args(arguments)
-            .arg(format!("anybody@{}", listen.ip()));
-        block_in_place(|| process::spawn(&command, &self.folder.join("ssh.log"))).unwrap()
-    }
-
-    /// `ssh -N -R PORT:EXPORTER`.
-    fn forward(&self, known: &str, listen: SocketAddr, port: u16, exporter: SocketAddr) -> Process {
-        self.ssh(known, listen, &["-N", "-R", &format!("{port}:{exporter}")])
-    }
-}
-
-/// A section for the bridge, and where it will listen.
-fn reverse() -> (String, SocketAddr) {
-    let listen = tornet::ports::reserve().unwrap().addr();
-    (format!("{NO_TOR}[reverse]\nlisten = \"{listen}\"\n"), listen)
-}
-
-/// What `scraper-bridge host-key` prints.
-fn known_hosts(file: &Path) -> String {
-    let printed = run("scraper-bridge", &["host-key", "--config.file", file.to_str().unwrap()]);
-    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
-    String::from_utf8(printed.stdout).unwrap()
-}
-
-async fn until_ended(ssh: &Process) {
-    let started = Instant::now();
-    while ssh.is_running() {
-        assert!(started.elapsed() < Duration::from_secs(30), "ssh goes on: {}", ssh.log_text());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-pub async fn a_stock_ssh_comes_by_itself(world: &World) {
-    let (first, second) = (
-        Exporter::start(Manner::Good("a 1\n".into())).await,
-        Exporter::start(Manner::Good("b 2\n".into())).await,
-    );
-    let (router, other) = (Router::new(world), Router::new(world));
-    let targets = [
-        router.target("router", &[("node", 20001), ("app", 20002)]),
-        other.target("other", &[("node", 20001)]),
-    ];
-    let (more, listen) = reverse();
-    let monitor = world.monitor_of(&more, &targets.concat()).await;
-    assert_eq!(monitor.bridge.reverse(), Some(listen));
-    let known = known_hosts(&monitor.file);
-
-    let scraped = scrape(&monitor.address("router", "node")).await;
-    assert_eq!((scraped.status, scraped.reason.as_str()), (503, "the device has not connected"));
-    let overview = Overview::of(monitor.bridge.fleet(), None, None, Wanted::ALL);
-    let remedy = overview.targets[0].remedy.clone().unwrap();
-    assert!(
-        remedy.contains("-R 20001:localhost:") && remedy.contains(&format!("-p {} ", listen.port())),
-        "{remedy}"
-    );
-
-    let ssh = router.forward(&known, listen, 20001, first.address);
-    let _other = other.forward(&known, listen, 20001, second.address);
-    for (name, text) in [("router", "a 1\n"), ("other", "b 2\n")] {
-        monitor.connected(name).await;
-        assert_eq!(scrape(&monitor.address(name, "node")).await.text(), text, "{name}");
-    }
-    assert!(TcpStream::connect("127.0.0.1:20001").await.is_err(), "no port is opened");
-    let scraped = scrape(&monitor.address("router", "app")).await;
-    assert_eq!(scraped.status, 502);
-    assert_eq!(scraped.reason, "the device's ssh -R does not forward exporter app");
-    let listed = "scrape_configs:\n- job_name: a\n  scrape_interval: 1s\n  static_configs:\n";
-    let listed = format!(
-        "{listed}  - targets: [{:?}]\n    labels: {{instance: router}}\n",
-        monitor.address("router", "node")
-    );
-    let prometheus = Prometheus::start(world, &listed, &[]);
-    prometheus.until_up("router", "").await;
-
-    // Killed and started again: it is back without any timeout having to pass.
-    ssh.kill();
-    let again = router.forward(&known, listen, 20001, first.address);
-    until_scraped(&monitor, "router", "node", "a 1\n").await;
-
-    // One that hangs is replaced by one that comes, at once, and what went through it has failed.
-    let slow = Exporter::start(Manner::SaysAndHangs(Vec::new())).await;
-    let hanging = Router { folder: world.folder(), key: router.key.clone(), line: router.line.clone() };
-    drop(prometheus);
-    let idle = || in_flight(&monitor) == "0";
-    world.until("Prometheus has gone", idle).await;
-    again.signal(process::Signal::Stop).unwrap();
-    let address = monitor.address("router", "node");
-    let under_way = tokio::spawn(async move { scrape(&address).await });
-    world.until("a scrape is under way", || !idle()).await;
-    let _next = hanging.forward(&known, listen, 20001, slow.address);
-    let failed = under_way.await.unwrap();
-    assert_eq!((failed.status, failed.reason.as_str()), (502, "session lost during the scrape"));
-    assert!(failed.took < Duration::from_secs(9), "not by a timeout: {failed:?}");
-    assert_eq!(scrape(&monitor.address("other", "node")).await.text(), "b 2\n", "the other is as it was");
-    assert!(monitor.bridge.tor().started().is_none(), "Tor was started");
-}
-
-/// How many scrapes are under way, from where nothing can be waited for.
-fn in_flight(monitor: &Monitor) -> String {
-    let metrics = block_in_place(|| tokio::runtime::Handle::current().block_on(monitor.metrics()));
-    let line = metrics.lines().find_map(|line| line.strip_prefix("onionscrape_scrape_requests_in_flight "));
-    line.unwrap().to_owned()
-}
-
-pub async fn a_stock_ssh_gets_nothing_else(world: &World) {
-    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
-    let (router, stranger) = (Router::new(world), Router::new(world));
-    let (more, listen) = reverse();
-    let monitor = world.monitor_of(&more, &router.target("router", &[("node", 20001)])).await;
-    let known = known_hosts(&monitor.file);
-
-    let unknown = stranger.forward(&known, listen, 20001, exporter.address);
-    until_ended(&unknown).await;
-    assert!(unknown.log_text().contains("Permission denied (publickey)"), "{}", unknown.log_text());
-
-    let to = exporter.address;
-    let socket = world.folder().join("socket");
-    for (arguments, said) in [
-        (vec!["-N".to_owned(), "-R".into(), format!("20002:{to}")], "remote port forwarding failed"),
-        (vec!["-N".into(), "-R".into(), format!("0:{to}")], "remote port forwarding failed"),
-        (
-            vec!["-N".into(), "-R".into(), format!("{}:{to}", socket.display())],
-            "remote port forwarding failed",
-        ),
-        (vec!["-T".into()], "administratively prohibited"),
-        (vec!["-tt".into()], "administratively prohibited"),
-        // To a port where nobody is: a channel that the bridge opens would keep ssh from ending.
-        (vec!["-R".into(), "20001:127.0.0.1:1".into()], "administratively prohibited"),
-        (vec!["-W".into(), to.to_string()], "administratively prohibited"),
-    ] {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let refused = router.ssh(&known, listen, &arguments);
-        until_ended(&refused).await;
-        let log = refused.log_text();
-        assert!(log.contains(said), "{arguments:?}: {log}");
-        assert!(!refused.try_wait().unwrap().unwrap().success(), "{arguments:?}");
-    }
-    let metrics = monitor.metrics().await;
-    for (request, at_least) in
-        [("login", 1), ("tcpip_forward", 2), ("streamlocal", 1), ("session", 2), ("direct_tcpip", 1)]
-    {
-        let series = format!("onionscrape_reverse_refusals_total{{request=\"{request}\"}} ");
-        let count = metrics.lines().find_map(|line| line.strip_prefix(&series)).expect(request);
-        assert!(count.parse::<u32>().unwrap() >= at_least, "{request}: {count}");
-    }
-    assert!(!socket.exists() && exporter.requests.load(Ordering::SeqCst) == 0);
-
-    // The key is taken out of the configuration: its session ends.
-    let ssh = router.forward(&known, listen, 20001, exporter.address);
-    monitor.connected("router").await;
-    until_scraped(&monitor, "router", "node", "a 1\n").await;
-    let text = fs::read_to_string(&monitor.file).unwrap();
-    fs::write(&monitor.file, text.replace(&router.line, &stranger.line)).unwrap();
-    until_ended(&ssh).await;
-    let _now = stranger.forward(&known, listen, 20001, exporter.address);
-    world
-        .until("the other key is the target's", || {
-            let target = monitor.bridge.fleet().target("router");
-            target.is_some_and(|target| matches!(&*target.state().borrow(), State::Up(_)))
-        })
-        .await;
-    until_scraped(&monitor, "router", "node", "a 1\n").await;
 }

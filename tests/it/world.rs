@@ -298,8 +298,12 @@ pub fn program(name: &str) -> PathBuf {
     BUILT.get_or_init(build).join(name)
 }
 
-/// Runs one of the programs to its end.
+/// Runs one of the programs to its end, which must come in time.
 pub fn run(name: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(program(name));
-    block_in_place(|| command.args(arguments).env_remove("NOTIFY_SOCKET").output()).unwrap()
+    let mut command = Command::new(process::find("timeout").unwrap());
+    command.arg("--signal=KILL").arg(PATIENCE.as_secs().to_string()).arg(program(name)).args(arguments);
+    let output = block_in_place(|| command.env_remove("NOTIFY_SOCKET").output()).unwrap();
+    let in_time = output.status.code().is_some_and(|code| code != 137);
+    assert!(in_time, "{name} {arguments:?} does not end: {output:?}");
+    output
 }

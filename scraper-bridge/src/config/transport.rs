@@ -84,8 +84,17 @@ pub enum Destination {
 pub struct Reverse {
     /// The key that it logs in with, and no other target's device.
     pub authorized_key: UserKey,
-    /// Where the bridge listens for it.
-    pub listen: SocketAddr,
+    /// Where it comes to.
+    pub entrance: Entrance,
+}
+
+/// Where devices that come by themselves come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// Where the bridge listens for them, if it does.
+    pub listen: Option<SocketAddr>,
+    /// True if the bridge has an onion service for them.
+    pub onion: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -283,12 +292,20 @@ impl Destination {
     }
 }
 
+impl Entrance {
+    pub(super) fn read(mut section: Section<'_>, taken: &mut Taken) -> Option<Self> {
+        let onion = section.or("onion", false);
+        let listen = super::read_listen(section, taken);
+        (onion || listen.is_some()).then_some(Self { listen, onion })
+    }
+}
+
 impl Reverse {
     fn read(section: &mut Section<'_>, name: Option<&Name>, taken: &mut Taken) -> Option<Self> {
         let key = section.required_spanned::<UserKey>("authorized_key");
         if taken.reverse.is_none() {
             section.mistake_here(
-                "transport = \"reverse\" needs a place to come to; write [reverse] with listen into bridge.toml",
+                "transport = \"reverse\" needs a place to come to; write [reverse] with listen, or with onion = true, into bridge.toml",
             );
         }
         let key = key?;
@@ -301,6 +318,6 @@ impl Reverse {
                 ),
             );
         }
-        Some(Self { authorized_key: key.into_inner(), listen: taken.reverse? })
+        Some(Self { authorized_key: key.into_inner(), entrance: taken.reverse? })
     }
 }

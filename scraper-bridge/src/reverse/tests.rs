@@ -258,4 +258,6 @@ fn what_is_to_be_run_and_known_is_written_out() {
         known_hosts_line(&key, Some("Monitor.example"), listen("0.0.0.0:22")),
         format!("monitor.example {line}")
     );
+    let onion = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
+    assert_eq!(known_hosts_line_of_onion(&key, &onion.parse().expect("address")), format!("{onion} {line}"));
 }
