@@ -1,8 +1,11 @@
 //! The targets that are kept at this moment, each with its listeners; what the configuration says
 //! now is compared with them target by target.
 
+mod prepared;
+mod reach;
+
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,29 +14,27 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use onionscrape::address::Name;
 use onionscrape::files::Stamp;
-use onionscrape::http::{Body, HostNames, Listener, SocketAccess, Web, serve_public};
+use onionscrape::http::{Body, HostNames, SocketAccess, Web, serve_public};
 use onionscrape::lifecycle::Failure;
-use onionscrape::ssh::LoginKey;
-use onionscrape::tls::TlsClient;
-use onionscrape::tor::{ClientAuthKey, TorOnDemand};
+use onionscrape::tor::TorOnDemand;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::auto_port::{AutoPorts, PortPlan};
-use crate::config::{Destination, ScrapeLimits, TargetConfig, Transport};
-use crate::dial::{Dial, OnionDial, TcpDial};
+use crate::auto_port::AutoPorts;
+use crate::config::{ScrapeLimits, TargetConfig};
 use crate::doctor::Patient;
 use crate::inventory::kept;
 use crate::metrics::{Metrics, Surface};
 use crate::offer::Listening;
 use crate::reverse::Expected;
 use crate::scrape::Scraper;
-use crate::session::HostKeys;
-use crate::succession::Succession;
-use crate::target::{Dialling, Reach, Target};
+use crate::target::{Reach, Target};
+use prepared::bind;
+pub use prepared::{Prepared, Room};
+pub use reach::{Secrets, reach};
 
 /// Targets dialled at the same time; each dial builds several circuits.
 const MAX_DIALS: usize = 16;
@@ -96,56 +97,6 @@ impl Kept {
     /// True if starting it anew from this configuration would change nothing.
     fn is(&self, config: &TargetConfig) -> bool {
         self.target.config == *config && self.keys.iter().all(Stamp::still_holds)
-    }
-}
-
-/// What is needed to start a target, gathered before anything is changed.
-pub struct Prepared {
-    config: TargetConfig,
-    secrets: Secrets,
-    keys: Vec<Stamp>,
-    /// Where each exporter is to be offered, and the listener, except where an old target still has the
-    /// place.
-    offers: Vec<(Listening, Option<Listener>)>,
-}
-
-/// What listeners are prepared with.
-#[derive(Clone, Copy)]
-pub struct Room<'a> {
-    /// The ports that exporters are given.
-    pub ports: &'a PortPlan,
-    /// Who may connect to socket files.
-    pub sockets: SocketAccess,
-    /// Places that targets still have which are about to go.
-    pub held: &'a HashSet<Listening>,
-}
-
-impl Prepared {
-    /// Reads the target's keys and binds its listeners, except where the place is held.
-    ///
-    /// # Errors
-    /// When a key cannot be used or an address is taken.
-    pub async fn new(config: TargetConfig, state_directory: &Path, room: Room<'_>) -> Result<Self, Failure> {
-        let files = config.key_files(state_directory);
-        let look = || files.iter().map(|path| Stamp::take(path)).collect::<Vec<_>>();
-        let mut keys = look();
-        let mut secrets = Secrets::read(&config, state_directory)?;
-        if keys != look() {
-            // The default key was made, or one was replaced while it was read.
-            keys = look();
-            secrets = Secrets::read(&config, state_directory)?;
-        }
-        let mut offers = Vec::new();
-        for exporter in &config.exporters {
-            let planned = Listening::planned(&config.name, exporter, room.ports);
-            let planned = planned.map_err(|why| unoffered(&config, &exporter.name, &why))?;
-            let listener = match room.held.contains(&planned) {
-                true => None,
-                false => bind(&config, &planned, &exporter.name, room.sockets).await?,
-            };
-            offers.push((planned, listener));
-        }
-        Ok(Self { config, secrets, keys, offers })
     }
 }
 
@@ -345,77 +296,6 @@ impl Fleet {
     fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What is read from files to get to a target.
-pub struct Secrets {
-    /// Where the bridge dials it: what it logs in with, and what it reads an onion service's descriptor
-    /// with.
-    login: Option<(LoginKey, Option<ClientAuthKey>)>,
-    tls: Vec<Option<TlsClient>>,
-}
-
-impl Secrets {
-    /// Those of a target.
-    ///
-    /// # Errors
-    /// When a key or a file of authorities cannot be used.
-    pub fn read(config: &TargetConfig, state_directory: &Path) -> Result<Self, Failure> {
-        let login = match config.transport.dialled() {
-            Some(dialled) => Some((dialled.key(state_directory)?, dialled.to.client_auth()?)),
-            None => None,
-        };
-        Ok(Self { login, tls: config.tls()? })
-    }
-}
-
-/// How there comes to be a session with a target, by these secrets; starts Tor if it is needed.
-///
-/// # Errors
-/// When Tor cannot start.
-pub async fn reach(
-    config: &TargetConfig,
-    Secrets { login, tls }: Secrets,
-    tor: &TorOnDemand,
-    expected: &Expected,
-    state_directory: &Path,
-    dials: &Arc<Semaphore>,
-) -> Result<Reach, Failure> {
-    let tls = tls.into();
-    let (dialled, (key, client_auth)) = match (&config.transport, login) {
-        (Transport::Reverse(reverse), _) => {
-            let arrivals = expected.expect(&reverse.authorized_key, &config.exporters);
-            return Ok(Reach::Reverse(arrivals, tls));
-        }
-        (Transport::Dialled(dialled), Some(login)) => (dialled, login),
-        (Transport::Dialled(_), None) => {
-            return Err(Failure(format!("target {}: no key to log in with", config.name)));
-        }
-    };
-    let dial: Arc<dyn Dial> = match &dialled.to {
-        Destination::Onion { address, port, .. } => {
-            Arc::new(OnionDial::new(tor.get().await?, address.clone(), *port, client_auth))
-        }
-        Destination::Tcp { address, proxy } => Arc::new(TcpDial::new(address.clone(), proxy.clone())),
-    };
-    let succession = Succession::open(Succession::path(state_directory, &config.name));
-    let host_keys = Arc::new(HostKeys::new(&config.name, dialled, succession));
-    let inventory = kept::Kept::new(state_directory, &config.name, &dialled.to.host());
-    let (user, dials, inventory) = (dialled.user.clone(), dials.clone(), Arc::new(inventory));
-    Ok(Reach::Dialled(Arc::new(Dialling { user, key, host_keys, dial, tls, dials, inventory })))
-}
-
-async fn bind(
-    target: &TargetConfig,
-    place: &Listening,
-    exporter: &Name,
-    sockets: SocketAccess,
-) -> Result<Option<Listener>, Failure> {
-    place.bind(sockets).await.map_err(|why| unoffered(target, exporter, &why))
-}
-
-fn unoffered(target: &TargetConfig, exporter: &Name, why: &str) -> Failure {
-    Failure(format!("target {}, exporter {exporter}: {why}", target.name))
 }
 
 /// A listener's handler, for one exporter.
