@@ -179,7 +179,7 @@ fn out_of_reach(state_directory: &Path, error: &io::Error) -> Failure {
 
 fn print(overview: &Overview) {
     let mut facts = vec![
-        ("state", format!("{}, since {}", overview.state, ago(Some(&overview.since)))),
+        ("state", format!("{} for {}", overview.state, ago(Some(&overview.since)).trim_end_matches(" ago"))),
         ("tor", overview.tor.clone()),
         ("sessions", overview.sessions.to_string()),
     ];

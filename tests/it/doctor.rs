@@ -252,7 +252,7 @@ pub async fn the_agents_and_its_status(world: &World) {
     let text = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert_eq!(shown.status.code(), Some(0), "{text}");
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
-    assert!(line("state ").contains("reachable, since "), "{text}");
+    assert!(line("state ").contains("reachable for "), "{text}");
     assert!(line("sessions ").ends_with(" 1") && line("tor ").contains("Tor is ready"), "{text}");
     assert!(line("monitor ").contains(" ago "), "{text}");
     assert!(line("app ").contains(" ago ") && line("app ").ends_with(" good"), "{text}");

@@ -149,7 +149,7 @@ impl Keeper {
         let transport = target.config.transport.label();
         let times = DialTimes { transport, stream: stream_took, login };
         target.metrics.dialled(times);
-        info!(target = name, seconds = started.elapsed().as_secs_f64(), "connected");
+        info!(target = name, seconds = %format_args!("{:.3}", started.elapsed().as_secs_f64()), "connected");
         Ok(Connection { pool: Arc::new(Pool::new(session, times, dialling.tls.clone())), address })
     }
 

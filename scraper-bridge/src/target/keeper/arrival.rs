@@ -25,7 +25,7 @@ impl Keeper {
             let Arrived { session, took } = arrived;
             self.target.metrics.connects.inc();
             self.target.metrics.connect_duration.observe(took.as_secs_f64());
-            info!(target = name, seconds = took.as_secs_f64(), "the device connected");
+            info!(target = name, seconds = %format_args!("{:.3}", took.as_secs_f64()), "the device connected");
             let times = DialTimes { transport: "reverse", stream: took, login: LoginTimes::default() };
             let pool = Arc::new(Pool::new(session, times, tls.clone()));
             match self.hold(&pool, None, arrivals.next()).await {
