@@ -153,6 +153,7 @@ fn main() -> ExitCode {
         reverse::a_stock_ssh_comes_by_itself,
         reverse::a_stock_ssh_gets_nothing_else,
         reverse::a_stock_ssh_comes_through_tor,
+        reverse::an_exporter_with_tls,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,

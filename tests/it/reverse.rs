@@ -18,6 +18,7 @@ use tornet::process::{self, Process};
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
 use crate::prometheus::Prometheus;
+use crate::secure;
 use crate::transports::{NO_TOR, until_scraped};
 use crate::world::{Monitor, World, run};
 
@@ -273,4 +274,33 @@ pub async fn a_stock_ssh_comes_through_tor(world: &World) {
     let file = monitor.file.clone();
     monitor.stop().await;
     assert_eq!(known_hosts(&file), known);
+}
+
+pub async fn an_exporter_with_tls(world: &World) {
+    let router = Router::new(world);
+    let (address, _exporter) = secure::start(&router.folder);
+    world.until("the exporter listens", || std::net::TcpStream::connect(address).is_ok()).await;
+    let tls = |name: &str| {
+        let ca = router.folder.join("exporter.crt");
+        format!("tls = true\nca_file = {ca:?}\nserver_name = \"{name}.example\"\n")
+    };
+    let target = router.target("router", &[("node", 20001)]) + &tls("exporter");
+    let other = "[[target.exporter]]\nname = \"other\"\nlisten = \"127.0.0.1:0\"\nport = 20002\n";
+    let (more, listen) = reverse();
+    let monitor = world.monitor_of(&more, &format!("{target}{other}{}", tls("other"))).await;
+    let (node, same) = (format!("20001:{address}"), format!("20002:{address}"));
+    let _ssh = router.ssh(&known_hosts(&monitor.file), listen, &["-N", "-R", &node, "-R", &same]);
+    monitor.connected("router").await;
+    let scraped = scrape(&monitor.address("router", "node")).await;
+    assert!(scraped.status == 200 && scraped.text().contains("\nnode_load1 "), "{scraped:?}");
+    // The session is there with its first port.
+    let started = Instant::now();
+    let refused = loop {
+        let scraped = scrape(&monitor.address("router", "other")).await;
+        if !scraped.reason.contains("does not forward") {
+            break scraped;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "{scraped:?}");
+    };
+    assert_eq!(refused.reason, "exporter other: certificate is not for server_name", "{refused:?}");
 }

@@ -13,7 +13,7 @@ use crate::http::{Scraped, scrape};
 use crate::world::{World, run};
 
 /// A node_exporter with a certificate of its own for `exporter.example`, in `exporter.crt`.
-fn start(folder: &Path) -> (SocketAddr, Process) {
+pub fn start(folder: &Path) -> (SocketAddr, Process) {
     certify(folder);
     let web = folder.join("web.yml");
     fs::write(&web, "tls_server_config: {cert_file: exporter.crt, key_file: exporter.key}\n").unwrap();

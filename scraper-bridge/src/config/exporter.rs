@@ -88,13 +88,15 @@ impl ExporterConfig {
     }
 }
 
-/// TLS is for exporters with an address: one by name speaks HTTP with the agent.
+/// TLS is for exporters with an address or a port: one by name speaks HTTP with the agent.
 fn read_tls(section: &mut Section<'_>, way: Option<&Way>) -> Option<TlsSettings> {
-    let why = match way {
+    match way {
         Some(Way::Address(address)) => return TlsSettings::read(section, &address.ip().to_string()),
-        Some(Way::Forwarded(_)) => "for an exporter of a device that the bridge dials",
-        _ => "for an exporter with an address; the agent speaks TLS with others, see its [[exporter]]",
-    };
+        // Only the device knows where its port leads; most often that is to itself.
+        Some(Way::Forwarded(_)) => return TlsSettings::read(section, "localhost"),
+        Some(Way::Name) | None => {}
+    }
+    let why = "for an exporter with an address; the agent speaks TLS with others, see its [[exporter]]";
     for key in ["tls", "server_name", "ca_file", "insecure_skip_verify"] {
         if let Some(given) = section.spanned::<toml::Value>(key) {
             section.mistake(given.span(), format!("{key} is {why}"));
