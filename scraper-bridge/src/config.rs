@@ -205,6 +205,7 @@ impl BridgeConfig {
         drop(discovery);
         let proxy = read_listen(top.section("proxy"), taken);
         taken.reverse = Entrance::read(top.section("reverse"), taken);
+        taken.standby = top.or("standby", false);
         let host_names = top.or("host_names", Vec::new());
         let web_config_file = top.path("web_config_file");
         let scrape = ScrapeLimits::read(top.section("scrape"));
@@ -255,7 +256,7 @@ fn read_targets(
     targets.into_iter().collect()
 }
 
-/// What only one target or exporter may have.
+/// What only one target or exporter may have, and what holds for all that do not say otherwise.
 #[derive(Default)]
 struct Taken {
     names: HashSet<Name>,
@@ -264,6 +265,8 @@ struct Taken {
     authorized_keys: HashMap<String, String>,
     /// Where those come to.
     reverse: Option<Entrance>,
+    /// Whether a second session is kept.
+    standby: bool,
 }
 
 impl ScrapeLimits {

@@ -130,6 +130,9 @@ const BLOCKED_KINDS: [&str; 5] = ["offline", "filtering", "cant_reach_tor", "clo
 #[derive(Clone, Default)]
 pub struct Metrics {
     connected: Family<TargetLabel, Gauge>,
+    stands_by: Family<TargetLabel, Gauge>,
+    standby_requests: Family<TargetLabel, Counter>,
+    standby_answers: Family<TargetLabel, Counter>,
     connects: Family<TargetLabel, Counter>,
     connect_failures: Family<StageLabel, Counter>,
     host_key_mismatch: Family<TargetLabel, Gauge>,
@@ -176,6 +179,11 @@ impl Metrics {
     pub fn register(&self, to: &mut Registry) {
         let m = self.clone();
         to.register("target_connected", "1 while there is a session to the target", m.connected);
+        to.register(
+            "target_standby_connected",
+            "1 while a second session to the target stands by",
+            m.stands_by,
+        );
         to.register("target_connects", "Attempts to connect to the target", m.connects);
         to.register(
             "target_connect_failures",
@@ -213,6 +221,16 @@ impl Metrics {
             m.keepalive_failures,
         );
         to.register("scrape_requests", "Scrapes asked for", m.requests);
+        to.register(
+            "scrape_standby_requests",
+            "Scrapes that were late or lost their session, and were sent in another as well",
+            m.standby_requests,
+        );
+        to.register(
+            "scrape_standby_answers",
+            "Of these, scrapes whose answer came in the other session",
+            m.standby_answers,
+        );
         to.register("scrape_failures", "Scrapes that failed, by reason", m.failures);
         to.register(
             "inventory_refusals",
@@ -276,10 +294,18 @@ impl Metrics {
         for reason in Refusal::ALL.map(Refusal::label) {
             self.inventory_refusals.remove(&ReasonLabel { target: target.clone(), reason });
         }
-        for counter in [&self.connects, &self.keepalive_failures, &self.requests, &self.response_bytes] {
+        for counter in [
+            &self.connects,
+            &self.keepalive_failures,
+            &self.requests,
+            &self.standby_requests,
+            &self.standby_answers,
+            &self.response_bytes,
+        ] {
             counter.remove(&of);
         }
         self.connected.remove(&of);
+        self.stands_by.remove(&of);
         self.host_key_mismatch.remove(&of);
         self.last_connected.remove(&of);
         self.backoff.remove(&of);
@@ -312,6 +338,9 @@ impl Metrics {
         }
         TargetMetrics {
             connected: self.connected.get_or_create_owned(&of),
+            stands_by: self.stands_by.get_or_create_owned(&of),
+            standby_requests: self.standby_requests.get_or_create_owned(&of),
+            standby_answers: self.standby_answers.get_or_create_owned(&of),
             connects: self.connects.get_or_create_owned(&of),
             host_key_mismatch: self.host_key_mismatch.get_or_create_owned(&of),
             connect_duration: self.connect_duration.0.clone(),
@@ -331,6 +360,7 @@ pub struct TargetMetrics {
     name: String,
     all: Metrics,
     connected: Gauge,
+    stands_by: Gauge,
     host_key_mismatch: Gauge,
     /// Attempts to connect.
     pub connects: Counter,
@@ -344,6 +374,10 @@ pub struct TargetMetrics {
     pub keepalive_failures: Counter,
     /// Scrapes asked for.
     pub requests: Counter,
+    /// Scrapes sent in another session as well.
+    pub standby_requests: Counter,
+    /// Those that had their answer in it.
+    pub standby_answers: Counter,
     /// Bytes passed on.
     pub response_bytes: Counter,
 }
@@ -402,6 +436,11 @@ impl TargetMetrics {
     /// Raises the target's gauge until the guard is dropped.
     pub fn connected(&self) -> Raised {
         Raised::new(&self.connected)
+    }
+
+    /// A second session stands by for as long as this is held.
+    pub fn stands_by(&self) -> Raised {
+        Raised::new(&self.stands_by)
     }
 
     /// Counts a scrape as under way until the guard is dropped.

@@ -52,6 +52,8 @@ pub struct TargetOverview {
     pub why: Option<String>,
     /// What to do about it.
     pub remedy: Option<String>,
+    /// True if a second session stands by, false if one is wanted and not there.
+    pub standby: Option<bool>,
     /// When a scrape was good last, as RFC 3339 has it.
     pub last_good_scrape: Option<String>,
     /// How long good scrapes took of late: half of them no longer than this, in seconds.
@@ -177,6 +179,7 @@ fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> Targ
         since: time(target.since()),
         remedy: trouble.as_ref().map(|trouble| remedy::of_trouble(trouble, &target.config)),
         why: trouble.map(|trouble| trouble.what),
+        standby: target.config.standby.then(|| target.has_standby()),
         last_good_scrape: history.last_good().map(time),
         latency_p50_seconds: history.quantile(0.5).map(seconds),
         latency_p95_seconds: history.quantile(0.95).map(seconds),

@@ -1,18 +1,17 @@
 //! One scrape: from Prometheus' request to the exporter's answer, under one deadline.
 
+mod ask;
 mod body;
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Method, Request, Response, StatusCode};
 use onionscrape::http::{Answer, Body, FAILURE, end_to_end, only_reading, timeout_header};
 use onionscrape::pairing::REVISION;
 use onionscrape::ssh::ChannelStream;
@@ -23,8 +22,9 @@ use crate::failure::{REASONS, ScrapeFailure};
 use crate::history::Failed;
 use crate::hops::{Hop, Laps};
 use crate::inventory::one_line;
-use crate::pool::{Places, Pool, Taken};
+use crate::pool::Places;
 use crate::target::Target;
+use ask::Answered;
 use body::ScrapeBody;
 
 /// Kept of Prometheus' own timeout so that our answer arrives before it gives up.
@@ -47,10 +47,7 @@ const HARMLESS: [(&str, &str); 2] =
     [("content-security-policy", "sandbox; default-src 'none'"), ("x-content-type-options", "nosniff")];
 /// That no channel opened in time.
 const UNOPENED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device");
-/// The same where TLS is spoken in it.
-const UNSECURED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device, or TLS in it");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// One exporter of one target, as a surface sees it.
 #[derive(Clone)]
@@ -169,18 +166,7 @@ impl Scraper {
         let pool =
             timeout_at(deadline, self.target.pool()).await.map_err(|_| self.target.last_failure())??;
         laps.lap(Hop::Session);
-        let mut taken = self.channel(&pool, deadline).await?;
-        laps.lap(Hop::Channel);
-        let mut answered = self.send(&mut taken, request, deadline).await;
-        if matches!(answered, Err(ScrapeFailure::Aborted)) && taken.reused {
-            // An exporter may close an idle connection just as the next scrape begins. GET can be
-            // repeated; on a connection that was never idle the failure is a real one.
-            taken = self.fresh_channel(&pool, deadline).await?;
-            laps.lap(Hop::Channel);
-            answered = self.send(&mut taken, request, deadline).await;
-        }
-        let response = answered?;
-        laps.lap(Hop::Answer);
+        let Answered { pool, connection, response } = self.ask_all(pool, request, laps, deadline).await?;
         let (mut head, incoming) = response.into_parts();
         if let Some(revision) = head.headers.remove(REVISION)
             && exporter.way == Way::Name
@@ -234,76 +220,8 @@ impl Scraper {
         if let Some(phrase) = head.extensions.remove::<ReasonPhrase>() {
             passed_on.extensions_mut().insert(phrase);
         }
-        let body = ScrapeBody::new(incoming, self, pool, taken.connection, *laps, deadline);
+        let body = ScrapeBody::new(incoming, self, pool, connection, *laps, deadline);
         Ok((passed_on, body))
-    }
-
-    async fn channel(&self, pool: &Pool, deadline: Instant) -> Result<Taken, ScrapeFailure> {
-        timeout_at(deadline, pool.take(self.index, self.exporter()))
-            .await
-            .map_err(|_| if self.exporter().tls.is_some() { UNSECURED } else { UNOPENED })?
-            .map_err(ScrapeFailure::of_connection)
-    }
-
-    /// A connection that was never idle.
-    async fn fresh_channel(&self, pool: &Pool, deadline: Instant) -> Result<Taken, ScrapeFailure> {
-        loop {
-            let taken = self.channel(pool, deadline).await?;
-            if !taken.reused {
-                return Ok(taken);
-            }
-        }
-    }
-
-    async fn send<B>(
-        &self,
-        taken: &mut Taken,
-        request: &Request<B>,
-        deadline: Instant,
-    ) -> Result<Response<Incoming>, ScrapeFailure> {
-        let sending = async {
-            poll_fn(|cx| taken.connection.poll_ready(cx)).await?;
-            taken.connection.send_request(self.onward(request, deadline)).await
-        };
-        match timeout_at(deadline, sending).await {
-            Err(_) => Err(ScrapeFailure::Timeout("waiting for the exporter's answer")),
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) if error.is_parse() => Err(ScrapeFailure::BadResponse("does not speak HTTP")),
-            Ok(Err(_)) => Err(ScrapeFailure::Aborted),
-        }
-    }
-
-    /// The request as the far end gets it.
-    fn onward<B>(&self, request: &Request<B>, deadline: Instant) -> Request<Empty<Bytes>> {
-        let exporter = self.exporter();
-        let path = match request.uri().query() {
-            Some(query) => format!("{}?{query}", exporter.path),
-            None => exporter.path.clone(),
-        };
-        let mut onward = Request::new(Empty::new());
-        *onward.method_mut() = request.method().clone();
-        // The path was checked when it was configured, and the query came out of a URI.
-        *onward.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static(METRICS));
-        *onward.headers_mut() = request.headers().clone();
-        let headers = onward.headers_mut();
-        end_to_end(headers);
-        headers.remove(CONTENT_LENGTH);
-        headers.remove(EXPECT);
-        // A browser sends those of every other page of this machine along.
-        headers.remove(COOKIE);
-        let host = match exporter.way {
-            Way::Name => exporter.name.to_string(),
-            Way::Address(address) => address.to_string(),
-            Way::Forwarded(port) => format!("localhost:{port}"),
-        };
-        let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-        for (name, value) in [(HOST, host), (SCRAPE_TIMEOUT, format!("{left:.3}"))] {
-            // Names and numbers are always good header values.
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(name, value);
-            }
-        }
-        onward
     }
 }
 

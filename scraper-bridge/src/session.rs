@@ -218,6 +218,11 @@ impl Session {
         self.ended.cancelled().await;
     }
 
+    /// True if it has ended.
+    pub fn is_over(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
     /// Asks the far end for a sign of life.
     pub async fn answers(&self) -> bool {
         timeout(PING_LIMIT, self.link.ping()).await.unwrap_or(false)

@@ -2,6 +2,8 @@
 //! a session up.
 
 mod keeper;
+mod patience;
+mod standby;
 mod trouble;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +27,8 @@ use crate::pool::Pool;
 use crate::reverse::Arrivals;
 use crate::session::{HostKeys, LoginTimes};
 use keeper::Keeper;
+use patience::Patience;
+use standby::Standby;
 pub use trouble::Trouble;
 
 /// What a target's session is doing.
@@ -70,6 +74,10 @@ pub struct Target {
     since: Mutex<(&'static str, SystemTime)>,
     /// What the device said last of what it has.
     inventory: Mutex<Option<Arc<Inventory>>>,
+    /// A second session, if one is wanted and there.
+    standby: Standby,
+    /// What is usual for each exporter.
+    patience: Box<[Patience]>,
     doubt: Notify,
     redial: Notify,
 }
@@ -162,6 +170,7 @@ impl Target {
         inventory: Option<Arc<Inventory>>,
     ) -> Self {
         let metrics = metrics.target(&config.name);
+        let patience = config.exporters.iter().map(|_| Patience::default()).collect();
         let (revision, _) = watch::channel(None);
         Self {
             config,
@@ -171,6 +180,8 @@ impl Target {
             history: History::default(),
             since: Mutex::new(("", SystemTime::now())),
             inventory: Mutex::new(inventory),
+            standby: Standby::default(),
+            patience,
             doubt: Notify::new(),
             redial: Notify::new(),
         }
@@ -194,6 +205,31 @@ impl Target {
                 return Err(ScrapeFailure::NotConnected("the bridge is stopping".into()));
             }
         }
+    }
+
+    /// The pool of another session than this one, if there is one at this moment: what took this one's
+    /// place, or the one that stands by.
+    pub fn other_pool(&self, than: &Arc<Pool>) -> Option<Arc<Pool>> {
+        let now = match &*self.state.borrow() {
+            State::Up(pool) => Some(pool.clone()),
+            _ => None,
+        };
+        now.into_iter().chain(self.standby.pool()).find(|pool| !Arc::ptr_eq(pool, than))
+    }
+
+    /// True if a second session stands by.
+    pub fn has_standby(&self) -> bool {
+        self.standby.pool().is_some()
+    }
+
+    /// How long to wait for the first byte of the exporter's answer until it is late for what is usual.
+    pub fn patience(&self, exporter: usize) -> Duration {
+        self.patience[exporter].ends()
+    }
+
+    /// Notes that a scrape of the exporter had its first byte, so long after there was a session.
+    pub fn answered(&self, exporter: usize, after: Duration) {
+        self.patience[exporter].answered(after);
     }
 
     /// Why there is no session yet, for a scrape that waited in vain while one was being dialled.

@@ -214,3 +214,26 @@ pub async fn tor_down_is_503(world: &World) {
     monitor.connected("backpack").await;
     assert_eq!(scrape(&monitor.address("backpack", "app")).await.status, 200);
 }
+
+pub async fn a_session_that_stands_by(world: &World) {
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let device = world.device(&[("app", exporter.address)]).await;
+    let monitor = world.monitor_with("standby = true\n", &[("backpack", &device, &["app"])]).await;
+    monitor.connected("backpack").await;
+    let target = monitor.bridge.fleet().target("backpack").unwrap();
+    for round in 0..3 {
+        world.until("a second session stands by", || target.has_standby()).await;
+        let pool = match &*target.state().borrow() {
+            State::Up(pool) => pool.clone(),
+            other => panic!("round {round}: {}", other.label()),
+        };
+        pool.session().cut();
+        for _ in 0..5 {
+            let scraped = scrape(&monitor.address("backpack", "app")).await;
+            assert_eq!((scraped.status, scraped.text()), (200, "a 1\n"), "round {round}: {scraped:?}");
+        }
+    }
+    let metrics = monitor.metrics().await;
+    let failed = "onionscrape_scrape_failures_total{target=\"backpack\",reason=\"aborted\"} 0\n";
+    assert!(metrics.contains(failed), "{metrics}");
+}

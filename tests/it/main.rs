@@ -93,6 +93,7 @@ fn main() -> ExitCode {
         chain::probe_and_metrics,
         chain::resumes_after_the_agent_is_killed,
         chain::tor_down_is_503,
+        chain::a_session_that_stands_by,
         doctor::the_bridges_stops_where_the_way_does,
         doctor::the_bridges_on_other_ways,
         doctor::the_agents_and_its_status,

@@ -26,6 +26,8 @@ pub struct TargetConfig {
     pub labels: BTreeMap<String, String>,
     /// How often discovery has its exporters scraped; it wins over what the device asks for.
     pub schedule: Option<Schedule>,
+    /// True if a second session is kept beside the first.
+    pub standby: bool,
     /// What can be scraped there; never empty.
     pub exporters: Vec<ExporterConfig>,
 }
@@ -64,6 +66,14 @@ impl TargetConfig {
         let kind = section.spanned::<Kind>("transport");
         let is_reverse = is_reverse(kind.as_ref());
         let transport = Transport::read(&mut section, kind, of, state_directory, taken);
+        let standby = section.spanned::<bool>("standby");
+        if let Some(standby) = standby.as_ref().filter(|standby| is_reverse && *standby.get_ref()) {
+            section.mistake(
+                standby.span(),
+                "standby: the device comes by itself, and would have to come twice; remove it",
+            );
+        }
+        let standby = standby.map_or(taken.standby && !is_reverse, toml::Spanned::into_inner);
         let labels = read_labels(&mut section);
         let schedule = Schedule::read(&mut section);
         let mut names = Names::default();
@@ -81,6 +91,7 @@ impl TargetConfig {
             transport: transport?,
             labels,
             schedule,
+            standby,
             exporters: exporters.into_iter().collect::<Option<_>>()?,
         })
     }

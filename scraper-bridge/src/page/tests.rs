@@ -60,6 +60,7 @@ fn target(name: &str, state: &str, milliseconds: f64, failures: u32) -> TargetOv
         why: down.then(|| "onion not found: the device is off or offline".into()),
         remedy: down.then(|| "switch the device on".into()),
         last_good_scrape: Some(at(12)),
+        standby: None,
         latency_p50_seconds: Some(took),
         latency_p95_seconds: Some(took * 2.0),
         exporters: vec![ExporterOverview {

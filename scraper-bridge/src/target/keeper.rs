@@ -1,6 +1,7 @@
 //! The task that dials, holds and gives up a target's session.
 
 mod arrival;
+mod standby;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::standby::Connection;
 use super::{DialTimes, Dialling, Reach, State, Target, Trouble};
 use crate::config::Way;
 use crate::inventory::Follower;
@@ -72,6 +74,13 @@ impl Keeper {
                     if let Held::Replaced(connection) = held {
                         // Scrapes under way finish in the old session, which ends with the last of them.
                         ready = Some(connection);
+                        continue;
+                    }
+                    if matches!(held, Held::Lost)
+                        && let Some(connection) = self.stands_in()
+                    {
+                        ready = Some(connection);
+                        tokio::spawn(async move { pool.session().close().await });
                         continue;
                     }
                     self.tell(State::Dialling(None));
@@ -195,18 +204,13 @@ impl Keeper {
         let name = target.config.name.as_str();
         // Gone with this function, however it ends.
         let _connected = target.metrics.connected();
-        let warm = pool.clone();
-        let config = target.config.clone();
-        tokio::spawn(async move {
-            for (index, exporter) in config.exporters.iter().enumerate() {
-                warm.warm(index, exporter).await;
-            }
-        });
+        self.warm(pool);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         target.metrics.last_connected.set(now.as_secs_f64());
         self.tell(State::Up(pool.clone()));
         // Both end with this function, so that nothing holds on to a session that is over.
         let (mut following, mut replacement) = (Box::pin(self.follow(pool, dialling)), Box::pin(replacement));
+        let mut standing_by = Box::pin(self.stand_by(dialling));
         loop {
             tokio::select! {
                 () = pool.session().ended() => {
@@ -225,9 +229,20 @@ impl Keeper {
                     }
                 }
                 () = &mut following => {}
+                () = &mut standing_by => {}
                 replacement = &mut replacement => return Held::Replaced(replacement),
             }
         }
+    }
+
+    /// Opens channels ahead of the first scrapes.
+    fn warm(&self, pool: &Arc<Pool>) {
+        let (pool, config) = (pool.clone(), self.target.config.clone());
+        tokio::spawn(async move {
+            for (index, exporter) in config.exporters.iter().enumerate() {
+                pool.warm(index, exporter).await;
+            }
+        });
     }
 
     fn tell(&self, state: State) {
@@ -238,13 +253,6 @@ impl Keeper {
     fn pause(&mut self) -> Duration {
         self.pauses.next().unwrap_or(LONGEST_PAUSE)
     }
-}
-
-/// A session, and where the device was reached.
-struct Connection {
-    pool: Arc<Pool>,
-    /// `None` if that is no onion address.
-    address: Option<OnionAddress>,
 }
 
 /// Why a session is not offered to scrapes any more.

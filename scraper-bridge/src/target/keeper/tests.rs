@@ -2,6 +2,7 @@
 //! it passes only when nothing else can happen.
 
 mod inventory;
+mod standby;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -18,7 +19,7 @@ use target_agent::identity::Identity;
 use target_agent::onion::ServiceName;
 use target_agent::ssh::{Server, Services};
 use target_agent::status::AgentStatus;
-use tokio::io::duplex;
+use tokio::io::{copy_bidirectional, duplex};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,8 @@ struct Device {
     /// At any address but the configured one.
     manner_elsewhere: Mutex<Manner>,
     dials: AtomicUsize,
+    /// One for each dial that was answered: cancelled, nothing goes through any more, and nobody is told.
+    frozen: Mutex<Vec<CancellationToken>>,
 }
 
 struct MemoryDial(Arc<Device>);
@@ -81,9 +84,17 @@ impl Dial for MemoryDial {
             };
             match manner {
                 Manner::Answer => {
-                    let (near, far) = duplex(64 << 10);
+                    let ((near, mut here), (mut there, far)) = (duplex(64 << 10), duplex(64 << 10));
                     let server = self.0.server.clone();
                     tokio::spawn(async move { server.serve(far).await });
+                    let frozen = CancellationToken::new();
+                    self.0.frozen.lock().expect("lock").push(frozen.clone());
+                    tokio::spawn(async move {
+                        let copied = copy_bidirectional(&mut here, &mut there);
+                        if frozen.run_until_cancelled(copied).await.is_none() {
+                            std::future::pending::<()>().await;
+                        }
+                    });
                     Ok(Box::new(near) as Box<dyn Stream>)
                 }
                 Manner::Fail => {
@@ -117,6 +128,7 @@ impl Device {
             manner: Mutex::new(manner),
             manner_elsewhere: Mutex::new(Manner::Fail),
             dials: AtomicUsize::new(0),
+            frozen: Mutex::default(),
         };
         std::fs::write(authorized_keys, device.key().public_line()).expect("write");
         Arc::new(device)
@@ -162,6 +174,14 @@ impl Rig {
     }
 
     fn target_with_host_key(&self, name: &str, device: &Arc<Device>, host_key: &str) -> Arc<Target> {
+        self.start(name, device, host_key, false)
+    }
+
+    fn target_with_standby(&self, name: &str, device: &Arc<Device>) -> Arc<Target> {
+        self.start(name, device, "host", true)
+    }
+
+    fn start(&self, name: &str, device: &Arc<Device>, host_key: &str, standby: bool) -> Arc<Target> {
         let host_key = KeyFile::open_or_make(&device.path(host_key), "").expect("host key");
         let dialled = config::Dialled {
             to: Destination::Onion {
@@ -194,6 +214,7 @@ impl Rig {
             transport: Transport::Dialled(dialled),
             labels: Default::default(),
             schedule: None,
+            standby,
             exporters: vec![ExporterConfig {
                 name: "agent".parse().expect("name"),
                 listen: crate::config::Listen::Nowhere,

@@ -1,0 +1,51 @@
+//! The second session: kept beside the first, and put into its place when that is lost.
+
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::{Keeper, fresh_pauses, refused_pause};
+use crate::target::Dialling;
+use crate::target::standby::Connection;
+
+impl Keeper {
+    /// Keeps a second session there for as long as it is polled, if the target is to have one. It is over
+    /// circuits of its own, since every dial is.
+    pub(super) async fn stand_by(&self, dialling: Option<&Dialling>) {
+        let Some(dialling) = dialling.filter(|_| self.target.config.standby) else {
+            return std::future::pending().await;
+        };
+        let name = self.target.config.name.as_str();
+        let mut pauses = fresh_pauses();
+        loop {
+            if let Some(pool) = self.target.standby.pool() {
+                let _there = self.target.metrics.stands_by();
+                pool.session().ended().await;
+                warn!(target = name, "the session that stands by is lost");
+                self.target.standby.take();
+            }
+            dialling.dial.ready(&|_| ()).await;
+            match self.connect(dialling, dialling.host_keys.addresses()).await {
+                Ok(connection) => {
+                    pauses = fresh_pauses();
+                    self.warm(&connection.pool);
+                    self.target.standby.put(connection);
+                    info!(target = name, "a second session stands by");
+                }
+                Err(trouble) if trouble.refused => sleep(refused_pause()).await,
+                Err(_) => sleep(pauses.next().unwrap_or(super::LONGEST_PAUSE)).await,
+            }
+        }
+    }
+
+    /// The second session, to be the first from now on. Whether it is alive is found out while scrapes use
+    /// it and the next one is dialled: if both are dead nothing is lost by it.
+    pub(super) fn stands_in(&self) -> Option<Connection> {
+        let connection = self.target.standby.take()?;
+        if connection.pool.session().is_over() {
+            return None;
+        }
+        info!(target = self.target.config.name.as_str(), "the session that stood by takes the other's place");
+        self.target.doubt();
+        Some(connection)
+    }
+}
