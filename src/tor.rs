@@ -21,7 +21,7 @@ pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
 pub use clock::ClockSkew;
 pub use connector::{Connector, DialError, DialStage};
 pub use on_demand::TorOnDemand;
-pub use onion_service::{Discovery, Introductions, OnionKey, OnionService};
+pub use onion_service::{Discovery, Introductions, Known, Limits, OnionKey, OnionService};
 pub use settings::TorSettings;
 pub use stream::TorStream;
 

@@ -123,7 +123,7 @@ impl Inner {
             "/sd" => self.discovery(request).await,
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => {
-                // Where no target needs Tor there is nothing to wait for.
+                // Where nothing needs Tor there is nothing to wait for.
                 match self.tor.started().map(|tor| tor.bootstrap().borrow().clone()) {
                     Some(bootstrap) if !bootstrap.is_done() => {
                         Answer::new(StatusCode::SERVICE_UNAVAILABLE, bootstrap.to_string()).into()

@@ -16,12 +16,12 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::auto_port::AutoPorts;
-use crate::config::{BridgeConfig, Entrance};
+use crate::config::{BridgeConfig, Entrance, TargetConfig, Transport};
 use crate::discovery::{Place, SdFile};
 use crate::fleet::{Fleet, Prepared, Room, Surroundings};
 use crate::metrics::{Metrics, Surface};
 use crate::reload::Reloader;
-use crate::reverse::{self, Expected, Server};
+use crate::reverse::{self, Expected, Publication, Server};
 use crate::surface::proxy::Proxy;
 
 /// How long tasks may take to end after a shutdown.
@@ -137,15 +137,23 @@ impl Bridge {
         }
         let mut reverse_address = None;
         if let Some((host_key, listener, onion)) = reverse {
-            let server = Server::new(&host_key, expected, metrics.clone(), shutdown.clone());
+            // One each, so that strangers at the one do not take the places of those at the other.
+            let server = || Server::new(&host_key, expected.clone(), metrics.clone(), shutdown.clone());
             if onion {
-                let requests = metrics.reverse_rend_requests();
-                tasks.spawn(reverse::publish(tor.clone(), server.clone(), requests, shutdown.clone()));
+                let comes = |target: &&TargetConfig| matches!(target.transport, Transport::Reverse(_));
+                let publication = Publication {
+                    tor: tor.get().await?,
+                    server: server(),
+                    targets: config.targets.iter().filter(comes).count(),
+                    requests: metrics.reverse_rend_requests(),
+                    shutdown: shutdown.clone(),
+                };
+                tasks.spawn(publication.keep());
             }
             if let Some(listener) = listener {
                 reverse_address = listener.local_addr().ok();
                 info!(address = %reverse_address.map(|address| address.to_string()).unwrap_or_default(), "listening for devices that come by themselves");
-                tasks.spawn(server.listen(listener));
+                tasks.spawn(server().listen(listener));
             }
         }
         tasks.spawn(serve(control, admin.control(), shutdown.clone()));
@@ -189,7 +197,7 @@ impl Bridge {
         self.reverse
     }
 
-    /// The Tor client, which runs if some target needs it.
+    /// The Tor client, which runs if some target needs it, or `[reverse] onion`.
     pub fn tor(&self) -> &TorOnDemand {
         &self.tor
     }

@@ -26,10 +26,8 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::control_socket;
 use crate::config::{BridgeConfig, ScrapeLimits, Source};
 use crate::fleet::{Secrets, reach};
-use crate::metrics::Stage;
 use crate::probe::ask;
 use crate::reverse::Expected;
-use crate::target::Reach;
 use shown::Shown;
 pub use walk::Patient;
 
@@ -145,11 +143,7 @@ impl Doctor {
 
 /// Looks at the hops that all share, then at each target, and tells what it finds.
 pub async fn examine(tor: &TorOnDemand, patients: Vec<Patient>, limits: ScrapeLimits, findings: &Findings) {
-    let needs_tor = |patient: &Patient| {
-        let dialling = patient.reach.as_ref().ok().and_then(Reach::dialling);
-        dialling.is_some_and(|dialling| dialling.dial.stages().contains(&Stage::Bootstrap))
-    };
-    let wanted = patients.is_empty() || patients.iter().any(needs_tor);
+    let wanted = patients.is_empty() || patients.iter().any(Patient::needs_tor);
     let works = match wanted {
         false => false,
         true => match tor.get().await {
@@ -161,7 +155,7 @@ pub async fn examine(tor: &TorOnDemand, patients: Vec<Patient>, limits: ScrapeLi
             }
         },
     };
-    let within_reach = patients.into_iter().filter(|patient| works || !needs_tor(patient));
+    let within_reach = patients.into_iter().filter(|patient| works || !patient.needs_tor());
     let walks = stream::iter(within_reach)
         .for_each_concurrent(AT_ONCE, |patient| async move { patient.walk(limits, findings).await });
     walks.await;

@@ -52,7 +52,7 @@ pub struct Offered {
 
 /// What all targets of a bridge share.
 pub struct Surroundings {
-    /// The Tor client, for targets behind onion services.
+    /// The Tor client, for targets behind onion services; started when there is one.
     pub tor: TorOnDemand,
     /// The devices that may come by themselves.
     pub expected: Expected,

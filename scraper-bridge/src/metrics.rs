@@ -151,7 +151,7 @@ pub struct Metrics {
     refusals: surface::Refusals,
     reverse_refusals: reverse::Refusals,
     reverse_rend_requests: Counter,
-    /// Nothing where no target needs Tor.
+    /// Nothing where nothing needs Tor.
     tor_bootstrap: Family<NoLabel, Seconds>,
     tor_blocked: Family<KindLabel, Gauge>,
     /// What came of reading the configuration.

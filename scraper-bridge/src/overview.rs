@@ -29,7 +29,7 @@ pub struct Overview {
 pub struct BridgeOverview {
     /// Its release.
     pub version: String,
-    /// True once Tor can be used, or if no target needs it.
+    /// True once Tor can be used, or if nothing needs it.
     pub tor_ready: bool,
     /// How far Tor has come, in words, and what to do if it is stuck.
     pub tor: String,

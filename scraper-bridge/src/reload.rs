@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{BridgeConfig, Source, target_files};
+use crate::config::{BridgeConfig, Entrance, Source, Transport, target_files};
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 
@@ -29,6 +29,8 @@ struct Inner {
     targets_dir: PathBuf,
     fleet: Arc<Fleet>,
     metrics: Metrics,
+    /// Where devices come to that come by themselves, until a restart.
+    entrance: Option<Entrance>,
     known: Mutex<Known>,
     /// What is wrong with the files, since when.
     refused: PlainMutex<Option<Refused>>,
@@ -62,7 +64,8 @@ impl Reloader {
         let known = Mutex::new(Known { stamps, fixed: started.clone(), started, failed: None });
         let (source, targets_dir) = (config.source.clone(), config.targets_dir.clone());
         let refused = PlainMutex::default();
-        Self(Arc::new(Inner { source, targets_dir, fleet, metrics, known, refused }))
+        let entrance = config.reverse;
+        Self(Arc::new(Inner { source, targets_dir, fleet, metrics, entrance, known, refused }))
     }
 
     /// Looks at the files every second until `shutdown`, and reloads when one has changed and nobody
@@ -132,7 +135,7 @@ impl Reloader {
     async fn try_reload(&self, known: &mut Known) -> Result<(), Failure> {
         // Looked at before they are read, so that a change in between is seen the next time.
         known.stamps = stamps(&self.0.source, &self.0.targets_dir);
-        let config = self.0.source.read()?;
+        let mut config = self.0.source.read()?;
         let now = fixed(&config);
         // What was taken back does not wait for a restart.
         if now != known.fixed && now != known.started {
@@ -141,6 +144,12 @@ impl Reloader {
             );
         }
         known.fixed = now;
+        for target in &mut config.targets {
+            if let (Transport::Reverse(reverse), Some(entrance)) = (&mut target.transport, self.0.entrance) {
+                // It is the same target, and comes to where it came before.
+                reverse.entrance = entrance;
+            }
+        }
         self.0.fleet.keep(&config.targets).await
     }
 }

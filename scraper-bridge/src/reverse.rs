@@ -16,8 +16,8 @@ use onionscrape::address::OnionAddress;
 use onionscrape::files::FileError;
 use onionscrape::ssh::KeyFile;
 
-use crate::config::{TargetConfig, Transport, Way};
-pub use entrance::{bind, onion_address, publish};
+use crate::config::{Entrance, TargetConfig, Transport, Way};
+pub use entrance::{Publication, bind, onion_address};
 pub use expected::{Arrivals, Arrived, Expected};
 pub use server::Server;
 
@@ -49,7 +49,7 @@ pub fn known_hosts_line_of_onion(key: &KeyFile, address: &OnionAddress) -> Strin
     format!("{} {}", address.unredacted(), key.public_line())
 }
 
-/// What is to be run on the device of a target that comes by itself.
+/// What is to be run on the device of a target that comes by itself, and where the rest of it is found.
 pub fn command_line(config: &TargetConfig) -> String {
     let Transport::Reverse(reverse) = &config.transport else { return String::new() };
     let mut line = "ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15".to_owned();
@@ -64,10 +64,17 @@ pub fn command_line(config: &TargetConfig) -> String {
         Some(port) => (format!(" -p {port}"), "THIS_MONITOR"),
         None => {
             let through = " -o ProxyCommand='socat STDIO SOCKS4A:127.0.0.1:%h:%p,socksport=9050'";
-            (through.to_owned(), "THIS_BRIDGE.onion")
+            (through.to_owned(), "ADDRESS.onion")
         }
     };
-    format!("{line}{way} -i KEY {}@{host}", config.name)
+    let too = match reverse.entrance {
+        Entrance { onion: true, listen: None } => "; scraper-bridge host-key has the address",
+        Entrance { onion: true, .. } => {
+            "; or through its Tor to the address that scraper-bridge host-key has"
+        }
+        Entrance { onion: false, .. } => "",
+    };
+    format!("{line}{way} -i KEY {}@{host}{too}", config.name)
 }
 
 #[cfg(test)]

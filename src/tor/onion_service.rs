@@ -22,10 +22,6 @@ use super::{ClientAuthPublicKey, Tor, TorError, TorStream, one_line};
 use crate::lifecycle::Failure;
 pub use key::OnionKey;
 
-/// Circuits to clients at once; further clients wait their turn.
-const MAX_CIRCUITS: usize = 32;
-/// Streams at once on one circuit; a client that opens more loses the circuit.
-const MAX_STREAMS: u32 = 8;
 /// Tor's own advice on how many clients a restricted service may have; with more, its descriptor
 /// may become too large to be published (tor-spec, `HSV3MaxDescriptorSize`).
 const MAX_READERS: usize = 160;
@@ -41,7 +37,29 @@ pub enum Discovery {
     Closed(Vec<ClientAuthPublicKey>),
 }
 
-/// How much may be asked of the service.
+/// What answers a client says with this that the client is somebody who may come in.
+#[derive(Clone, Debug, Default)]
+pub struct Known(CancellationToken);
+
+impl Known {
+    /// The client on this circuit may come in. A circuit on which nobody can in time is closed.
+    pub fn say(&self) {
+        self.0.cancel();
+    }
+}
+
+/// How much may be asked of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// What introduction points pass on.
+    pub introductions: Introductions,
+    /// Circuits to clients at once. Further clients wait until one ends; arti sends them away when many do.
+    pub circuits: usize,
+    /// Streams at once on one circuit; a client that opens more loses the circuit.
+    pub streams: u32,
+}
+
+/// Clients that introduction points pass on; more are dropped there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Introductions {
     /// Clients that each introduction point passes on in a second, in the long run.
@@ -59,6 +77,7 @@ impl Default for Introductions {
 
 /// The onion service while it runs; it ends when this is dropped.
 pub struct OnionService {
+    circuits: usize,
     running: Arc<RunningOnionService>,
     requests: Pin<Box<dyn Stream<Item = RendRequest> + Send>>,
 }
@@ -68,20 +87,15 @@ impl OnionService {
     ///
     /// # Errors
     /// When arti refuses, most likely because its state cannot be used.
-    pub fn launch(
-        tor: &Tor,
-        name: &str,
-        introductions: Introductions,
-        discovery: &Discovery,
-    ) -> Result<Self, Failure> {
+    pub fn launch(tor: &Tor, name: &str, limits: Limits, discovery: &Discovery) -> Result<Self, Failure> {
         let failed =
             |what: String| Failure::from(TorError(format!("the onion service cannot start: {what}")));
         let launched = tor
             .client()
-            .launch_onion_service(service_config(name, introductions, discovery)?)
+            .launch_onion_service(service_config(name, limits, discovery)?)
             .map_err(|error| failed(one_line(&error)))?;
         let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
-        Ok(Self { running, requests: Box::pin(requests) })
+        Ok(Self { circuits: limits.circuits, running, requests: Box::pin(requests) })
     }
 
     /// Waits until arti says that it began to publish, or for a minute; arti is not always right.
@@ -115,10 +129,10 @@ impl OnionService {
         shutdown: &CancellationToken,
     ) -> bool
     where
-        A: Fn(TorStream) -> F + Clone + Send + Sync + 'static,
+        A: Fn(TorStream, Known) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let room = Arc::new(Semaphore::new(MAX_CIRCUITS));
+        let room = Arc::new(Semaphore::new(self.circuits));
         let circuits = TaskTracker::new();
         let mut over = std::pin::pin!(over);
         let was_over = loop {
@@ -175,12 +189,12 @@ fn builder(name: &str) -> Result<OnionServiceConfigBuilder, Failure> {
 
 fn service_config(
     name: &str,
-    introductions: Introductions,
+    Limits { introductions, streams, .. }: Limits,
     discovery: &Discovery,
 ) -> Result<OnionServiceConfig, Failure> {
     let mut builder = builder(name)?;
     let limit = TokenBucketConfig::new(introductions.per_second, introductions.burst);
-    builder.max_concurrent_streams_per_circuit(MAX_STREAMS).rate_limit_at_intro(Some(limit));
+    builder.max_concurrent_streams_per_circuit(streams).rate_limit_at_intro(Some(limit));
     if let Discovery::Closed(readers) = discovery {
         if readers.len() > MAX_READERS {
             warn!(readers = readers.len(), "more clients than Tor advises; the descriptor may be too large");

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use onionscrape::address::OnionAddress;
 use onionscrape::lifecycle::Failure;
-use onionscrape::tor::{ClientAuthPublicKey, Discovery, OnionService, Tor, TorStream};
+use onionscrape::tor::{ClientAuthPublicKey, Discovery, Known, Limits, OnionService, Tor, TorStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,11 @@ use crate::metrics::Metrics;
 use crate::onion::ServiceName;
 use crate::ssh::Server;
 
+/// Circuits to clients at once: a few bridges, each with a second session and some it has not noticed to
+/// be dead.
+const MAX_CIRCUITS: usize = 32;
+/// Streams at once on one circuit: a bridge has one.
+const MAX_STREAMS: u32 = 8;
 /// Pause before an onion service that arti ended is started again.
 const RELAUNCH_PAUSE: Duration = Duration::from_secs(30);
 /// Least time between two launches: each descriptor needs a higher revision, which arti makes of
@@ -38,10 +43,14 @@ pub enum Front {
 }
 
 impl Front {
-    async fn answer(self, stream: TorStream, address: &OnionAddress) {
+    async fn answer(self, stream: TorStream, address: &OnionAddress, known: Known) {
         match self {
-            Self::Ssh(server) => server.serve_at(stream, address).await,
-            Self::Forward(forward) => forward.serve(stream).await,
+            Self::Ssh(server) => server.serve_at(stream, address, || known.say()).await,
+            Self::Forward(forward) => {
+                // Whom it lets in is for the `sshd` alone.
+                known.say();
+                forward.serve(stream).await;
+            }
         }
     }
 }
@@ -121,10 +130,9 @@ impl Publication {
     /// When arti refuses.
     pub fn launch(&self, name: ServiceName) -> Result<(OnionService, Discovery), Failure> {
         let discovery = self.door.discovery();
-        Ok((
-            OnionService::launch(&self.tor, &name.text(), self.door.settings.introductions, &discovery)?,
-            discovery,
-        ))
+        let introductions = self.door.settings.introductions;
+        let limits = Limits { introductions, circuits: MAX_CIRCUITS, streams: MAX_STREAMS };
+        Ok((OnionService::launch(&self.tor, &name.text(), limits, &discovery)?, discovery))
     }
 
     /// Keeps a service up for each address that the device has, until the shutdown; the one of the name
@@ -192,10 +200,10 @@ impl Publication {
             let began = Instant::now();
             let answer = {
                 let (front, onion, retired) = (self.front.clone(), onion.clone(), retired.clone());
-                move |stream| -> futures::future::BoxFuture<'static, ()> {
+                move |stream, known| -> futures::future::BoxFuture<'static, ()> {
                     let (front, onion, retired) = (front.clone(), onion.clone(), retired.clone());
                     Box::pin(async move {
-                        retired.run_until_cancelled(front.answer(stream, &onion)).await;
+                        retired.run_until_cancelled(front.answer(stream, &onion, known)).await;
                     })
                 }
             };

@@ -107,7 +107,7 @@ pub async fn nothing_is_told_and_nothing_listens(world: &World) {
     let folder = world.folder();
     let agent_file = world.agent_file(&folder, "", &[("app", exporter.address)]);
     let agent = start("target-agent", &agent_file, &folder.join("agent.log"));
-    let bridge_file = world.bridge_file(&folder, "", "");
+    let bridge_file = world.bridge_file(&folder, "[reverse]\nonion = true\n", "");
     let bridge = start("scraper-bridge", &bridge_file, &folder.join("bridge.log"));
     world.until("the device is reachable", || agent.log_text().contains("reachable")).await;
     let (agent_path, bridge_path) = (agent_file.to_str().unwrap(), bridge_file.to_str().unwrap());
@@ -127,16 +127,22 @@ pub async fn nothing_is_told_and_nothing_listens(world: &World) {
     world.until("the exporter's channel has ended", || agent.log_text().contains("exporter=app")).await;
 
     assert_eq!(listening(agent.pid()), 0, "the agent listens");
-    let onion = run("target-agent", &["hostname", "--config.file", agent_path]).stdout;
-    let onion = String::from_utf8(onion).unwrap();
-    let letters = onion.trim().trim_end_matches(".onion");
+    assert_eq!(listening(bridge.pid()), 1, "the bridge listens for more than its admin page");
+    let told = |program: &str, subcommand: &str, path: &str| {
+        String::from_utf8(run(program, &[subcommand, "--config.file", path]).stdout).unwrap()
+    };
+    let onion = told("target-agent", "hostname", agent_path);
+    let own = told("scraper-bridge", "host-key", bridge_path);
+    assert!(onion.contains(".onion") && own.contains(".onion"), "{onion} {own}");
     for (name, log) in [("agent", agent.log_text()), ("bridge", bridge.log_text())] {
         for line in log.lines() {
             let long = line
                 .split(|c: char| !c.is_ascii_alphanumeric())
                 .find(|word| word.len() >= 52 && word.bytes().all(|byte| byte.is_ascii_alphanumeric()));
             assert!(long.is_none(), "the {name}'s log has an address or a key: {line}");
-            for secret in ["SHA256:", "AAAAC3Nza", "descriptor:x25519", &letters[..16], "127.0.0.1:22"] {
+            for secret in
+                ["SHA256:", "AAAAC3Nza", "descriptor:x25519", &onion[..16], &own[..16], "127.0.0.1:22"]
+            {
                 assert!(!line.contains(secret), "the {name}'s log has {secret}: {line}");
             }
         }

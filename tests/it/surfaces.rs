@@ -159,7 +159,7 @@ pub async fn names_that_lead_nowhere(world: &World) {
             Method::CONNECT,
             "app.backpack:443",
             403,
-            "CONNECT leads to exporters that have an address in the configuration",
+            "CONNECT leads to exporters that have an address or a port in the configuration",
         ),
     ] {
         let answered = through(&proxy, method.clone(), target).await;

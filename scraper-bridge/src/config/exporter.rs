@@ -92,9 +92,10 @@ impl ExporterConfig {
 fn read_tls(section: &mut Section<'_>, way: Option<&Way>) -> Option<TlsSettings> {
     match way {
         Some(Way::Address(address)) => return TlsSettings::read(section, &address.ip().to_string()),
-        // Only the device knows where its port leads; most often that is to itself.
-        Some(Way::Forwarded(_)) => return TlsSettings::read(section, "localhost"),
-        Some(Way::Name) | None => {}
+        // Only the device knows where its port leads; most often that is to itself. If there is no way,
+        // what is wrong with it was noted.
+        Some(Way::Forwarded(_)) | None => return TlsSettings::read(section, "localhost"),
+        Some(Way::Name) => {}
     }
     let why = "for an exporter with an address; the agent speaks TLS with others, see its [[exporter]]";
     for key in ["tls", "server_name", "ca_file", "insecure_skip_verify"] {

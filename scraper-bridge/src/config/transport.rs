@@ -294,7 +294,11 @@ impl Destination {
 
 impl Entrance {
     pub(super) fn read(mut section: Section<'_>, taken: &mut Taken) -> Option<Self> {
-        let onion = section.or("onion", false);
+        let onion = section.spanned::<bool>("onion");
+        if let Some(off) = onion.as_ref().filter(|onion| !onion.get_ref() && !section.has("listen")) {
+            section.mistake(off.span(), "nobody can come to [reverse] then; write listen, or remove it");
+        }
+        let onion = onion.is_some_and(toml::Spanned::into_inner);
         let listen = super::read_listen(section, taken);
         (onion || listen.is_some()).then_some(Self { listen, onion })
     }

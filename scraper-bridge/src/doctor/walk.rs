@@ -13,7 +13,7 @@ use onionscrape::http::Body;
 use onionscrape::lifecycle::Failure;
 use tokio::time::{Instant, timeout};
 
-use crate::config::{ScrapeLimits, TargetConfig};
+use crate::config::{Reverse, ScrapeLimits, TargetConfig, Transport};
 use crate::failure::ScrapeFailure;
 use crate::metrics::Stage;
 use crate::pool::Pool;
@@ -36,6 +36,17 @@ pub struct Patient {
 }
 
 impl Patient {
+    /// True if there is no way between the bridge and the device but through Tor.
+    pub(super) fn needs_tor(&self) -> bool {
+        match (&self.reach, &self.config.transport) {
+            (Ok(Reach::Dialled(dialling)), _) => dialling.dial.stages().contains(&Stage::Bootstrap),
+            (Ok(Reach::Reverse(..)), Transport::Reverse(Reverse { entrance, .. })) => {
+                self.kept.is_some() && entrance.onion && entrance.listen.is_none()
+            }
+            _ => false,
+        }
+    }
+
     /// Looks at one hop after the other until one does not work, then sums up. Every step is bounded
     /// as it is for the bridge itself.
     pub(super) async fn walk(self, limits: ScrapeLimits, findings: &Findings) {

@@ -1,14 +1,14 @@
 //! Where devices that come by themselves come to: a listener, an onion service of the bridge's, or both.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use onionscrape::address::OnionAddress;
 use onionscrape::http::Listener;
 use onionscrape::lifecycle::Failure;
-use onionscrape::tor::{
-    Discovery, Introductions, OnionKey, OnionService, TorOnDemand, TorSettings, TorStream,
-};
+use onionscrape::tor::{Discovery, Introductions, Known, Limits, OnionKey, OnionService};
+use onionscrape::tor::{Tor, TorSettings, TorStream};
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -19,6 +19,10 @@ use super::server::Server;
 
 /// What arti calls the onion service.
 const SERVICE: &str = "reverse";
+/// Circuits at once besides two for each target: of strangers, for the time of a login.
+const SPARE_CIRCUITS: usize = 64;
+/// Streams at once on one circuit: a gateway may bring the devices behind it on one.
+const MAX_STREAMS: u32 = 64;
 /// Pause before an onion service that did not start, or ended, is started again.
 const RELAUNCH_PAUSE: Duration = Duration::from_secs(30);
 
@@ -34,7 +38,7 @@ pub fn onion_address(tor: &TorSettings) -> Result<OnionAddress, Failure> {
 ///
 /// # Errors
 /// When the address is taken, or not this machine's.
-pub async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     match Listener::tcp(address).await {
         Ok(Listener::Tcp(listener)) => Ok(listener),
         Ok(Listener::Unix(..)) => Err(Failure("reverse: not a TCP listener".into())),
@@ -42,29 +46,50 @@ pub async fn bind(address: std::net::SocketAddr) -> Result<TcpListener, Failure>
     }
 }
 
-/// Keeps the onion service up until `shutdown`, and has `server` answer whoever comes; each who asks
-/// for a rendezvous is counted. Whoever knows its address finds it; who may log in is for the server.
-pub async fn publish(tor: TorOnDemand, server: Server, requests: Counter, shutdown: CancellationToken) {
-    let kept = async {
-        loop {
-            match launch(&tor).await {
-                Ok(service) => {
-                    info!("devices that come by themselves can find this bridge's onion service");
-                    let server = server.clone();
-                    let answer = move |stream: TorStream| {
-                        let server = server.clone();
-                        async move { server.serve(stream).await }.boxed()
-                    };
-                    service.serve(answer, &requests, std::future::pending(), &shutdown).await;
-                }
-                Err(Failure(why)) => error!("{why}"),
-            }
-            sleep(RELAUNCH_PAUSE).await;
-        }
-    };
-    shutdown.run_until_cancelled(kept).await;
+/// The bridge's onion service. Whoever knows its address finds it; who may log in is for the server.
+pub struct Publication {
+    /// The Tor client.
+    pub tor: Tor,
+    /// What answers.
+    pub server: Server,
+    /// Targets whose devices come by themselves.
+    pub targets: usize,
+    /// Counts who asks for a rendezvous.
+    pub requests: Counter,
+    /// Ends it.
+    pub shutdown: CancellationToken,
 }
 
-async fn launch(tor: &TorOnDemand) -> Result<OnionService, Failure> {
-    OnionService::launch(&tor.get().await?, SERVICE, Introductions::default(), &Discovery::Open)
+impl Publication {
+    /// Keeps the service up until the shutdown, and until the sessions have ended with it.
+    pub async fn keep(self) {
+        while !self.shutdown.is_cancelled() {
+            match self.launch() {
+                Ok(service) => self.serve(service).await,
+                Err(Failure(why)) => error!("{why}"),
+            }
+            self.shutdown.run_until_cancelled(sleep(RELAUNCH_PAUSE)).await;
+        }
+    }
+
+    fn launch(&self) -> Result<OnionService, Failure> {
+        let circuits = 2 * self.targets + SPARE_CIRCUITS;
+        let limits = Limits { introductions: Introductions::default(), circuits, streams: MAX_STREAMS };
+        OnionService::launch(&self.tor, SERVICE, limits, &Discovery::Open)
+    }
+
+    async fn serve(&self, service: OnionService) {
+        let published = service.published();
+        let told = async {
+            published.await;
+            info!("devices that come by themselves can find this bridge's onion service");
+            std::future::pending::<()>().await;
+        };
+        let server = self.server.clone();
+        let answer = move |stream: TorStream, known: Known| {
+            let server = server.clone();
+            async move { server.serve(stream, || known.say()).await }.boxed()
+        };
+        service.serve(answer, &self.requests, told, &self.shutdown).await;
+    }
 }

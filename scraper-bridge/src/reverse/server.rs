@@ -63,7 +63,7 @@ impl Server {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
                     let server = self.clone();
-                    sessions.spawn(async move { server.serve(stream).await });
+                    sessions.spawn(async move { server.serve(stream, || ()).await });
                 }
                 Err(error) => {
                     warn!(%error, "a connection could not be accepted");
@@ -75,8 +75,8 @@ impl Server {
         let _ = tokio::time::timeout(GRACE, sessions.wait()).await;
     }
 
-    /// Speaks SSH on one byte stream until the session ends.
-    pub async fn serve<S>(&self, stream: S)
+    /// Speaks SSH on one byte stream until the session ends; calls `let_in` when a device has come.
+    pub async fn serve<S>(&self, stream: S, let_in: impl FnOnce())
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -109,6 +109,7 @@ impl Server {
             () = shared.shutdown.cancelled() => return goodbye(session, "the bridge stops").await,
         };
         drop(stranger);
+        let_in();
         self.arrived(session, came, started.elapsed(), cut).await;
     }
 

@@ -58,7 +58,7 @@ impl Rig {
     fn stream(&self) -> DuplexStream {
         let (near, far) = duplex(64 << 10);
         let server = self.server.clone();
-        tokio::spawn(async move { server.serve(far).await });
+        tokio::spawn(async move { server.serve(far, || ()).await });
         near
     }
 

@@ -94,7 +94,7 @@ impl Proxy {
                 return Err(self.refuse(
                     SurfaceRefusal::NotAllowed,
                     StatusCode::FORBIDDEN,
-                    "CONNECT leads to exporters that have an address in the configuration",
+                    "CONNECT leads to exporters that have an address or a port in the configuration",
                 ));
             }
         };

@@ -12,6 +12,7 @@ use tor_hsservice::{RendRequest, StreamRequest};
 use tor_proto::stream::IncomingStreamRequest;
 use tracing::debug;
 
+use super::Known;
 use crate::tor::{TorStream, one_line};
 
 /// The one virtual port.
@@ -23,10 +24,14 @@ const STREAM_LIMIT: Duration = Duration::from_secs(10);
 /// How long a circuit may be without a stream.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Meets the client and serves the circuit until it ends, is idle for a minute, or `shutdown`.
+/// How long a circuit may last on which nobody is known: enough for two logins, one after the other.
+const STRANGER_LIMIT: Duration = Duration::from_secs(180);
+
+/// Meets the client and serves the circuit until it ends, is idle for a minute, is a stranger's for
+/// three, or `shutdown`.
 pub(super) async fn serve<A, F>(request: RendRequest, answer: A, shutdown: CancellationToken)
 where
-    A: Fn(TorStream) -> F,
+    A: Fn(TorStream, Known) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let meeting = Box::pin(timeout(ACCEPT_LIMIT, request.accept()));
@@ -38,20 +43,23 @@ where
     };
     let mut wishes = pin!(wishes);
     let mut streams = JoinSet::new();
-    // Streams that are refused do not count: a stranger could hold a circuit with them.
-    let mut idle_since = Instant::now();
+    // Streams that are refused do not count, and those of strangers not for long: they could hold all
+    // circuits with them.
+    let (met, known) = (Instant::now(), Known::default());
+    let mut idle_since = met;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             wish = wishes.next() => match wish {
                 Some(wish) => {
                     if let Some(stream) = stream(wish).await {
-                        streams.spawn(answer(stream));
+                        streams.spawn(answer(stream, known.clone()));
                     }
                 }
                 None => break,
             },
             Some(_) = streams.join_next() => idle_since = Instant::now(),
+            () = sleep_until(met + STRANGER_LIMIT), if !known.0.is_cancelled() => return debug!("a stranger's circuit was closed"),
             () = sleep_until(idle_since + IDLE_LIMIT), if streams.is_empty() => return debug!("an idle circuit was closed"),
         }
     }

@@ -93,18 +93,19 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.serve_from(stream, None).await;
+        self.serve_from(stream, None, || ()).await;
     }
 
-    /// As [`serve`](Self::serve), for a peer that came to this address.
-    pub async fn serve_at<S>(&self, stream: S, address: &OnionAddress)
+    /// As [`serve`](Self::serve), for a peer that came to this address; calls `let_in` when it has logged
+    /// in.
+    pub async fn serve_at<S>(&self, stream: S, address: &OnionAddress, let_in: impl FnOnce())
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        self.serve_from(stream, Some(address)).await;
+        self.serve_from(stream, Some(address), let_in).await;
     }
 
-    async fn serve_from<S>(&self, stream: S, address: Option<&OnionAddress>)
+    async fn serve_from<S>(&self, stream: S, address: Option<&OnionAddress>, let_in: impl FnOnce())
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -138,6 +139,7 @@ impl Server {
             () = shared.shutdown.cancelled() => return goodbye(session, "the agent stops").await,
         };
         drop(stranger);
+        let_in();
         if let (Some(address), Some(_)) = (address, &login.permits) {
             shared.services.pages.note_learnt(&login.shown.fingerprint(), address.unredacted());
         }

@@ -16,7 +16,7 @@ impl Keeper {
     /// Keeps the session in which the device came last, for as long as it is polled.
     pub(super) async fn receive(self, arrivals: Arrivals, tls: Arc<[Option<TlsClient>]>) {
         let name = self.target.config.name.as_str();
-        let mut next = None;
+        let (mut next, mut old) = (None, None::<Arc<Pool>>);
         loop {
             let arrived = match next.take() {
                 Some(arrived) => arrived,
@@ -28,12 +28,14 @@ impl Keeper {
             info!(target = name, seconds = %format_args!("{:.3}", took.as_secs_f64()), "the device connected");
             let times = DialTimes { transport: "reverse", stream: took, login: LoginTimes::default() };
             let pool = Arc::new(Pool::new(session, times, tls.clone()));
+            if let Some(old) = old.take() {
+                // It is dead and does not know yet, most likely. What still goes through it is asked for
+                // in this one.
+                self.tell(State::Up(pool.clone()));
+                old.session().cut();
+            }
             match self.hold(&pool, None, arrivals.next()).await {
-                Held::Replaced(arrived) => {
-                    // It is dead and does not know yet, most likely. What still goes through it fails.
-                    pool.session().cut();
-                    next = Some(arrived);
-                }
+                Held::Replaced(arrived) => (next, old) = (Some(arrived), Some(pool)),
                 Held::Lost | Held::Asked => {
                     self.tell(State::Waiting(not_here()));
                     pool.session().close().await;
