@@ -10,13 +10,15 @@
 //! - `fault`, `traffic`: what happens, and to which relay;
 //! - `round`: one fault, so many times;
 //! - `row`, `report`: the table;
-//! - `damage`: damaged files and broken off writes, without a network.
+//! - `damage`: damaged files and broken off writes, without a network;
+//! - `soak`, `held`: faults for hours, and what the programs hold meanwhile.
 
 mod body;
 mod cable;
 mod damage;
 mod exporter;
 mod fault;
+mod held;
 mod history;
 mod place;
 mod prober;
@@ -25,6 +27,7 @@ mod report;
 mod round;
 mod row;
 mod scene;
+pub mod soak;
 mod sockets;
 mod supervised;
 mod traffic;

@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask demo`, `test`, `bench` and `chaos`.
+//! The project's own chores: `cargo xtask demo`, `test`, `bench`, `chaos` and `soak`.
 //!
 //! In reading order:
 //! - `packages`: what the distribution has to bring;
@@ -44,6 +44,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Have everything happen that can happen to a device, and measure how soon it is back
     Chaos(Box<chaos::Chaos>),
+    /// Have things happen at random for hours, and see whether the programs hold more and more
+    Soak(chaos::soak::Soak),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Test(test) => test.run(),
         Chore::Bench(bench) => bench.run(),
         Chore::Chaos(chaos) => chaos.run(),
+        Chore::Soak(soak) => soak.run(),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
