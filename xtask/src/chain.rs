@@ -125,7 +125,10 @@ pub fn start(program: &Path, file: &Path, log: &Path) -> Result<Process, Failure
 }
 
 /// What a subcommand prints when it is given `input`.
-fn output(program: &Path, arguments: &[&str], file: &Path, input: &str) -> Result<String, Failure> {
+///
+/// # Errors
+/// When it fails: what it says.
+pub fn output(program: &Path, arguments: &[&str], file: &Path, input: &str) -> Result<String, Failure> {
     let mut command = Command::new(program);
     command.args(arguments).arg("--config.file").arg(file);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask demo`, `test` and `bench`.
+//! The project's own chores: `cargo xtask demo`, `test`, `bench`, `chaos` and `soak`.
 //!
 //! In reading order:
 //! - `packages`: what the distribution has to bring;
@@ -7,11 +7,13 @@
 //! - `chain`: exporter, agent and bridge as processes on a private network;
 //! - `demo`: the chain with a real Prometheus at its end;
 //! - `bench`: the chain beside its rivals, measured;
+//! - `chaos`: everything that can happen to the chain, and how soon it is back;
 //! - `test`: everything that must hold before a commit.
 
 mod bench;
 mod build;
 mod chain;
+mod chaos;
 mod demo;
 mod deny;
 mod packages;
@@ -40,6 +42,10 @@ enum Chore {
     Test(test::Test),
     /// Measure scrapes beside those of other ways over Tor
     Bench(bench::Bench),
+    /// Have everything happen that can happen to a device, and measure how soon it is back
+    Chaos(Box<chaos::Chaos>),
+    /// Have things happen at random for hours, and see whether the programs hold more and more
+    Soak(chaos::soak::Soak),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
         Chore::Demo(demo) => demo.run(),
         Chore::Test(test) => test.run(),
         Chore::Bench(bench) => bench.run(),
+        Chore::Chaos(chaos) => chaos.run(),
+        Chore::Soak(soak) => soak.run(),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

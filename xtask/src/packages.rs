@@ -24,6 +24,18 @@ pub const TESTS: &[Needed] = &[
     ("chromium", "chromium"),
 ];
 
+/// What the chaos suite runs.
+pub const CHAOS: &[Needed] = &[
+    ("tor", "tor"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("socat", "socat"),
+    ("autossh", "autossh"),
+    ("ip", "iproute2"),
+    ("ss", "iproute2"),
+    ("faketime", "faketime"),
+];
+
 /// Makes sure that the programs are there, installing their packages as root.
 ///
 /// # Errors

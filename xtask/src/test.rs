@@ -1,7 +1,7 @@
 //! Everything that must hold before a commit.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::build::{cargo, cargo_command};
 use crate::stage::Stage;
@@ -18,7 +18,8 @@ pub struct Test {
 }
 
 impl Test {
-    /// Checks formatting, lints and dependencies, then runs every test; the last line counts them.
+    /// Checks formatting, lints and dependencies, has everything happen once that can happen to a device,
+    /// then runs every test; the last line counts them.
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::TESTS)?;
         if self.filter.is_none() {
@@ -38,6 +39,11 @@ impl Test {
             ])?;
             stage.done();
             deny::check()?;
+            // A process of its own, because it goes into namespaces.
+            let chaos = Command::new(std::env::current_exe()?).args(["chaos", "--quick"]).status()?;
+            if !chaos.success() {
+                return Err("something was seen that must never be".into());
+            }
         }
         let mut tests = cargo_command(&["test", "--release", "--workspace", "--no-fail-fast"]);
         tests.args(self.filter).env("ONIONSCRAPE_FUZZ_SECONDS", FUZZ_SECONDS);

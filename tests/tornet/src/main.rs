@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         let _ = over.send(match action {
             Action::Run { dir, delay_ms, clients, relays, authorities } => {
                 let delay = Duration::from_millis(delay_ms);
-                run(&Options { dir, authorities, relays, delay, clients }, &stopped)
+                run(&Options { dir, authorities, relays, delay, clients, ..Options::default() }, &stopped)
             }
             Action::Time { starts } => time(starts),
         });

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -115,7 +116,14 @@ impl Running {
 
 /// Starts a tor with this configuration and none of the system's defaults.
 pub(crate) fn tor(torrc: &Path, log: &Path) -> Result<Process, Error> {
-    let mut command = Command::new("tor");
-    command.arg("-f").arg(torrc).args(["--defaults-torrc", "/dev/null"]);
+    tor_within(&[], torrc, log)
+}
+
+/// The same, run by a program that takes a command, such as nsenter with its options.
+pub(crate) fn tor_within(wrapper: &[OsString], torrc: &Path, log: &Path) -> Result<Process, Error> {
+    let tor = process::find("tor")?.into_os_string();
+    let mut words = wrapper.iter().chain([&tor]);
+    let mut command = Command::new(words.next().unwrap_or(&tor));
+    command.args(words).arg("-f").arg(torrc).args(["--defaults-torrc", "/dev/null"]);
     process::spawn(&command, log)
 }

@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,13 +19,23 @@ pub struct Options {
     /// One-way delay of every link to a relay, at most 10 s. TCP's own handshake
     /// is not delayed, the first bytes after it are.
     pub delay: Duration,
+    /// Where all nodes listen: an address of this machine, loopback unless clients elsewhere are to
+    /// reach them.
+    pub address: Ipv4Addr,
     /// Clients with a source address of their own, 0 to 254.
     pub clients: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { dir: None, authorities: 3, relays: 6, delay: Duration::ZERO, clients: 0 }
+        Self {
+            dir: None,
+            authorities: 3,
+            relays: 6,
+            delay: Duration::ZERO,
+            address: Ipv4Addr::LOCALHOST,
+            clients: 0,
+        }
     }
 }
 

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -5,7 +6,7 @@ use std::time::Duration;
 
 use crate::gate::Gate;
 use crate::keys::make_private;
-use crate::node::tor;
+use crate::node::tor_within;
 use crate::process::Process;
 use crate::{Error, Network, ports, torrc, wait};
 
@@ -19,6 +20,8 @@ pub struct ClientOptions {
     /// Its number, from 1, if it shall have a source address of its own. It then
     /// goes through one more proxy on loopback.
     pub number: Option<usize>,
+    /// What runs its tor: a program and arguments before the command, such as nsenter's. Nothing if empty.
+    pub wrapper: Vec<OsString>,
     /// A directory with `*.auth_private` files for services that demand a key.
     pub onion_auth_dir: Option<PathBuf>,
 }
@@ -28,6 +31,8 @@ pub struct ClientOptions {
 pub struct CTorClient {
     /// Its SOCKS 5 port.
     pub socks: SocketAddr,
+    dir: PathBuf,
+    wrapper: Vec<OsString>,
     process: Process,
     _gate: Option<Gate>,
 }
@@ -37,6 +42,17 @@ impl CTorClient {
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Ends it and starts it again with what it knew; does not wait for it to be of use.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if it cannot be started.
+    pub fn relaunch(&mut self) -> Result<(), Error> {
+        self.process.kill();
+        self.process = run_tor(&self.wrapper, &self.dir)?;
+        Ok(())
     }
 }
 
@@ -48,6 +64,8 @@ pub struct ServiceOptions {
     /// A client's number, from 1, if it shall have a source address of its own. It then
     /// goes through one more proxy on loopback.
     pub number: Option<usize>,
+    /// What runs its tor: a program and arguments before the command, such as nsenter's. Nothing if empty.
+    pub wrapper: Vec<OsString>,
     /// Clients that may connect, as `descriptor:x25519:<base32>`; all if empty.
     pub authorized_clients: Vec<String>,
 }
@@ -57,6 +75,7 @@ pub struct ServiceOptions {
 pub struct HiddenService {
     hostname: String,
     dir: PathBuf,
+    wrapper: Vec<OsString>,
     process: Process,
     _gate: Option<Gate>,
 }
@@ -81,7 +100,8 @@ impl Network {
         write(&dir.join("torrc"), &text)?;
         let socks = reserved.addr();
         reserved.release();
-        let process = tor(&dir.join("torrc"), &dir.join("log"))?;
+        let wrapper = options.wrapper.clone();
+        let process = run_tor(&wrapper, &dir)?;
         wait::until("the client's bootstrap", LIMIT, POLL, |last| {
             process.check("the client")?;
             let log = process.log_text();
@@ -90,7 +110,7 @@ impl Network {
             }
             Ok(last.contains("Bootstrapped 100%").then_some(()))
         })?;
-        Ok(CTorClient { socks, process, _gate: gate })
+        Ok(CTorClient { socks, dir, wrapper, process, _gate: gate })
     }
 
     /// Starts a C tor hidden service with a new key and waits until its
@@ -114,10 +134,13 @@ impl Network {
         }
         let text = torrc::peer(&self.common, &dir.join("data"), None, gate_addr(gate.as_ref()));
         write(&dir.join("torrc"), &(text + &torrc::service(&onion, &options.ports)))?;
-        let process = run_service(&dir)?;
+        let wrapper = options.wrapper.clone();
+        let process = run_tor(&wrapper, &dir)?;
+        wait_for_publication(&process)?;
         let path = onion.join("hostname");
         let hostname = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        Ok(HiddenService { hostname: hostname.trim().to_owned(), dir, process, _gate: gate })
+        let hostname = hostname.trim().to_owned();
+        Ok(HiddenService { hostname, dir, wrapper, process, _gate: gate })
     }
 }
 
@@ -151,16 +174,29 @@ impl HiddenService {
     ///
     /// [`Error::Ended`] if tor ended, [`Error::Late`] after 60 s.
     pub fn restart(&mut self) -> Result<(), Error> {
+        self.relaunch()?;
+        wait_for_publication(&self.process)
+    }
+
+    /// Ends it and starts it again with the same key; does not wait for its descriptors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if it cannot be started.
+    pub fn relaunch(&mut self) -> Result<(), Error> {
         self.process.kill();
-        self.process = run_service(&self.dir)?;
+        self.process = run_tor(&self.wrapper, &self.dir)?;
         Ok(())
     }
 }
 
-/// Starts a service's tor and waits until every upload of a descriptor that it
-/// began has been confirmed.
-fn run_service(dir: &Path) -> Result<Process, Error> {
-    let process = tor(&dir.join("torrc"), &dir.join("log"))?;
+/// Starts the tor of a client or service.
+fn run_tor(wrapper: &[OsString], dir: &Path) -> Result<Process, Error> {
+    tor_within(wrapper, &dir.join("torrc"), &dir.join("log"))
+}
+
+/// Waits until every upload of a descriptor that a service's tor began has been confirmed.
+fn wait_for_publication(process: &Process) -> Result<(), Error> {
     wait::until("the publication of the service", LIMIT, POLL, |missing| {
         process.check("the hidden service")?;
         let log = process.log_text();
@@ -169,8 +205,7 @@ fn run_service(dir: &Path) -> Result<Process, Error> {
         let done = count("Uploading hidden service descriptor: finished with status 200");
         *missing = format!("{done} of {begun} uploads of descriptors confirmed");
         Ok((done > 0 && done >= begun).then_some(()))
-    })?;
-    Ok(process)
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

@@ -1,9 +1,9 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use crate::Error;
 
-/// A loopback TCP port that is held until it is needed.
+/// A TCP port of this machine that is held until it is needed.
 ///
 /// It lies below the range from which the system takes ports for outgoing
 /// connections (where there is room), so that nothing can slip in between the
@@ -18,16 +18,25 @@ pub struct Reserved(TcpListener, SocketAddr);
 ///
 /// [`Error::System`] if no port can be bound.
 pub fn reserve() -> Result<Reserved, Error> {
+    reserve_at(Ipv4Addr::LOCALHOST.into())
+}
+
+/// Reserves a free port on an address of this machine.
+///
+/// # Errors
+///
+/// [`Error::System`] if no port can be bound, for one because the address is another machine's.
+pub fn reserve_at(address: IpAddr) -> Result<Reserved, Error> {
     let top = first_outgoing_port();
     let bottom = 10_000;
     let tries = if top > bottom + 1000 { 200 } else { 0 };
     for _ in 0..tries {
         let port = bottom + u16::try_from(random() % u64::from(top - bottom)).unwrap_or(0);
-        if let Ok(reserved) = bind(port) {
+        if let Ok(reserved) = bind(address, port) {
             return Ok(reserved);
         }
     }
-    bind(0).map_err(Error::system("find a free port on 127.0.0.1"))
+    bind(address, 0).map_err(Error::system(format!("find a free port on {address}")))
 }
 
 impl Reserved {
@@ -47,8 +56,8 @@ impl Reserved {
     }
 }
 
-fn bind(port: u16) -> std::io::Result<Reserved> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+fn bind(address: IpAddr, port: u16) -> std::io::Result<Reserved> {
+    let listener = TcpListener::bind((address, port))?;
     let addr = listener.local_addr()?;
     Ok(Reserved(listener, addr))
 }

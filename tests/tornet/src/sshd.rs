@@ -1,5 +1,6 @@
 //! OpenSSH's `sshd` on loopback with throwaway keys.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
@@ -25,7 +26,8 @@ pub struct Sshd {
     /// The private key that logs in, an OpenSSH file without passphrase.
     pub user_key: PathBuf,
     process: Process,
-    _dir: TempDir,
+    wrapper: Vec<OsString>,
+    dir: TempDir,
 }
 
 /// Starts `sshd` with throwaway Ed25519 keys and waits until it answers.
@@ -38,6 +40,16 @@ pub struct Sshd {
 /// [`Error::Missing`] if OpenSSH is not installed, [`Error::Ended`] if a line is
 /// wrong, [`Error::Late`] after 10 s.
 pub fn start(extra: &[&str]) -> Result<Sshd, Error> {
+    start_within(&[], extra)
+}
+
+/// The same, run by a program that takes a command, such as nsenter with its options. The calling
+/// thread has to be where that takes sshd: it looks whether sshd answers.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_within(wrapper: &[OsString], extra: &[&str]) -> Result<Sshd, Error> {
     let dir = tempfile::Builder::new()
         .prefix("tornet-sshd-")
         .tempdir()
@@ -68,13 +80,12 @@ pub fn start(extra: &[&str]) -> Result<Sshd, Error> {
     let config = path.join("sshd_config");
     write(&config, &text)?;
     reserved.release();
-    let process =
-        process::spawn(Command::new("sshd").args(["-D", "-e", "-f"]).arg(&config), &path.join("log"))?;
+    let process = run(wrapper, path)?;
     wait::until("the start of sshd", Duration::from_secs(10), Duration::from_millis(20), |_| {
         process.check("sshd")?;
         Ok(greets(addr).then_some(()))
     })?;
-    Ok(Sshd { addr, host_key_public, user, user_key, process, _dir: dir })
+    Ok(Sshd { addr, host_key_public, user, user_key, process, wrapper: wrapper.to_vec(), dir })
 }
 
 impl Sshd {
@@ -83,6 +94,27 @@ impl Sshd {
     pub fn process(&self) -> &Process {
         &self.process
     }
+
+    /// Ends it and starts it again with the same keys; does not wait until it answers. Sessions that
+    /// are open end when their connections do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if it cannot be started.
+    pub fn relaunch(&mut self) -> Result<(), Error> {
+        self.process.kill();
+        self.process = run(&self.wrapper, self.dir.path())?;
+        Ok(())
+    }
+}
+
+/// Starts what a folder has the configuration of. It wants to be called by its full name.
+fn run(wrapper: &[OsString], dir: &Path) -> Result<Process, Error> {
+    let sshd = process::find("sshd")?.into_os_string();
+    let mut words = wrapper.iter().chain([&sshd]);
+    let mut command = Command::new(words.next().unwrap_or(&sshd));
+    command.args(words).args(["-D", "-e", "-f"]).arg(dir.join("sshd_config"));
+    process::spawn(&command, &dir.join("log"))
 }
 
 /// Makes a key pair and returns the public key without its comment.

@@ -123,7 +123,8 @@ fn plans(options: &Options) -> Result<Vec<Plan>, Error> {
     authorities
         .chain(relays)
         .map(|(name, role)| {
-            let (public, real, dir_port) = (ports::reserve()?, ports::reserve()?, ports::reserve()?);
+            let reserve = || ports::reserve_at(options.address.into());
+            let (public, real, dir_port) = (reserve()?, reserve()?, reserve()?);
             Ok(Plan { name, role, public, real, dir_port })
         })
         .collect()

@@ -49,13 +49,14 @@ pub(crate) fn node(running: &Running, common: &str, bandwidths: &Path, voting_of
     let mut text = common.to_owned();
     let _ = write!(
         text,
-        "DataDirectory {data}\nLog notice stdout\nNickname {name}\nAddress 127.0.0.1\n\
-         OutboundBindAddress 127.0.0.1\nORPort {public} NoListen\nORPort {real} NoAdvertise\n\
+        "DataDirectory {data}\nLog notice stdout\nNickname {name}\nAddress {address}\n\
+         OutboundBindAddress {address}\nORPort {public} NoListen\nORPort {real} NoAdvertise\n\
          DirPort {dir}\nSocksPort 0\n\
          ServerDNSDetectHijacking 0\nServerDNSTestAddresses\nExitRelay 1\nExitPolicy accept *:*\nExitPolicyRejectPrivate 0\n\
          NumCPUs 1\n",
         data = quoted(&running.data()),
         name = node.name,
+        address = node.or_port.ip(),
         public = node.or_port,
         real = running.real_or_port,
         dir = node.dir_port,

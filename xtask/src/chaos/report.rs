@@ -1,0 +1,103 @@
+//! The table, for a terminal and for the docs.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use comfy_table::{CellAlignment, Table, presets};
+use tornet::process;
+
+use super::row::Row;
+use crate::Failure;
+use crate::build::workspace;
+
+const HEAD: [&str; 14] = [
+    "fault",
+    "goal (p95)",
+    "runs",
+    "p50",
+    "p95",
+    "max",
+    "lost",
+    "recipe p50",
+    "recipe p95",
+    "recipe max",
+    "recipe lost",
+    "agent tells",
+    "bridge tells",
+    "notes",
+];
+
+/// The rows as a table in Markdown.
+pub fn table(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(HEAD);
+    for column in table.column_iter_mut().skip(1).take(HEAD.len() - 2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.add_rows(rows.iter().map(Row::cells));
+    table.to_string()
+}
+
+/// Writes the result of a full run into the docs; returns where.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(rows: &[Row], others: &[String], left_out: &[String]) -> Result<PathBuf, Failure> {
+    let file = workspace().join("docs/chaos.md");
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let mut text = format!(
+        "# Faults, and how soon a device is back\n\n\
+         Made by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{}\n\n",
+        arguments.join(" "),
+        said("date", &["--utc", "+%Y-%m-%d"]),
+        versions(),
+        EXPLANATION,
+    );
+    text += &table(rows);
+    text += "\n\n";
+    for line in others {
+        text += &format!("- {line}\n");
+    }
+    for line in left_out {
+        text += &format!("- left out: {line}\n");
+    }
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
+/// What the columns mean.
+const EXPLANATION: &str = "A private Tor network of 3 authorities and 10 relays, the device and the monitor each in a \
+network namespace of its own, on one machine. Each exporter is asked 4 times a second with a budget of 3 s. Times are \
+from the world being fine again (the program started, the link plugged in, the clock right; for what is killed for \
+good and for a new address, from the fault itself) to the first good scrape with no bad one after it. `lost` is \
+scrapes that were not good, on average of a run. `recipe` is C tor and sshd on the device, C tor, socat and autossh \
+with `ServerAliveInterval=15` on the monitor, hit by the same fault at the same time. `tells` is for how many seconds \
+status or metrics of a program said at worst that all was well while the device was down, and how many after it was \
+back until both said so; a program has 25 s for the one and 5 s for the other, and outages of less than 25 s need not be told. In all runs every answer was whole, \
+of the right exporter and not older than its request, both programs had no socket but those they may have, and the \
+device's address and host key stayed the same.";
+
+/// The machine and what runs on it.
+fn versions() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let tor = said("tor", &["--version"]);
+    format!(
+        "{cores} cores of {}, Linux {}, {}, onionscrape {} at {}.",
+        model.map_or("an unknown processor", |(_, model)| model.trim()),
+        said("uname", &["-r"]),
+        tor.trim_end_matches('.'),
+        env!("CARGO_PKG_VERSION"),
+        said("git", &["describe", "--always", "--dirty"]),
+    )
+}
+
+/// The first line that a program prints.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(workspace());
+    let text = process::run(&command, "").unwrap_or_default();
+    text.lines().next().unwrap_or("unknown").to_owned()
+}

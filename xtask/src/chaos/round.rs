@@ -1,0 +1,166 @@
+//! One fault, so many times, on a scene that is well before each of them.
+
+use std::time::Duration;
+
+use super::fault::{Fault, Tellers};
+use super::history::{Program, Way};
+use super::prober;
+use super::row::Row;
+use super::scene::Scene;
+use super::verdict::{self, STEADY, Span};
+use crate::Failure;
+
+/// How long everything may take to be well after a new start.
+const ANEW_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long each way may take to be back before a run is given up.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    ours: Duration,
+    recipe: Duration,
+}
+
+impl Limits {
+    /// For a full run.
+    pub const FULL: Self = Self { ours: Duration::from_secs(180), recipe: Duration::from_secs(300) };
+    /// For a short one.
+    pub const SHORT: Self = Self { ours: Duration::from_secs(60), recipe: Duration::from_secs(60) };
+}
+
+/// Has a fault happen so often.
+///
+/// # Errors
+/// When the suite itself cannot go on.
+pub fn repeat(
+    scene: &mut Scene,
+    fault: &Fault,
+    runs: usize,
+    limits: Limits,
+    violations: &mut Vec<String>,
+) -> Result<Row, Failure> {
+    let mut row = Row::of(fault);
+    for run in 0..runs {
+        make_well(scene)?;
+        let before = scene.history.now();
+        let calm = latencies(scene, before.saturating_sub(STEADY), before);
+        eprintln!("  {} {} of {runs}", fault.name, run + 1);
+        let span = match (fault.act)(scene, run) {
+            Ok(span) => span,
+            Err(error) => {
+                row.notes.insert(format!("could not be done: {error}"));
+                (fault.tidy)(scene)?;
+                break;
+            }
+        };
+        wait_until_back(scene, fault, span, limits, &mut row)?;
+        let until = scene.history.now();
+        let probes = scene.history.probes(Way::Ours, span.began.saturating_sub(STEADY));
+        let ours = verdict::way(&probes, span, until);
+        if fault.name.starts_with("exporter-") {
+            row.notes.extend(budget(&ours));
+            row.notes.extend(neighbours(calm, latencies(scene, span.began, span.fine)));
+        }
+        for program in [Program::Agent, Program::Bridge] {
+            let is_asked = match fault.told_by {
+                Tellers::Both => true,
+                Tellers::Bridge => program == Program::Bridge,
+                Tellers::Neither => false,
+            };
+            if is_asked {
+                let told = scene.history.said(program, span.began);
+                row.truths.push((program, verdict::truth(&probes, &told, until)));
+            }
+        }
+        eprintln!("    back {:?}, lost {} of {}", ours.back, ours.lost, ours.asked);
+        if fault.name == "bridge-killed" {
+            let late = ours.listening.filter(|late| *late > Duration::from_secs(1));
+            row.notes.extend(late.map(|late| format!("listeners back after {:.1} s", late.as_secs_f64())));
+        }
+        row.ours.push(ours);
+        if fault.for_recipe && scene.recipe.is_some() {
+            let probes = scene.history.probes(Way::Recipe, span.began.saturating_sub(STEADY));
+            row.recipe.push(verdict::way(&probes, span, until));
+        }
+        row.notes.extend((fault.tidy)(scene)?);
+        let mut broken = scene.history.violations(before);
+        let identity = scene.identity_now()?;
+        if identity != scene.identity {
+            broken.push("the device has another identity".to_owned());
+        }
+        violations.extend(broken.into_iter().map(|what| format!("{}: {what}", fault.name)));
+    }
+    Ok(row)
+}
+
+/// Waits until every way that the fault is for is back, or has had its time.
+fn wait_until_back(
+    scene: &mut Scene,
+    fault: &Fault,
+    span: Span,
+    limits: Limits,
+    row: &mut Row,
+) -> Result<(), Failure> {
+    loop {
+        if scene.agent.look_after()? {
+            row.notes.insert("agent asked its supervisor for a restart".to_owned());
+        }
+        if scene.bridge.look_after()? {
+            row.notes.insert("bridge ended by itself".to_owned());
+        }
+        let now = scene.history.now();
+        let is_over = |way: Way, limit| {
+            let probes = scene.history.probes(way, span.began);
+            now.saturating_sub(span.fine) > limit || verdict::way(&probes, span, now).back.is_some()
+        };
+        let recipe = !fault.for_recipe || scene.recipe.is_none() || is_over(Way::Recipe, limits.recipe);
+        if is_over(Way::Ours, limits.ours) && recipe {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+}
+
+/// Waits until all is well, and starts anew what does not become so by itself.
+///
+/// # Errors
+/// When that does not help.
+pub fn make_well(scene: &mut Scene) -> Result<(), Failure> {
+    for patience in [ANEW_LIMIT / 4, ANEW_LIMIT, ANEW_LIMIT] {
+        if scene.wait_until_well(STEADY, patience).is_ok() {
+            return Ok(());
+        }
+        let unwell = scene.unwell(STEADY);
+        eprintln!("    started anew, because not well: {unwell:?}");
+        if unwell.contains(&Way::Ours) || unwell.contains(&Way::Beside) {
+            scene.agent.restart(&[])?;
+            scene.bridge.restart(&[])?;
+        }
+        if let (true, Some(recipe)) = (unwell.contains(&Way::Recipe), &mut scene.recipe) {
+            recipe.restart_device()?;
+            recipe.restart_monitor()?;
+        }
+    }
+    scene.wait_until_well(STEADY, ANEW_LIMIT)
+}
+
+/// How long scrapes of the device took to which nothing happens.
+fn latencies(scene: &Scene, from: Duration, to: Duration) -> Vec<Duration> {
+    let probes = scene.history.probes(Way::Beside, from);
+    probes.iter().filter(|probe| probe.asked < to).map(|probe| probe.took).collect()
+}
+
+/// Says so if an answer came later than its budget allows.
+fn budget(way: &verdict::Way) -> Option<String> {
+    let late = way.longest.checked_sub(prober::BUDGET + Duration::from_millis(250))?;
+    Some(format!("an answer {:.1} s over its budget", late.as_secs_f64()))
+}
+
+/// Says so if scrapes of the other device became slower by more than a tenth.
+fn neighbours(calm: Vec<Duration>, then: Vec<Duration>) -> Option<String> {
+    let p99 = |mut times: Vec<Duration>| {
+        times.sort();
+        times.get((times.len() * 99).div_ceil(100).max(1) - 1).copied()
+    };
+    let (calm, then) = (p99(calm)?, p99(then)?);
+    (then > calm.mul_f64(1.1)).then(|| format!("other target's p99 {then:.0?} after {calm:.0?}"))
+}

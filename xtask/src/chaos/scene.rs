@@ -1,0 +1,285 @@
+//! Everything that runs: the network, a device and a monitor at the ends of their cables, another device
+//! to which nothing happens, and the original recipe for the first one.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tornet::{Network, Options, Role};
+
+use super::cable::{self, WORLD};
+use super::exporter::Exporter;
+use super::history::{History, Probe, Program, Way};
+use super::place::{self, Place};
+use super::prober::{self, Prober};
+use super::recipe::Recipe;
+use super::supervised::Supervised;
+use super::watcher::{Watched, Watcher};
+use crate::Failure;
+use crate::build::Programs;
+use crate::chain::{self, free_address};
+use crate::stage::Stage;
+
+/// Relays besides the authorities: enough for paths when all introduction points are gone.
+const RELAYS: usize = 10;
+/// How long anything may take to come about at the beginning.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Good scrapes for so long are well enough to begin with.
+const CALM: Duration = Duration::from_secs(5);
+
+/// Who is on the scene besides the device that everything happens to.
+#[derive(Clone, Copy, Debug)]
+pub struct Cast {
+    /// Whether the original recipe is there, too.
+    pub recipe: bool,
+    /// Devices to which nothing happens.
+    pub beside: usize,
+    /// Pause between two scrapes of each of those.
+    pub beside_pause: Duration,
+}
+
+/// All of it; dropping it ends it.
+pub struct Scene {
+    /// What is seen.
+    pub history: Arc<History>,
+    _watchers: Vec<Watcher>,
+    _probers: Vec<Prober>,
+    /// The agent on the device that everything happens to, which is called `backpack`.
+    pub agent: Supervised,
+    /// Its state directory.
+    pub agent_state: PathBuf,
+    /// The agents on devices to which nothing happens.
+    pub shelves: Vec<Supervised>,
+    /// The monitor's.
+    pub bridge: Supervised,
+    /// The original recipe, if it is to be compared with.
+    pub recipe: Option<Recipe>,
+    /// The exporter of `backpack`.
+    pub exporter: Exporter,
+    /// Where `backpack` is.
+    pub device: Place,
+    /// Where the bridge is.
+    pub monitor: Place,
+    /// What the device is known by.
+    pub identity: String,
+    /// The relays.
+    pub network: Network,
+    /// Logs, configurations and state.
+    pub folder: PathBuf,
+}
+
+/// A device as it was set up.
+struct Device {
+    name: String,
+    agent: Supervised,
+    exporter: Exporter,
+    identity: String,
+    admin: SocketAddr,
+    state: PathBuf,
+    /// Where the bridge offers it.
+    port: SocketAddr,
+}
+
+/// What devices and the monitor are set up with.
+struct Setting<'a> {
+    programs: &'a Programs,
+    folder: &'a Path,
+    monitor: &'a Place,
+    /// The `[tor]` section.
+    tor: String,
+    /// The bridge's key.
+    key: String,
+    epoch: Instant,
+}
+
+impl Scene {
+    /// Starts everything and waits until every way has had a good scrape.
+    ///
+    /// # Errors
+    /// When a part of it does not come about.
+    pub fn start(programs: &Programs, folder: &Path, cast: Cast) -> Result<Self, Failure> {
+        let history = Arc::new(History::new());
+        let network = network(folder)?;
+        let [device, monitor] =
+            [("device", 1), ("monitor", 2)].map(|(name, number)| place(name, number, folder));
+        let (device, monitor) = (device?, monitor?);
+        let tor = format!("[tor]\ninclude = {:?}\n\n", network.fragment().display());
+        let state = format!("state_dir = {:?}\n\n{tor}", folder.join("bridge-state"));
+        let file = folder.join("bridge.toml");
+        fs::write(&file, &state)?;
+        let key = chain::output(&programs.bridge, &["key"], &file, "")?;
+        let setting = Setting { programs, folder, monitor: &monitor, tor, key, epoch: history.epoch() };
+        let backpack = setting.device("backpack", &device)?;
+        let shelves = (1..=cast.beside).map(|number| setting.device(&format!("shelf{number}"), &Place::Here));
+        let shelves = shelves.collect::<Result<Vec<_>, _>>()?;
+
+        let admin = monitor.within(free_address)?;
+        let targets =
+            [&backpack].into_iter().chain(&shelves).map(Device::target).collect::<Result<String, _>>()?;
+        fs::write(&file, format!("{state}[admin]\nlisten = \"{admin}\"\n\n{targets}"))?;
+        let bridge = Supervised::start(programs.bridge.clone(), file, folder.join("bridge.log"), &monitor)?;
+        let recipe = match cast.recipe {
+            true => Some(Recipe::start(&network, [&device, &monitor], backpack.exporter.address, folder)?),
+            false => None,
+        };
+
+        let relays: Arc<HashSet<_>> = Arc::new(network.nodes().map(|node| node.or_port).collect());
+        let of_agent = relays.iter().copied().chain([backpack.exporter.address]).collect();
+        let agent_watched = Watched {
+            program: Program::Agent,
+            pid: backpack.agent.pids(),
+            admin: backpack.admin,
+            listening: Vec::new(),
+            peers: Arc::new(of_agent),
+        };
+        let bridge_watched = Watched {
+            program: Program::Bridge,
+            pid: bridge.pids(),
+            admin,
+            listening: shelves.iter().map(|shelf| shelf.port).chain([backpack.port]).collect(),
+            peers: relays,
+        };
+        let watchers = vec![
+            Watcher::start(&device, agent_watched, &history)?,
+            Watcher::start(&monitor, bridge_watched, &history)?,
+        ];
+        let ask = |way, target: &str, address, pause| {
+            Prober::start(&monitor, way, target, address, pause, &history)
+        };
+        let mut probers = vec![ask(Way::Ours, "backpack", backpack.port, prober::PAUSE)?];
+        for shelf in &shelves {
+            probers.push(ask(Way::Beside, &shelf.name, shelf.port, cast.beside_pause)?);
+        }
+        if let Some(recipe) = &recipe {
+            probers.push(ask(Way::Recipe, "backpack", recipe.listen, prober::PAUSE)?);
+        }
+        let scene = Self {
+            history,
+            _watchers: watchers,
+            _probers: probers,
+            agent: backpack.agent,
+            agent_state: backpack.state,
+            shelves: shelves.into_iter().map(|shelf| shelf.agent).collect(),
+            bridge,
+            recipe,
+            exporter: backpack.exporter,
+            device,
+            monitor,
+            identity: backpack.identity,
+            network,
+            folder: folder.to_owned(),
+        };
+        let stage = Stage::begin("first scrapes on every way");
+        scene.wait_until_well(CALM.max(cast.beside_pause * 2), PATIENCE)?;
+        stage.done();
+        Ok(scene)
+    }
+
+    /// The ways that are asked.
+    pub fn ways(&self) -> Vec<Way> {
+        let mut ways = vec![Way::Ours];
+        ways.extend((!self.shelves.is_empty()).then_some(Way::Beside));
+        ways.extend(self.recipe.as_ref().map(|_| Way::Recipe));
+        ways
+    }
+
+    /// The ways that have not had good scrapes alone for `calm`.
+    pub fn unwell(&self, calm: Duration) -> Vec<Way> {
+        let since = self.history.now().saturating_sub(calm);
+        let is_unwell = |way: &Way| {
+            let probes = self.history.probes(*way, since);
+            probes.is_empty() || !probes.iter().all(Probe::is_good)
+        };
+        self.ways().into_iter().filter(is_unwell).collect()
+    }
+
+    /// Waits until every way has had good scrapes alone for `calm`.
+    ///
+    /// # Errors
+    /// After `limit`: which has not.
+    pub fn wait_until_well(&self, calm: Duration, limit: Duration) -> Result<(), Failure> {
+        let started = Instant::now();
+        std::thread::sleep(calm);
+        loop {
+            let unwell = self.unwell(calm);
+            if unwell.is_empty() {
+                return Ok(());
+            }
+            if started.elapsed() > limit {
+                return Err(format!("{unwell:?} are not well after {limit:?}").into());
+            }
+            std::thread::sleep(prober::PAUSE);
+        }
+    }
+
+    /// What the device is known by now.
+    ///
+    /// # Errors
+    /// When the agent's program cannot say.
+    pub fn identity_now(&self) -> Result<String, Failure> {
+        Ok(self.agent.ask(&["hostname", "--json"])?.trim().to_owned())
+    }
+
+    /// Names of relays, without authorities: those are on no path.
+    pub fn relays(&self) -> Vec<String> {
+        let relays = self.network.nodes().filter(|node| node.role == Role::Relay);
+        relays.map(|node| node.name.clone()).collect()
+    }
+}
+
+impl Setting<'_> {
+    /// A device with an exporter and an agent, which has been started.
+    fn device(&self, name: &str, place: &Place) -> Result<Device, Failure> {
+        let exporter = Exporter::start(name, place, self.epoch)?;
+        let state = self.folder.join(format!("{name}-state"));
+        let file = self.folder.join(format!("{name}.toml"));
+        let admin = place.within(free_address)?;
+        let text = format!(
+            "state_dir = {state:?}\n\n{}[admin]\nlisten = \"{admin}\"\n\n[ssh]\nkeys = [{:?}]\n\n\
+             [[exporter]]\nname = \"chaos\"\naddress = \"{}\"\n",
+            self.tor, self.key, exporter.address,
+        );
+        fs::write(&file, text)?;
+        let agent = &self.programs.agent;
+        let identity = chain::output(agent, &["hostname", "--json"], &file, "")?;
+        let log = self.folder.join(format!("{name}.log"));
+        let agent = Supervised::start(agent.clone(), file, log, place)?;
+        let port = self.monitor.within(free_address)?;
+        Ok(Device { name: name.to_owned(), agent, exporter, identity, admin, state, port })
+    }
+}
+
+impl Device {
+    /// What the bridge is told of it.
+    fn target(&self) -> Result<String, Failure> {
+        let identity: serde_json::Value = serde_json::from_str(&self.identity)?;
+        Ok(format!(
+            "[[target]]\nname = {:?}\naddress = {}\nhost_key = {}\n\n\
+             [[target.exporter]]\nname = \"chaos\"\nlisten = \"{}\"\n\n",
+            self.name, identity["hostname"], identity["host_key_fingerprint"], self.port,
+        ))
+    }
+}
+
+/// Starts a network that can be reached from every place.
+fn network(folder: &Path) -> Result<Network, Failure> {
+    let mut options = Options { relays: RELAYS, dir: Some(folder.join("tor")), ..Options::default() };
+    if place::is_inside() {
+        cable::make_world()?;
+        options.address = WORLD;
+    }
+    let stage = Stage::begin("private Tor network");
+    let network = Network::start(&options, |step| stage.say(step.to_string()))?;
+    stage.done();
+    Ok(network)
+}
+
+fn place(name: &str, number: u8, folder: &Path) -> Result<Place, Failure> {
+    match place::is_inside() {
+        true => Place::apart(name, number, &folder.join(format!("{name}.holder.log"))),
+        false => Ok(Place::Here),
+    }
+}
