@@ -139,7 +139,8 @@ impl Chaos {
         for line in &outcome.left_out {
             println!("left out: {line}");
         }
-        if !self.quick && self.only.is_empty() {
+        // The page says that nothing was seen which must never be.
+        if !self.quick && self.only.is_empty() && outcome.violations.is_empty() {
             println!(
                 "written to {}",
                 report::write(&outcome.rows, &outcome.others, &outcome.left_out)?.display()

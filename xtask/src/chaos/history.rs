@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 pub enum Way {
     /// `scraper-bridge` and `target-agent`, to the device that everything happens to.
     Ours,
+    /// The same programs to the same device, as a second target for which another session stands by.
+    Standby,
     /// The same bridge, to a device that nothing happens to.
     Beside,
     /// C tor, socat, autossh and sshd, to the device that everything happens to.

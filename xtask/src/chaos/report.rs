@@ -11,7 +11,7 @@ use super::row::Row;
 use crate::Failure;
 use crate::build::workspace;
 
-const HEAD: [&str; 14] = [
+const HEAD: [&str; 16] = [
     "fault",
     "goal (p95)",
     "runs",
@@ -19,6 +19,8 @@ const HEAD: [&str; 14] = [
     "p95",
     "max",
     "lost",
+    "standby p95",
+    "standby lost",
     "recipe p50",
     "recipe p95",
     "recipe max",
@@ -71,7 +73,8 @@ const EXPLANATION: &str = "A private Tor network of 3 authorities and 10 relays,
 network namespace of its own, on one machine. Each exporter is asked 4 times a second with a budget of 3 s. Times are \
 from the world being fine again (the program started, the link plugged in, the clock right; for what is killed for \
 good and for a new address, from the fault itself) to the first good scrape with no bad one after it. `lost` is \
-scrapes that were not good, on average of a run. `recipe` is C tor and sshd on the device, C tor, socat and autossh \
+scrapes that were not good, on average of a run. `standby` is a second target for the same device, with \
+`standby = true`. `recipe` is C tor and sshd on the device, C tor, socat and autossh \
 with `ServerAliveInterval=15` on the monitor, hit by the same fault at the same time. `tells` is for how many seconds \
 status or metrics of a program said at worst that all was well while the device was down, and how many after it was \
 back until both said so; a program has 25 s for the one and 5 s for the other, and outages of less than 25 s need not be told. In all runs every answer was whole, \

@@ -77,6 +77,8 @@ pub fn repeat(
             row.notes.extend(late.map(|late| format!("listeners back after {:.1} s", late.as_secs_f64())));
         }
         row.ours.push(ours);
+        let probes = scene.history.probes(Way::Standby, span.began.saturating_sub(STEADY));
+        row.standby.push(verdict::way(&probes, span, until));
         if fault.for_recipe && scene.recipe.is_some() {
             let probes = scene.history.probes(Way::Recipe, span.began.saturating_sub(STEADY));
             row.recipe.push(verdict::way(&probes, span, until));
@@ -113,7 +115,7 @@ fn wait_until_back(
             now.saturating_sub(span.fine) > limit || verdict::way(&probes, span, now).back.is_some()
         };
         let recipe = !fault.for_recipe || scene.recipe.is_none() || is_over(Way::Recipe, limits.recipe);
-        if is_over(Way::Ours, limits.ours) && recipe {
+        if is_over(Way::Ours, limits.ours) && is_over(Way::Standby, limits.ours) && recipe {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(250));
@@ -131,7 +133,7 @@ pub fn make_well(scene: &mut Scene) -> Result<(), Failure> {
         }
         let unwell = scene.unwell(STEADY);
         eprintln!("    started anew, because not well: {unwell:?}");
-        if unwell.contains(&Way::Ours) || unwell.contains(&Way::Beside) {
+        if unwell.iter().any(|way| *way != Way::Recipe) {
             scene.agent.restart(&[])?;
             scene.bridge.restart(&[])?;
         }

@@ -15,6 +15,8 @@ pub struct Row {
     pub reach: Option<Duration>,
     /// What became of our scrapes in each run.
     pub ours: Vec<Way>,
+    /// The same where a session stands by.
+    pub standby: Vec<Way>,
     /// And of the recipe's; empty if the fault is not for it.
     pub recipe: Vec<Way>,
     /// How soon each program told the truth, in each run.
@@ -26,8 +28,9 @@ pub struct Row {
 impl Row {
     /// An empty one.
     pub fn of(fault: &Fault) -> Self {
-        let (ours, recipe, truths) = (Vec::new(), Vec::new(), Vec::new());
-        Self { what: fault.what, reach: fault.reach, ours, recipe, truths, notes: BTreeSet::new() }
+        let (ours, standby, recipe, truths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (what, reach, notes) = (fault.what, fault.reach, BTreeSet::new());
+        Self { what, reach, ours, standby, recipe, truths, notes }
     }
 
     /// What is short of the figure, in words; nothing if all is well.
@@ -64,12 +67,15 @@ impl Row {
             self.reach.map_or("–".into(), |reach| format!("≤ {} s", reach.as_secs())),
         ];
         cells.push(self.ours.len().to_string());
-        for ways in [&self.ours, &self.recipe] {
-            cells.extend(match Times::of(ways) {
-                Some(times) => [show(times.p50), show(times.p95), show(times.max), lost(ways)],
-                None => ["–"; 4].map(str::to_owned),
-            });
-        }
+        let none = || "–".to_owned();
+        let times = |ways: &[Way]| match Times::of(ways) {
+            Some(times) => [show(times.p50), show(times.p95), show(times.max), lost(ways)],
+            None => [(); 4].map(|()| none()),
+        };
+        cells.extend(times(&self.ours));
+        let [_, standby, _, lost] = times(&self.standby);
+        cells.extend([standby, lost]);
+        cells.extend(times(&self.recipe));
         cells.extend([Program::Agent, Program::Bridge].map(|program| {
             let Truth { down, up } = self.told(program);
             let show = |time: Option<Duration>| {
@@ -128,13 +134,21 @@ mod tests {
 
     fn row(ours: Vec<Way>) -> Row {
         let reach = Some(Duration::from_secs(10));
-        Row { what: "x", reach, ours, recipe: Vec::new(), truths: Vec::new(), notes: BTreeSet::new() }
+        Row {
+            what: "x",
+            reach,
+            ours,
+            standby: vec![back(Some(1))],
+            recipe: Vec::new(),
+            truths: Vec::new(),
+            notes: BTreeSet::new(),
+        }
     }
 
     #[test]
     fn one_that_did_not_come_back_is_the_longest() {
         let row = row(vec![back(Some(3)), back(None), back(Some(5))]);
-        assert_eq!(row.cells()[3..7], ["5.0 s", "not back", "not back", "4"]);
+        assert_eq!(row.cells()[3..9], ["5.0 s", "not back", "not back", "4", "1.0 s", "4"]);
         assert_eq!(row.misses(), ["not back in time"]);
     }
 

@@ -79,8 +79,8 @@ struct Device {
     identity: String,
     admin: SocketAddr,
     state: PathBuf,
-    /// Where the bridge offers it.
-    port: SocketAddr,
+    /// Where the bridge offers it, as a target without a session that stands by and as one with it.
+    ports: [SocketAddr; 2],
 }
 
 /// What devices and the monitor are set up with.
@@ -117,8 +117,12 @@ impl Scene {
         let shelves = shelves.collect::<Result<Vec<_>, _>>()?;
 
         let admin = monitor.within(free_address)?;
-        let targets =
-            [&backpack].into_iter().chain(&shelves).map(Device::target).collect::<Result<String, _>>()?;
+        let targets = [&backpack]
+            .into_iter()
+            .chain(&shelves)
+            .map(|device| device.target(false))
+            .chain([backpack.target(true)]);
+        let targets = targets.collect::<Result<String, _>>()?;
         fs::write(&file, format!("{state}[admin]\nlisten = \"{admin}\"\n\n{targets}"))?;
         let bridge = Supervised::start(programs.bridge.clone(), file, folder.join("bridge.log"), &monitor)?;
         let recipe = match cast.recipe {
@@ -139,7 +143,7 @@ impl Scene {
             program: Program::Bridge,
             pid: bridge.pids(),
             admin,
-            listening: shelves.iter().map(|shelf| shelf.port).chain([backpack.port]).collect(),
+            listening: shelves.iter().map(|shelf| shelf.ports[0]).chain(backpack.ports).collect(),
             peers: relays,
         };
         let watchers = vec![
@@ -149,9 +153,12 @@ impl Scene {
         let ask = |way, target: &str, address, pause| {
             Prober::start(&monitor, way, target, address, pause, &history)
         };
-        let mut probers = vec![ask(Way::Ours, "backpack", backpack.port, prober::PAUSE)?];
+        let mut probers = vec![
+            ask(Way::Ours, "backpack", backpack.ports[0], prober::PAUSE)?,
+            ask(Way::Standby, "backpack", backpack.ports[1], prober::PAUSE)?,
+        ];
         for shelf in &shelves {
-            probers.push(ask(Way::Beside, &shelf.name, shelf.port, cast.beside_pause)?);
+            probers.push(ask(Way::Beside, &shelf.name, shelf.ports[0], cast.beside_pause)?);
         }
         if let Some(recipe) = &recipe {
             probers.push(ask(Way::Recipe, "backpack", recipe.listen, prober::PAUSE)?);
@@ -180,7 +187,7 @@ impl Scene {
 
     /// The ways that are asked.
     pub fn ways(&self) -> Vec<Way> {
-        let mut ways = vec![Way::Ours];
+        let mut ways = vec![Way::Ours, Way::Standby];
         ways.extend((!self.shelves.is_empty()).then_some(Way::Beside));
         ways.extend(self.recipe.as_ref().map(|_| Way::Recipe));
         ways
@@ -247,19 +254,24 @@ impl Setting<'_> {
         let identity = chain::output(agent, &["hostname", "--json"], &file, "")?;
         let log = self.folder.join(format!("{name}.log"));
         let agent = Supervised::start(agent.clone(), file, log, place)?;
-        let port = self.monitor.within(free_address)?;
-        Ok(Device { name: name.to_owned(), agent, exporter, identity, admin, state, port })
+        let port = || self.monitor.within(free_address);
+        let ports = [port()?, port()?];
+        Ok(Device { name: name.to_owned(), agent, exporter, identity, admin, state, ports })
     }
 }
 
 impl Device {
-    /// What the bridge is told of it.
-    fn target(&self) -> Result<String, Failure> {
+    /// What the bridge is told of it, with a session that stands by or without.
+    fn target(&self, standby: bool) -> Result<String, Failure> {
         let identity: serde_json::Value = serde_json::from_str(&self.identity)?;
+        let (more, port) = match standby {
+            true => ("-standby", self.ports[1]),
+            false => ("", self.ports[0]),
+        };
         Ok(format!(
-            "[[target]]\nname = {:?}\naddress = {}\nhost_key = {}\n\n\
-             [[target.exporter]]\nname = \"chaos\"\nlisten = \"{}\"\n\n",
-            self.name, identity["hostname"], identity["host_key_fingerprint"], self.port,
+            "[[target]]\nname = \"{}{more}\"\naddress = {}\nhost_key = {}\nstandby = {standby}\n\n\
+             [[target.exporter]]\nname = \"chaos\"\nlisten = \"{port}\"\n\n",
+            self.name, identity["hostname"], identity["host_key_fingerprint"],
         ))
     }
 }
