@@ -40,7 +40,7 @@ pub fn repeat(
 ) -> Result<Row, Failure> {
     let mut row = Row::of(fault);
     for run in 0..runs {
-        make_well(scene)?;
+        let recipe_is_well = make_well(scene)?;
         let before = scene.history.now();
         let calm = latencies(scene, before.saturating_sub(STEADY), before);
         eprintln!("  {} {} of {runs}", fault.name, run + 1);
@@ -79,7 +79,7 @@ pub fn repeat(
         row.ours.push(ours);
         let probes = scene.history.probes(Way::Standby, span.began.saturating_sub(STEADY));
         row.standby.push(verdict::way(&probes, span, until));
-        if fault.for_recipe && scene.recipe.is_some() {
+        if fault.for_recipe && scene.recipe.is_some() && recipe_is_well {
             let probes = scene.history.probes(Way::Recipe, span.began.saturating_sub(STEADY));
             row.recipe.push(verdict::way(&probes, span, until));
         }
@@ -122,16 +122,18 @@ fn wait_until_back(
     }
 }
 
-/// Waits until all is well, and starts anew what does not become so by itself.
+/// Waits until all is well, and starts anew what does not become so by itself. False if the recipe
+/// does not all the same.
 ///
 /// # Errors
-/// When that does not help.
-pub fn make_well(scene: &mut Scene) -> Result<(), Failure> {
+/// When that does not help our programs.
+pub fn make_well(scene: &mut Scene) -> Result<bool, Failure> {
     for patience in [ANEW_LIMIT / 4, ANEW_LIMIT, ANEW_LIMIT] {
-        if scene.wait_until_well(STEADY, patience).is_ok() {
-            return Ok(());
-        }
+        let waited = scene.wait_until_well(STEADY, patience);
         let unwell = scene.unwell(STEADY);
+        if waited.is_ok() || unwell.is_empty() {
+            return Ok(true);
+        }
         eprintln!("    started anew, because not well: {unwell:?}");
         if unwell.iter().any(|way| *way != Way::Recipe) {
             scene.agent.restart(&[])?;
@@ -142,7 +144,10 @@ pub fn make_well(scene: &mut Scene) -> Result<(), Failure> {
             recipe.restart_monitor()?;
         }
     }
-    scene.wait_until_well(STEADY, ANEW_LIMIT)
+    match scene.wait_until_well(STEADY, ANEW_LIMIT) {
+        Err(_) if scene.unwell(STEADY) == [Way::Recipe] => Ok(false),
+        waited => waited.map(|()| true),
+    }
 }
 
 /// How long scrapes of the device took to which nothing happens.
