@@ -71,17 +71,20 @@ pub fn repeat(
                 row.truths.push((program, verdict::truth(&probes, &told, until)));
             }
         }
-        eprintln!("    back {:?}, lost {} of {}", ours.back, ours.lost, ours.asked);
         if fault.name == "bridge-killed" {
             let late = ours.listening.filter(|late| *late > Duration::from_secs(1));
             row.notes.extend(late.map(|late| format!("listeners back after {:.1} s", late.as_secs_f64())));
         }
-        row.ours.push(ours);
         let probes = scene.history.probes(Way::Standby, span.began.saturating_sub(STEADY));
-        row.standby.push(verdict::way(&probes, span, until));
+        let standby = verdict::way(&probes, span, until);
+        eprintln!("    {ours}; with standby {standby}");
+        row.ours.push(ours);
+        row.standby.push(standby);
         if fault.for_recipe && scene.recipe.is_some() && recipe_is_well {
             let probes = scene.history.probes(Way::Recipe, span.began.saturating_sub(STEADY));
-            row.recipe.push(verdict::way(&probes, span, until));
+            let recipe = verdict::way(&probes, span, until);
+            eprintln!("    recipe {recipe}");
+            row.recipe.push(recipe);
         }
         row.notes.extend((fault.tidy)(scene)?);
         let mut broken = scene.history.violations(before);

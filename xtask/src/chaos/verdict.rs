@@ -1,5 +1,6 @@
 //! What a record says of one run of a fault. Nothing here looks at the world.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::history::{Outcome, Probe, Told};
@@ -28,12 +29,19 @@ pub struct Way {
     pub back: Option<Duration>,
     /// Time from the world being fine until somebody listened again, if nobody did meanwhile.
     pub listening: Option<Duration>,
-    /// Scrapes asked for from the fault's beginning on until it was back.
-    pub asked: usize,
-    /// Those of them that were not good.
+    /// Scrapes that were not good from the fault's beginning on.
     pub lost: usize,
     /// How long the longest took to be answered, by an answer of any kind.
     pub longest: Duration,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.back {
+            Some(back) => write!(f, "back after {:.1} s, {} lost", back.as_secs_f64(), self.lost),
+            None => write!(f, "not back, {} lost", self.lost),
+        }
+    }
 }
 
 /// Judges the scrapes of a way, in the order in which they were asked for, some from before the fault.
@@ -50,7 +58,6 @@ pub fn way(probes: &[Probe], span: Span, until: Duration) -> Way {
     Way {
         back: back_at.map(|at| at - span.fine),
         listening: heard.map(|probe| probe.asked.saturating_sub(span.fine)),
-        asked: end,
         lost: seen.iter().filter(|probe| !probe.is_good()).count(),
         longest: seen.iter().map(|probe| probe.took).max().unwrap_or_default(),
     }
