@@ -16,6 +16,7 @@
 mod bad_input;
 mod bad_requests;
 mod browser;
+mod censored;
 mod chain;
 mod config;
 mod doctor;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         chain::resumes_after_the_agent_is_killed,
         chain::tor_down_is_503,
         chain::a_session_that_stands_by,
+        censored::both_programs_through_obfs4,
         doctor::the_bridges_stops_where_the_way_does,
         doctor::the_bridges_on_other_ways,
         doctor::the_agents_and_its_status,

@@ -17,8 +17,8 @@ use tornet::process::{self, Process};
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
-use crate::prometheus::Prometheus;
 use crate::secure;
+use crate::surfaces::{PROXY, up_by_every_way};
 use crate::transports::{NO_TOR, until_scraped};
 use crate::world::{Monitor, World, run};
 
@@ -81,7 +81,7 @@ impl Router {
 /// A section for the bridge, and where it will listen.
 pub fn reverse() -> (String, SocketAddr) {
     let listen = tornet::ports::reserve().unwrap().addr();
-    (format!("{NO_TOR}[reverse]\nlisten = \"{listen}\"\n"), listen)
+    (format!("{NO_TOR}{PROXY}[reverse]\nlisten = \"{listen}\"\n"), listen)
 }
 
 /// What `scraper-bridge host-key` prints.
@@ -133,13 +133,7 @@ pub async fn a_stock_ssh_comes_by_itself(world: &World) {
     let scraped = scrape(&monitor.address("router", "app")).await;
     assert_eq!(scraped.status, 502);
     assert_eq!(scraped.reason, "the device's ssh -R does not forward exporter app");
-    let listed = "scrape_configs:\n- job_name: a\n  scrape_interval: 1s\n  static_configs:\n";
-    let listed = format!(
-        "{listed}  - targets: [{:?}]\n    labels: {{instance: router}}\n",
-        monitor.address("router", "node")
-    );
-    let prometheus = Prometheus::start(world, &listed, &[]);
-    prometheus.until_up("router", "").await;
+    up_by_every_way(world, &monitor, "router", "node").await;
 
     // Killed and started again: it is back without any timeout having to pass.
     ssh.kill();
@@ -148,7 +142,6 @@ pub async fn a_stock_ssh_comes_by_itself(world: &World) {
 
     // One that hangs is replaced by one that comes, at once, and a scrape under way is asked for there.
     let hanging = Router { folder: world.folder(), key: router.key.clone(), line: router.line.clone() };
-    drop(prometheus);
     let idle = || in_flight(&monitor) == "0";
     world.until("Prometheus has gone", idle).await;
     again.signal(process::Signal::Stop).unwrap();

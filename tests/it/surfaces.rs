@@ -15,19 +15,35 @@ use crate::http::{Scraped, Scraper, scrape};
 use crate::prometheus::Prometheus;
 use crate::world::{Monitor, World, run};
 
-const MORE: &str = "[proxy]\nlisten = \"127.0.0.1:0\"\n";
+/// A forward proxy.
+pub const PROXY: &str = "[proxy]\nlisten = \"127.0.0.1:0\"\n";
 
 /// The file of this name, with the addresses of this bridge and a shorter interval.
 fn documented(name: &str, monitor: &Monitor, sd_file: &Path) -> String {
+    documented_for("backpack", "node", name, monitor)
+        .replace("/run/scraper-bridge/sd/targets.json", sd_file.to_str().unwrap())
+}
+
+/// The same for another exporter than the documentation's.
+fn documented_for(target: &str, exporter: &str, name: &str, monitor: &Monitor) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prometheus").join(name);
     let text = fs::read_to_string(path).unwrap();
     let proxy = monitor.bridge.proxy().expect("configured").to_string();
     text.replace("scrape_interval: 15s", "scrape_interval: 1s")
         .replace("refresh_interval: 15s", "refresh_interval: 1s")
-        .replace("127.0.0.1:9101", &monitor.address("backpack", "node"))
+        .replace("127.0.0.1:9101", &monitor.address(target, exporter))
         .replace("127.0.0.1:9822", &monitor.bridge.admin().to_string())
         .replace("127.0.0.1:9823", &proxy)
-        .replace("/run/scraper-bridge/sd/targets.json", sd_file.to_str().unwrap())
+        .replace("backpack", target)
+        .replace("node", exporter)
+}
+
+/// Has a real Prometheus scrape an exporter by every way in that does not want TLS.
+pub async fn up_by_every_way(world: &World, monitor: &Monitor, target: &str, exporter: &str) {
+    for name in ["port.yml", "path.yml", "probe.yml", "proxy.yml", "http_sd.yml", "http_sd_proxy.yml"] {
+        let prometheus = Prometheus::start(world, &documented_for(target, exporter, name, monitor), &[]);
+        prometheus.until(name, |up| up.iter().any(|((instance, _), up)| instance == target && *up)).await;
+    }
 }
 
 pub async fn prometheus_by_every_way_in(world: &World) {
@@ -53,7 +69,7 @@ pub async fn prometheus_by_every_way_in(world: &World) {
     let node = [("node", world.node_exporter())];
     let gone = world.device_in(gone_folder.clone(), &ssh, &node).await;
     let sd_file = folder.join("targets.json");
-    let more = format!("{MORE}[discovery]\nfile = {sd_file:?}\nvia = \"port\"\n");
+    let more = format!("{PROXY}[discovery]\nfile = {sd_file:?}\nvia = \"port\"\n");
     let targets = world.target("backpack", &device, "labels = {room = \"attic\"}", &["node"])
         + &format!(
             "[[target.exporter]]\nname = \"secure\"\nlisten = \"127.0.0.1:0\"\naddress = \"{secure}\"\n"
@@ -63,11 +79,7 @@ pub async fn prometheus_by_every_way_in(world: &World) {
     let monitor = world.monitor_of(&more, &targets).await;
     monitor.connected("backpack").await;
 
-    for name in ["port.yml", "path.yml", "probe.yml", "proxy.yml"] {
-        let prometheus = Prometheus::start(world, &documented(name, &monitor, &sd_file), &[]);
-        let is_up = |(instance, _): &(String, String)| instance == "backpack";
-        prometheus.until(name, |up| up.iter().any(|(target, up)| is_up(target) && *up)).await;
-    }
+    up_by_every_way(world, &monitor, "backpack", "node").await;
     let config =
         documented("proxy_https.yml", &monitor, &sd_file).replace("9443", &secure.port().to_string());
     let certificate = ("exporter.crt", certified.cert.pem());
@@ -75,7 +87,7 @@ pub async fn prometheus_by_every_way_in(world: &World) {
     prometheus.until_up("backpack", "secure").await;
 
     // What is found has everything in it, also what is down.
-    for name in ["http_sd.yml", "http_sd_proxy.yml", "file_sd.yml"] {
+    for name in ["http_sd.yml", "file_sd.yml"] {
         let prometheus = Prometheus::start(world, &documented(name, &monitor, &sd_file), &[]);
         prometheus.until_up("backpack", "node").await;
         let down = ("gone".to_owned(), "node".to_owned());
@@ -123,7 +135,7 @@ async fn through(proxy: &str, method: Method, target: &str) -> Scraped {
 pub async fn names_that_lead_nowhere(world: &World) {
     let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
     let device = world.device(&[("app", exporter.address)]).await;
-    let monitor = world.monitor_with(MORE, &[("backpack", &device, &["app"])]).await;
+    let monitor = world.monitor_with(PROXY, &[("backpack", &device, &["app"])]).await;
     monitor.connected("backpack").await;
     // Ports are known once the device has told its inventory.
     let target = monitor.bridge.fleet().target("backpack").expect("configured");

@@ -20,6 +20,7 @@ use tornet::sshd::{self, Sshd};
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraper, scrape};
 use crate::prometheus::Prometheus;
+use crate::surfaces::{PROXY, up_by_every_way};
 use crate::world::{Monitor, World};
 
 /// Not the private network's: nothing here may start Tor.
@@ -71,7 +72,7 @@ pub async fn an_sshd_by_tcp(world: &World) {
         at("off", "127.0.0.1", &sshd, &pinned, exporter.address)
             .replace(&format!(":{port}\""), &format!(":{closed}\"")),
     ];
-    let monitor = world.monitor_of(NO_TOR, &targets.concat()).await;
+    let monitor = world.monitor_of(&format!("{NO_TOR}{PROXY}"), &targets.concat()).await;
     let admin = monitor.bridge.admin().to_string();
     let ready = Scraper::connect(&admin).await.get("/-/ready", &[]).await;
     assert_eq!(ready.status, 200, "there is no Tor to wait for: {ready:?}");
@@ -79,6 +80,7 @@ pub async fn an_sshd_by_tcp(world: &World) {
         monitor.connected(name).await;
         until_scraped(&monitor, name, "app", "a 1\n").await;
     }
+    up_by_every_way(world, &monitor, "pinned", "app").await;
     for (name, status, reason, stage) in [
         ("another", 502, "ssh host key mismatch", "host_key"),
         ("off", 503, "host unreachable: connection refused", "connect"),

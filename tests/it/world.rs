@@ -24,7 +24,7 @@ use tornet::Network;
 use tornet::process::{self, Process};
 
 /// How long anything that needs Tor may take before a test gives up on it.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What all tests share. Each part is started by the first test that needs it.
 pub struct World {

@@ -21,6 +21,7 @@ pub const TESTS: &[Needed] = &[
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
     ("socat", "socat"),
+    ("obfs4proxy", "obfs4proxy"),
     ("chromium", "chromium"),
 ];
 

@@ -44,6 +44,8 @@ mod line;
 
 /// How a C tor gets a source address of its own.
 mod gate;
+/// A bridge that speaks obfs4, for clients of censored networks.
+mod obfs4;
 /// A C tor client and a C tor hidden service, for comparison and interoperability.
 mod peers;
 /// Connecting through a SOCKS port.
@@ -64,5 +66,6 @@ pub use access::Cut;
 pub use error::Error;
 pub use network::Network;
 pub use node::{Node, Role};
+pub use obfs4::Obfs4Bridge;
 pub use options::{Options, Progress};
 pub use peers::{CTorClient, ClientOptions, HiddenService, ServiceOptions};

@@ -95,6 +95,25 @@ pub(crate) fn peer(common: &str, data: &Path, socks: Option<SocketAddr>, gate: O
     text
 }
 
+/// The torrc of a bridge whose clients come through obfs4 at `obfs4`.
+pub(crate) fn bridge(
+    common: &str,
+    data: &Path,
+    or_port: SocketAddr,
+    obfs4: SocketAddr,
+    transport: &Path,
+) -> String {
+    let transport = transport.display();
+    format!(
+        "{common}DataDirectory {data}\nLog notice stdout\nNickname bridge\nAddress {address}\n\
+         OutboundBindAddress {address}\nORPort {or_port}\nBridgeRelay 1\nPublishServerDescriptor 0\n\
+         BridgeDistribution none\nExtORPort auto\nServerTransportPlugin obfs4 exec {transport}\n\
+         ServerTransportListenAddr obfs4 {obfs4}\nSocksPort 0\nExitRelay 0\nNumCPUs 1\n",
+        data = quoted(data),
+        address = or_port.ip(),
+    )
+}
+
 /// Where a client finds keys for services that demand them.
 pub(crate) fn onion_auth(dir: &Path) -> String {
     format!("ClientOnionAuthDir {}\n", quoted(dir))
