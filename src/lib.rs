@@ -4,6 +4,8 @@
 //! - [`address`]: names and addresses as people write them;
 //! - [`config`]: configuration files, with every mistake in them found at once;
 //! - [`files`]: files that hold secrets, and the state directory;
+//! - [`disturbance`]: what happens to a machine under a running program;
+//! - [`healing`]: what is done about it;
 //! - [`tor`]: arti, one client for a program and a dialler for each onion service;
 //! - [`ssh`]: algorithms, keys, and a channel as a byte stream;
 //! - [`ticket`]: the one line that pairs a device with a bridge;
@@ -20,8 +22,10 @@
 pub mod address;
 pub mod command;
 pub mod config;
+pub mod disturbance;
 pub mod doctor;
 pub mod files;
+pub mod healing;
 pub mod http;
 pub mod lifecycle;
 pub mod logs;

@@ -1,6 +1,7 @@
 //! A program's own metrics, in the text formats that Prometheus reads.
 
 mod format;
+mod healing;
 mod process;
 mod reload;
 
@@ -15,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::http::{Body, page};
 pub use format::Format;
+pub use healing::HealingSteps;
 pub use reload::ConfigReload;
 
 /// Content type of [`classic_text`] (Prometheus exposition formats, text 0.0.4).

@@ -1,0 +1,74 @@
+//! What the system's clocks say of the time that passed.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::Disturbance;
+
+/// A program that comes late by so much was stopped, and not just kept waiting by others.
+const LATE: Duration = Duration::from_secs(10);
+/// A clock that is corrected by less is not set.
+const STEP: i64 = 2;
+
+/// When they were looked at last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    /// Since the machine was started, with its sleep.
+    since_boot: Duration,
+    /// Since 1970, in seconds.
+    unix: i64,
+}
+
+impl Clocks {
+    /// As they are.
+    pub(super) fn now() -> Self {
+        let boot = clock_gettime(ClockId::Boottime);
+        let unix = clock_gettime(ClockId::Realtime).tv_sec;
+        // Neither part of a time since the start is ever negative.
+        let since_boot = Duration::new(boot.tv_sec.unsigned_abs(), boot.tv_nsec.unsigned_abs() as u32);
+        Self { since_boot, unix }
+    }
+
+    /// Looks again, no more than `usual` after the last time if nothing kept us from it.
+    pub(super) fn look(&mut self, usual: Duration) -> Option<Disturbance> {
+        let before = std::mem::replace(self, Self::now());
+        self.since(before, usual)
+    }
+
+    fn since(self, before: Self, usual: Duration) -> Option<Disturbance> {
+        let passed = self.since_boot.saturating_sub(before.since_boot);
+        let set = (self.unix - before.unix).saturating_sub_unsigned(passed.as_secs());
+        if passed > usual + LATE {
+            Some(Disturbance::Slept(passed - usual))
+        } else if set.abs() > STEP {
+            Some(Disturbance::ClockSet(set))
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_and_a_clock_that_is_set_are_told_apart() {
+        let at = |since_boot, unix| Clocks { since_boot: Duration::from_secs(since_boot), unix };
+        let of = |now: Clocks, before| now.since(before, Duration::from_secs(5));
+        assert_eq!(of(at(105, 1005), at(100, 1000)), None);
+        assert_eq!(of(at(113, 1013), at(100, 1000)), None, "busy, not asleep");
+        assert_eq!(of(at(405, 1305), at(100, 1000)), Some(Disturbance::Slept(Duration::from_secs(300))));
+        assert_eq!(of(at(105, 8205), at(100, 1000)), Some(Disturbance::ClockSet(7200)));
+        assert_eq!(of(at(105, 5), at(100, 1000)), Some(Disturbance::ClockSet(-1000)));
+        assert_eq!(of(at(105, 1007), at(100, 1000)), None, "corrected");
+    }
+
+    #[test]
+    fn the_clocks_can_be_read() {
+        let mut clocks = Clocks::now();
+        assert!(clocks.unix > 1_700_000_000 && !clocks.since_boot.is_zero());
+        assert_eq!(clocks.look(Duration::from_secs(5)), None);
+    }
+}
