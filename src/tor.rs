@@ -9,10 +9,13 @@ mod client;
 mod client_auth;
 mod clock;
 mod connector;
+mod damage;
+mod links;
 mod on_demand;
 mod onion_service;
 mod settings;
 mod stream;
+mod tasks;
 mod tcp;
 
 pub use bootstrap::Bootstrap;

@@ -61,7 +61,7 @@ async fn settled(mut bootstrap: watch::Receiver<Bootstrap>) -> Bootstrap {
 /// What is known of the clock. A clock that is right is no news; one that is wrong keeps Tor out, and
 /// everything else that has dates.
 fn clock(reached: &Bootstrap, skew: Option<ClockSkew>) -> Finding {
-    let blocked = matches!(reached, Bootstrap::Blocked { kind: "clock_skewed", .. });
+    let blocked = reached.is_blocked_by("clock_skewed");
     let remedy = "set this machine's clock, best by a time service such as systemd-timesyncd or chrony";
     match skew {
         Some(skew) => Finding::failed("clock", format!("wrong: {skew}, say Tor's relays"), remedy),

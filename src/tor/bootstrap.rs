@@ -26,6 +26,10 @@ pub enum Bootstrap {
 }
 
 impl Bootstrap {
+    /// Every kind of [`Blocked`](Self::Blocked).
+    pub const KINDS: [&'static str; 5] =
+        ["offline", "filtering", "cant_reach_tor", "clock_skewed", "cant_bootstrap"];
+
     /// 0 to 1; 1 once Tor can be used.
     pub fn ratio(&self) -> f32 {
         match self {
@@ -37,6 +41,16 @@ impl Bootstrap {
     /// True once Tor can be used.
     pub fn is_done(&self) -> bool {
         *self == Self::Done
+    }
+
+    /// True while it is stuck for this kind of reason.
+    pub fn is_blocked_by(&self, kind: &str) -> bool {
+        matches!(self, Self::Blocked { kind: now, .. } if *now == kind)
+    }
+
+    /// That the clock must be set first.
+    pub(super) fn of_clock(status: &BootstrapStatus, advice: &'static str) -> Self {
+        Self::Blocked { ratio: status.as_frac(), kind: "clock_skewed", advice }
     }
 
     pub(super) fn of(status: &BootstrapStatus) -> Self {

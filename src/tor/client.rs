@@ -1,25 +1,44 @@
-//! One arti client for the whole program.
+//! One arti client for the whole program, which can be started anew.
 
-use std::sync::Arc;
+use std::mem::{Discriminant, discriminant};
+use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use arti_client::{BootstrapBehavior, TorClientConfig};
+use arti_client::status::BootstrapStatus;
+use arti_client::{BootstrapBehavior, DormantMode, ErrorKind, HasKind as _, TorClientConfig};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use futures::StreamExt as _;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tor_rtcompat::{CompoundRuntime, PreferredRuntime, RuntimeSubstExt as _};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tor_rtcompat::{CompoundRuntime, PreferredRuntime};
 use tracing::{info, warn};
 
+use super::clock::Clock;
+use super::damage::{is_damage, is_no_database, put_aside, put_services_aside};
+use super::links::Links;
+use super::tasks::Tasks;
 use super::tcp::TcpProvider;
 use super::{Bootstrap, TorError, TorSettings, one_line};
+
+/// How long a client's parts may take to end when it is replaced.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often something damaged may be put aside at a start.
+const MENDS: usize = 4;
+/// Least time between two clients that are begun for damage.
+const MEND_GAP: Duration = Duration::from_secs(60);
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_secs(5);
 
 /// Arti's client on our runtime.
 pub type TorClient = arti_client::TorClient<Runtime>;
 
-/// Tokio, with connections to relays of our own making.
+/// Tokio, with tasks that end with the client, and connections to relays of our own making.
 pub type Runtime = CompoundRuntime<
-    PreferredRuntime,
+    Tasks,
     PreferredRuntime,
     PreferredRuntime,
     TcpProvider,
@@ -28,12 +47,41 @@ pub type Runtime = CompoundRuntime<
     PreferredRuntime,
 >;
 
-/// A Tor client that bootstraps in the background for as long as it takes.
+/// A Tor client that bootstraps in the background for as long as it takes; clones are the same.
 #[derive(Clone)]
-pub struct Tor {
-    client: Arc<TorClient>,
-    config: Arc<TorClientConfig>,
-    bootstrap: watch::Receiver<Bootstrap>,
+pub struct Tor(Arc<Shared>);
+
+struct Shared {
+    settings: TorSettings,
+    links: Links,
+    /// The client of this moment; `None` while one takes another's place.
+    now: watch::Sender<Option<Running>>,
+    bootstrap: watch::Sender<Bootstrap>,
+    poked: watch::Sender<()>,
+    /// Held while one client takes another's place; with what completes when the last has let go of the
+    /// state, if it had not in time.
+    renewing: Mutex<Option<BoxFuture<'static, ()>>>,
+    /// When it was begun anew for damage last.
+    mended: std::sync::Mutex<Option<Instant>>,
+    shutdown: CancellationToken,
+}
+
+struct Running {
+    client: Client,
+    /// Ends the client's tasks with it, and tells whoever holds on to it.
+    _over: DropGuard,
+}
+
+/// The client of one moment. Whoever holds on to it, or to a part of it, keeps another from taking its
+/// place, and lets go when it is `over`.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) arti: Arc<TorClient>,
+    pub(super) config: Arc<TorClientConfig>,
+    /// Cancelled when another is to take its place.
+    pub(super) over: CancellationToken,
+    /// Told when onion services must be launched again.
+    pub(super) poked: watch::Receiver<()>,
 }
 
 impl Tor {
@@ -43,37 +91,205 @@ impl Tor {
     /// When the configuration is refused or the state directory cannot be used.
     pub async fn start(settings: &TorSettings, shutdown: CancellationToken) -> Result<Self, TorError> {
         install_crypto();
-        let config = settings.arti()?;
-        let plain =
-            PreferredRuntime::current().map_err(|error| TorError(format!("Tor cannot start: {error}")))?;
-        let tcp = TcpProvider::new(settings.outbound_bind_address);
-        let client = arti_client::TorClient::with_runtime(plain.with_tcp_provider(tcp))
-            .config(config.clone())
-            .bootstrap_behavior(BootstrapBehavior::OnDemand)
-            .create_unbootstrapped_async()
-            .await
-            .map_err(|error| {
-                let state = settings.state.display();
-                TorError(format!("Tor cannot start with its state in {state}: {}", one_line(&error)))
-            })?;
-        let (progress, bootstrap) = watch::channel(Bootstrap::of(&client.bootstrap_status()));
-        tokio::spawn(bootstrap_until_done(client.clone(), shutdown.clone()));
-        tokio::spawn(follow(client.clone(), progress, shutdown));
-        Ok(Self { client, config: Arc::new(config), bootstrap })
+        let tor = Self(Arc::new(Shared {
+            settings: settings.clone(),
+            links: Links::default(),
+            now: watch::channel(None).0,
+            bootstrap: watch::channel(Bootstrap::Going { ratio: 0.0 }).0,
+            poked: watch::channel(()).0,
+            renewing: Mutex::default(),
+            mended: std::sync::Mutex::default(),
+            shutdown,
+        }));
+        tor.begin().await?;
+        Ok(tor)
     }
 
-    /// The client itself, for what only the onion service side needs.
-    pub fn client(&self) -> &Arc<TorClient> {
-        &self.client
+    /// The client; `None` while one takes another's place.
+    pub(super) fn client(&self) -> Option<Client> {
+        self.0.now.borrow().as_ref().map(|running| running.client.clone())
     }
 
-    pub(super) fn config(&self) -> &TorClientConfig {
-        &self.config
+    /// What it was started with.
+    pub fn settings(&self) -> &TorSettings {
+        &self.0.settings
     }
 
     /// How far the client has come; changes are seen as they happen.
     pub fn bootstrap(&self) -> watch::Receiver<Bootstrap> {
-        self.bootstrap.clone()
+        self.0.bootstrap.subscribe()
+    }
+
+    /// True while there is a client.
+    pub fn is_running(&self) -> bool {
+        self.0.now.borrow().is_some()
+    }
+
+    /// Waits until there is a client.
+    pub async fn started(&self) {
+        // It cannot fail: the sender is ours.
+        let _ = self.0.now.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Has arti look at once for what it waits with and onion services launched again, and closes the
+    /// connections to relays that belong to an address or a route that is gone; how many there were.
+    pub fn poke(&self) -> usize {
+        // Those of transports lead to this machine; what is behind them is not known.
+        let links = &self.0.links;
+        let closed =
+            if self.0.settings.through_transports() { links.close_all() } else { links.close_stale() };
+        self.0.poked.send_replace(());
+        if let Some(client) = self.client() {
+            client.arti.set_dormant(DormantMode::Normal);
+        }
+        closed
+    }
+
+    /// How long nothing has come from any relay; `None` if nothing ever did. It counts for the whole
+    /// process.
+    pub fn silence(&self) -> Option<Duration> {
+        tor_proto::time_since_last_incoming_traffic()
+    }
+
+    /// Ends the client and starts another with the same state, whose waiting times begin anew.
+    ///
+    /// # Errors
+    /// When parts of the old one do not end within 10 s, or the new one cannot start; there is no
+    /// client then, and it can be tried again.
+    pub async fn renew(&self) -> Result<(), TorError> {
+        self.renew_without(|_| ()).await
+    }
+
+    /// The same, and onion services choose other introduction points.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    pub async fn renew_elsewhere(&self) -> Result<(), TorError> {
+        self.renew_without(put_services_aside).await
+    }
+
+    /// The same, with something done to the state while nobody uses it.
+    async fn renew_without(&self, clean: impl FnOnce(&TorSettings) + Send) -> Result<(), TorError> {
+        let mut ending = self.0.renewing.lock().await;
+        self.end(&mut ending).await?;
+        clean(&self.0.settings);
+        self.begin().await
+    }
+
+    /// Ends the client for good. Only then may another have its state.
+    ///
+    /// # Errors
+    /// When parts of it do not end within 10 s.
+    pub async fn stop(&self) -> Result<(), TorError> {
+        self.end(&mut *self.0.renewing.lock().await).await
+    }
+
+    async fn end(&self, ending: &mut Option<BoxFuture<'static, ()>>) -> Result<(), TorError> {
+        if let Some(old) = self.0.now.send_replace(None) {
+            *ending = Some(Box::pin(old.client.arti.wait_for_stop()));
+            // With it its tasks end, and whoever holds on to it hears of it.
+            drop(old);
+        }
+        self.0.bootstrap.send_replace(Bootstrap::Going { ratio: 0.0 });
+        self.0.links.close_all();
+        if let Some(ended) = ending {
+            // Two would write the same state.
+            if timeout(END_LIMIT, ended).await.is_err() {
+                return Err(TorError("the old Tor client does not end".into()));
+            }
+            *ending = None;
+        }
+        Ok(())
+    }
+
+    /// Starts anew without what is damaged. If that fails there is no client, and it can be tried again.
+    fn mend(self, kind: ErrorKind) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            *self.mended() = Some(Instant::now());
+            if let Err(error) = self.renew_without(|settings| put_aside(settings, kind)).await {
+                warn!("{error}");
+            }
+        })
+    }
+
+    /// False if that was tried just now: what cannot be written cannot be mended.
+    fn may_mend(&self) -> bool {
+        self.mended().is_none_or(|at| at.elapsed() >= MEND_GAP)
+    }
+
+    fn mended(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.0.mended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn begin(&self) -> Result<(), TorError> {
+        let Shared { settings, .. } = &*self.0;
+        let config = settings.arti()?;
+        let failed = |error: arti_client::Error| {
+            let state = settings.state.display();
+            TorError(format!("Tor cannot start with its state in {state}: {}", one_line(&error)))
+        };
+        let mut begun = self.begin_with(&config).await?;
+        // Each time something else may be found damaged.
+        for _ in 0..MENDS {
+            match &begun {
+                Err(error) if is_damage(error.kind()) || is_no_database(settings, error.kind()) => {
+                    put_aside(settings, error.kind());
+                    begun = self.begin_with(&config).await?;
+                }
+                _ => break,
+            }
+        }
+        begun.map_err(failed)
+    }
+
+    async fn begin_with(&self, config: &TorClientConfig) -> Result<arti_client::Result<()>, TorError> {
+        let Shared { settings, links, .. } = &*self.0;
+        let plain =
+            PreferredRuntime::current().map_err(|error| TorError(format!("Tor cannot start: {error}")))?;
+        let tcp = TcpProvider::new(settings.outbound_bind_address, links.clone());
+        let over = CancellationToken::new();
+        let _over = over.clone().drop_guard();
+        let tasks = Tasks::new(plain.clone(), over.clone());
+        let [sleep, coarse_time, unix, tls, udp] = [(); 5].map(|()| plain.clone());
+        let runtime = CompoundRuntime::new(tasks, sleep, coarse_time, tcp, unix, tls, udp);
+        let arti = arti_client::TorClient::with_runtime(runtime)
+            .config(config.clone())
+            .bootstrap_behavior(BootstrapBehavior::OnDemand)
+            .create_unbootstrapped_async()
+            .await;
+        let arti = match arti {
+            Ok(arti) => arti,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.0.bootstrap.send_replace(Bootstrap::of(&arti.bootstrap_status()));
+        let clock = Clock::open(&settings.state);
+        let mut first = None;
+        if clock.fault().is_none() {
+            let mut attempt = bootstrap(arti.clone());
+            // Arti reads its state before it waits for anything. A client that cannot is of no use.
+            match futures::poll!(&mut attempt) {
+                Poll::Ready(Err(error)) if is_damage(error.kind()) => {
+                    let ended = arti.wait_for_stop();
+                    drop((attempt, arti, _over));
+                    let _ = timeout(END_LIMIT, ended).await;
+                    return Ok(Err(error));
+                }
+                Poll::Ready(done) => first = Some(std::future::ready(done).boxed()),
+                Poll::Pending => first = Some(attempt),
+            }
+        }
+        let working = work(arti.clone(), clock, self.0.bootstrap.clone(), self.may_mend(), first);
+        let (ended, shutdown, shared) = (over.clone(), self.0.shutdown.clone(), Arc::downgrade(&self.0));
+        tokio::spawn(async move {
+            let working = ended.run_until_cancelled(shutdown.run_until_cancelled(working));
+            if let (Some(Some(Damaged(kind))), Some(shared)) = (working.await, shared.upgrade()) {
+                Self(shared).mend(kind).await;
+            }
+        });
+        let poked = self.0.poked.subscribe();
+        let client = Client { arti, config: Arc::new(config.clone()), over, poked };
+        self.0.now.send_replace(Some(Running { client, _over }));
+        Ok(Ok(()))
     }
 }
 
@@ -83,36 +299,111 @@ pub(crate) fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// `bootstrap` gives up after many attempts, and must never be cancelled: arti would take the next
-/// call for a second one and ignore it.
-async fn bootstrap_until_done(client: Arc<TorClient>, shutdown: CancellationToken) {
-    let mut pauses = ExponentialBuilder::new().with_jitter().without_max_times().build();
-    while let Err(error) = client.bootstrap().await {
-        if shutdown.is_cancelled() {
-            return;
+/// One attempt of arti's to learn the network.
+type Attempt = BoxFuture<'static, arti_client::Result<()>>;
+
+/// That a client cannot go on with what it once wrote, and what arti says of that.
+struct Damaged(ErrorKind);
+
+/// Has arti learn the network, as soon as the clock may be right, and tells how far it has come.
+async fn work(
+    client: Arc<TorClient>,
+    mut clock: Clock,
+    progress: watch::Sender<Bootstrap>,
+    may_mend: bool,
+    first: Option<Attempt>,
+) -> Damaged {
+    let mut teller = Teller { progress, said: None };
+    let status = client.bootstrap_status();
+    while let Some(advice) = clock.fault() {
+        // With such a clock arti would find nothing but mistakes in others.
+        teller.tell(&status, Some(advice));
+        sleep(TICK).await;
+    }
+    teller.tell(&status, None);
+    let bootstrapping = async {
+        let first = first.unwrap_or_else(|| bootstrap(client.clone()));
+        match bootstrap_until_done(&client, first, may_mend).await {
+            Ok(()) => std::future::pending().await,
+            Err(damaged) => damaged,
         }
-        let pause = pauses.next().unwrap_or(Duration::from_secs(60));
-        warn!(error = one_line(&error), retry_in = ?pause, "Tor did not bootstrap");
-        tokio::time::sleep(pause).await;
+    };
+    tokio::select! {
+        damaged = bootstrapping => damaged,
+        damaged = follow(&client, &mut clock, &mut teller) => damaged,
     }
 }
 
-async fn follow(client: Arc<TorClient>, progress: watch::Sender<Bootstrap>, shutdown: CancellationToken) {
+/// `bootstrap` gives up after many attempts. It is cancelled only with the client: arti would take the
+/// next call for a second one and ignore it.
+async fn bootstrap_until_done(
+    client: &Arc<TorClient>,
+    mut attempt: Attempt,
+    may_mend: bool,
+) -> Result<(), Damaged> {
+    let mut pauses = ExponentialBuilder::new().with_jitter().without_max_times().build();
+    while let Err(error) = attempt.await {
+        if is_damage(error.kind()) && may_mend {
+            warn!(error = one_line(&error), "Tor did not bootstrap");
+            return Err(Damaged(error.kind()));
+        }
+        let pause = pauses.next().unwrap_or(Duration::from_secs(60));
+        warn!(error = one_line(&error), retry_in = ?pause, "Tor did not bootstrap");
+        sleep(pause).await;
+        attempt = bootstrap(client.clone());
+    }
+    Ok(())
+}
+
+fn bootstrap(client: Arc<TorClient>) -> Attempt {
+    async move { client.bootstrap().await }.boxed()
+}
+
+/// Never completes.
+async fn follow(client: &TorClient, clock: &mut Clock, teller: &mut Teller) -> Damaged {
     let mut events = client.bootstrap_events();
-    let mut said = None;
+    let mut status = client.bootstrap_status();
+    let mut ticks = interval(TICK);
     loop {
-        let status = tokio::select! {
-            () = shutdown.cancelled() => return,
-            status = events.next() => match status { Some(status) => status, None => return },
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => status = event,
+                // With the client.
+                None => return std::future::pending().await,
+            },
+            _ = ticks.tick() => {}
+        }
+        if let Some(time) = Tor::directory_from(client) {
+            clock.saw(time);
+        }
+        teller.tell(&status, clock.fault());
+    }
+}
+
+/// Tells of changes, in the log and to whoever watches.
+struct Teller {
+    progress: watch::Sender<Bootstrap>,
+    said: Option<Discriminant<Bootstrap>>,
+}
+
+impl Teller {
+    /// That arti is so far, or that the clock has a fault.
+    fn tell(&mut self, status: &BootstrapStatus, fault: Option<&'static str>) {
+        let now = match fault {
+            Some(advice) => Bootstrap::of_clock(status, advice),
+            None => Bootstrap::of(status),
         };
-        let now = Bootstrap::of(&status);
-        let kind = std::mem::discriminant(&now);
-        if said.replace(kind) != Some(kind) {
+        let kind = discriminant(&now);
+        if self.said.replace(kind) != Some(kind) {
             match &now {
                 Bootstrap::Blocked { .. } => warn!("{now}"),
                 _ => info!("{now}"),
             }
         }
-        progress.send_replace(now);
+        self.progress.send_if_modified(|known| {
+            let changed = *known != now;
+            *known = now;
+            changed
+        });
     }
 }

@@ -12,7 +12,7 @@ use tor_netdir::Timeliness;
 use tor_proto::client::stream::StreamParameters;
 use tracing::debug;
 
-use super::client::Runtime;
+use super::client::{Client, Runtime};
 use super::{ClientAuthKey, Tor, TorError, TorStream, one_line};
 use crate::address::OnionAddress;
 
@@ -49,7 +49,7 @@ pub struct DialError {
 /// reason it must be thrown away after a failed dial, or a stream that died: arti does not notice a
 /// dead circuit and would hand it out again for many minutes.
 pub struct Connector {
-    tor: Tor,
+    client: Client,
     connector: HsClientConnector<Runtime>,
     onion: OnionAddress,
     service: HsId,
@@ -68,14 +68,15 @@ impl Connector {
     pub fn new(tor: &Tor, onion: &OnionAddress, key: Option<&ClientAuthKey>) -> Result<Self, TorError> {
         let refused = |error: String| TorError(format!("Tor cannot dial: {error}"));
         let service = onion.unredacted().parse().map_err(|_| refused("the onion address is wrong".into()))?;
-        let pool = tor.client().hs_circ_pool().map_err(|error| refused(one_line(&error)))?;
+        let client = tor.client().ok_or_else(|| refused("it is being started anew".into()))?;
+        let pool = client.arti.hs_circ_pool().map_err(|error| refused(one_line(&error)))?;
         let (housekeeping, prompts) = mpsc::channel(0);
-        let connector =
-            HsClientConnector::new(tor.client().runtime().clone(), pool, tor.config(), Box::pin(prompts))
-                .map_err(|error| refused(one_line(&error)))?;
+        let runtime = client.arti.runtime().clone();
+        let connector = HsClientConnector::new(runtime, pool, &*client.config, Box::pin(prompts))
+            .map_err(|error| refused(one_line(&error)))?;
         let keys = key.map_or_else(HsClientSecretKeys::none, ClientAuthKey::for_arti);
         let onion = onion.clone();
-        Ok(Self { tor: tor.clone(), connector, onion, service, keys, _housekeeping: housekeeping })
+        Ok(Self { client, connector, onion, service, keys, _housekeeping: housekeeping })
     }
 
     /// Opens a stream to `port` of the service. The caller sets the time it may take in all.
@@ -83,8 +84,15 @@ impl Connector {
     /// # Errors
     /// Names the stage that failed.
     pub async fn dial(&self, port: u16) -> Result<TorStream, DialError> {
-        let not_ready = || DialError { stage: DialStage::Bootstrap, closed: false, what: "Tor is not ready" };
-        let directory = self.tor.client().dirmgr().map_err(|_| not_ready())?;
+        tokio::select! {
+            dialled = self.dial_with(port) => dialled,
+            // It would hold on to a client that is to end.
+            () = self.client.over.cancelled() => Err(not_ready()),
+        }
+    }
+
+    async fn dial_with(&self, port: u16) -> Result<TorStream, DialError> {
+        let directory = self.client.arti.dirmgr().map_err(|_| not_ready())?;
         let network: Arc<_> = directory.netdir(Timeliness::Timely).map_err(|_| not_ready())?;
         let tunnel = self
             .connector
@@ -108,6 +116,10 @@ impl Connector {
         };
         stream.map(TorStream::new).map_err(|what| DialError { stage: DialStage::Stream, closed: false, what })
     }
+}
+
+fn not_ready() -> DialError {
+    DialError { stage: DialStage::Bootstrap, closed: false, what: "Tor is not ready" }
 }
 
 fn explain(error: &ConnError) -> DialError {

@@ -25,6 +25,11 @@ impl TorOnDemand {
         Self(Arc::new(Inner { settings, shutdown, tor: OnceCell::new(), started }))
     }
 
+    /// What it is, or will be, started with.
+    pub fn settings(&self) -> &TorSettings {
+        &self.0.settings
+    }
+
     /// The client, which is started now if it was not before.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arti_client::HasKind as _;
 use futures::{Stream, StreamExt as _};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
@@ -18,6 +19,8 @@ use tor_hsservice::status::State;
 use tor_hsservice::{HsNickname, OnionServiceConfig, RendRequest, RunningOnionService};
 use tracing::{debug, warn};
 
+use super::client::Client;
+use super::damage::{is_damage_of_service, put_service_aside};
 use super::{ClientAuthPublicKey, Tor, TorError, TorStream, one_line};
 use crate::lifecycle::Failure;
 pub use key::OnionKey;
@@ -80,6 +83,8 @@ pub struct OnionService {
     circuits: usize,
     running: Arc<RunningOnionService>,
     requests: Pin<Box<dyn Stream<Item = RendRequest> + Send>>,
+    /// The client that it was launched with.
+    client: Client,
 }
 
 impl OnionService {
@@ -90,12 +95,26 @@ impl OnionService {
     pub fn launch(tor: &Tor, name: &str, limits: Limits, discovery: &Discovery) -> Result<Self, Failure> {
         let failed =
             |what: String| Failure::from(TorError(format!("the onion service cannot start: {what}")));
-        let launched = tor
-            .client()
-            .launch_onion_service(service_config(name, limits, discovery)?)
-            .map_err(|error| failed(one_line(&error)))?;
+        if !OnionKey::of(tor.settings(), name).path().is_file() {
+            // Arti would make another, and with it another address.
+            return Err(failed("its key is gone; restore it, and start the program again".into()));
+        }
+        let mut client = tor.client().ok_or_else(|| failed("Tor is being started anew".into()))?;
+        // What was wanted before is what happens now.
+        client.poked.mark_unchanged();
+        let config = service_config(name, limits, discovery)?;
+        let launch = || client.arti.launch_onion_service(config.clone());
+        let launched = launch().or_else(|error| {
+            if !is_damage_of_service(tor.settings(), name, error.kind()) {
+                return Err(error);
+            }
+            warn!("files of the onion service's state are damaged; they are put aside, and made anew");
+            put_service_aside(tor.settings(), name);
+            launch()
+        });
+        let launched = launched.map_err(|error| failed(one_line(&error)))?;
         let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
-        Ok(Self { circuits: limits.circuits, running, requests: Box::pin(requests) })
+        Ok(Self { circuits: limits.circuits, running, requests: Box::pin(requests), client })
     }
 
     /// Waits until arti says that it began to publish, or for a minute; arti is not always right.
@@ -119,8 +138,9 @@ impl OnionService {
     }
 
     /// Takes in clients and gives each of their byte streams to `answer`, until `shutdown`, until
-    /// `over`, or until arti gives up. A shutdown ends all circuits; otherwise those that are open
-    /// live on. Each client that asks for a rendezvous is counted. True if it was `over`.
+    /// `over`, until it must be launched again to be found, or until arti gives up. A shutdown ends all
+    /// circuits, and another Tor client cuts them off; otherwise those that are open live on. Each
+    /// client that asks for a rendezvous is counted. False if arti gave up.
     pub async fn serve<A, F>(
         mut self,
         answer: A,
@@ -134,6 +154,7 @@ impl OnionService {
     {
         let room = Arc::new(Semaphore::new(self.circuits));
         let circuits = TaskTracker::new();
+        let Client { over: replaced, mut poked, .. } = self.client.clone();
         let mut over = std::pin::pin!(over);
         let was_over = loop {
             let next = async {
@@ -141,7 +162,9 @@ impl OnionService {
                 Some((self.requests.next().await?, place))
             };
             let next = tokio::select! {
-                () = shutdown.cancelled() => break false,
+                () = shutdown.cancelled() => break true,
+                () = replaced.cancelled() => break true,
+                Ok(()) = poked.changed() => break true,
                 () = &mut over => break true,
                 next = next => next,
             };
@@ -150,9 +173,10 @@ impl OnionService {
                 break false;
             };
             requests.inc();
-            let (answer, shutdown) = (answer.clone(), shutdown.clone());
+            let served = circuit::serve(request, answer.clone(), shutdown.clone());
+            let replaced = replaced.clone();
             circuits.spawn(async move {
-                circuit::serve(request, answer, shutdown).await;
+                replaced.run_until_cancelled(served).await;
                 drop(place);
             });
         };

@@ -1,14 +1,17 @@
 //! The `[tor]` section, the same for both programs, and arti's configuration made from it.
 
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arti_client::TorClientConfig;
 use arti_client::config::{BridgeConfigBuilder, CfgPath, TorClientConfigBuilder};
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 
 use super::TorError;
-use crate::config::Section;
+use crate::config::{Section, Size};
 
 /// How a program uses Tor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +29,16 @@ pub struct TorSettings {
     transports: Vec<Transport>,
     /// The local address that connections to relays come from.
     pub(super) outbound_bind_address: Option<IpAddr>,
+    /// What arti may keep in memory of what is on its way, in bytes; by itself it decides by the machine.
+    memory_limit: Option<u64>,
+    /// True if power is worth more than seconds.
+    low_power: bool,
 }
+
+/// Arti does not work with less.
+const LEAST_MEMORY: u64 = 256 << 20;
+/// A folder that is never written to a disk.
+const IN_MEMORY: &str = "/dev/shm";
 
 /// A pluggable transport: a program and the protocols it speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +80,27 @@ impl TorSettings {
             section.mistake(include.span(), format!("include: {error}"));
             well = false;
         }
+        let memory_limit = section.spanned::<Size>("memory_limit");
+        if let Some(limit) = memory_limit.as_ref().filter(|limit| limit.get_ref().0 < LEAST_MEMORY) {
+            section.mistake(limit.span(), "memory_limit: Tor needs 256MiB or more");
+        }
+        let cache = section.path_spanned("cache_dir");
+        let in_memory = section.spanned::<bool>("cache_in_memory");
+        if let (Some(cache), Some(in_memory)) = (&cache, &in_memory)
+            && *in_memory.get_ref()
+        {
+            section.mistake(cache.span(), "cache_dir: has no meaning with cache_in_memory; remove one");
+        }
+        let cache = match (in_memory.map(toml::Spanned::into_inner), cache) {
+            (Some(true), _) => cache_in_memory(state_directory),
+            (_, Some(cache)) => cache.into_inner(),
+            (_, None) => state_directory.join("cache"),
+        };
         let settings = Self {
             state: section.path("state_dir").unwrap_or_else(|| state_directory.join("tor")),
-            cache: section.path("cache_dir").unwrap_or_else(|| state_directory.join("cache")),
+            cache,
+            memory_limit: memory_limit.map(|limit| limit.into_inner().0),
+            low_power: section.or("low_power", false),
             include: include.map(toml::Spanned::into_inner),
             bridges: bridges.map(toml::Spanned::into_inner).unwrap_or_default(),
             transports: transports.into_iter().collect::<Option<_>>()?,
@@ -81,6 +111,21 @@ impl TorSettings {
             well = false;
         }
         well.then_some(settings)
+    }
+
+    /// The same with a bound on memory, in bytes, where the configuration has none.
+    pub fn or_memory_limit(self, limit: u64) -> Self {
+        Self { memory_limit: self.memory_limit.or(Some(limit)), ..self }
+    }
+
+    /// True if power is worth more than seconds.
+    pub fn low_power(&self) -> bool {
+        self.low_power
+    }
+
+    /// True if a transport carries the connections to relays.
+    pub fn through_transports(&self) -> bool {
+        !self.transports.is_empty()
     }
 
     /// Arti's configuration.
@@ -104,6 +149,14 @@ impl TorSettings {
         // After a device changed its introduction points, arti would not ask the same directory
         // again for 15 minutes.
         builder.circuit_timing().hs_dir_requery_interval(Duration::from_secs(60));
+        if let Some(limit) = self.memory_limit {
+            builder.system().memory().max(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        if self.low_power {
+            let reduced =
+                "reduced".parse().map_err(|_| TorError("arti does not know reduced padding".into()))?;
+            builder.channel().padding(reduced);
+        }
         for line in &self.bridges {
             let bridge = line.parse::<BridgeConfigBuilder>().map_err(|e| TorError(e.to_string()))?;
             builder.bridges().bridges().push(bridge);
@@ -119,6 +172,14 @@ impl TorSettings {
         }
         builder.build().map_err(|error| TorError(format!("the Tor configuration is refused: {error}")))
     }
+}
+
+/// A folder for the cache of a program with this state. It is the same after a restart of the program, and
+/// arti takes no other user's.
+fn cache_in_memory(state_directory: &Path) -> PathBuf {
+    let digest = Sha256::digest(state_directory.as_os_str().as_bytes());
+    let name = HEXLOWER.encode(&digest[..8]);
+    Path::new(IN_MEMORY).join(format!("onionscrape-{}-{name}", rustix::process::getuid().as_raw()))
 }
 
 /// Reads a file in arti's configuration format.

@@ -15,6 +15,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 use tor_rtcompat::{NetStreamProvider, PreferredRuntime, StreamOps};
 
+use super::links::{Links, Listed};
+
 /// Sent but not acknowledged for so long, a connection is dead.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// With nothing to send for so long, the kernel asks the relay whether it is still there.
@@ -26,11 +28,12 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct TcpProvider {
     from: Option<IpAddr>,
+    links: Links,
 }
 
 impl TcpProvider {
-    pub(super) fn new(from: Option<IpAddr>) -> Self {
-        Self { from }
+    pub(super) fn new(from: Option<IpAddr>, links: Links) -> Self {
+        Self { from, links }
     }
 }
 
@@ -52,11 +55,12 @@ impl NetStreamProvider for TcpProvider {
         'b: 'd,
         'c: 'd,
     {
-        let (address, from) = (*address, self.from);
+        let (address, from, links) = (*address, self.from, self.links.clone());
         Box::pin(async move {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;
-            if let Some(from) = from.filter(|from| from.is_ipv4() == address.is_ipv4()) {
+            let from = from.filter(|from| from.is_ipv4() == address.is_ipv4());
+            if let Some(from) = from {
                 socket.bind(&SocketAddr::new(from, 0).into())?;
             }
             let socket = tokio::net::TcpSocket::from_std_stream(socket.into());
@@ -67,7 +71,9 @@ impl NetStreamProvider for TcpProvider {
             options.set_tcp_keepalive(
                 &TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL).with_retries(3),
             )?;
-            Ok(RelayStream(stream.compat()))
+            let handle = options.try_clone()?.into();
+            let listed = links.list(handle, from.is_some())?;
+            Ok(RelayStream { stream: stream.compat(), _listed: listed })
         })
     }
 
@@ -87,27 +93,30 @@ impl NetStreamProvider for TcpProvider {
 }
 
 /// A TCP connection to a relay.
-pub struct RelayStream(Compat<tokio::net::TcpStream>);
+pub struct RelayStream {
+    stream: Compat<tokio::net::TcpStream>,
+    _listed: Listed,
+}
 
 impl StreamOps for RelayStream {}
 
 impl AsyncRead for RelayStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for RelayStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(cx)
+        Pin::new(&mut self.stream).poll_close(cx)
     }
 }
 
