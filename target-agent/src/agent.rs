@@ -11,7 +11,7 @@ use onionscrape::http::{self, HostNames, Listener};
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::KeyFile;
 use onionscrape::tor::{ClientAuthKey, Tor};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +23,7 @@ use crate::config::{AgentConfig, FrontConfig};
 use crate::control::{self, Control};
 use crate::exporters::Exporters;
 use crate::forward::Forward;
+use crate::healing::Healer;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outside::reachable;
@@ -44,6 +45,8 @@ pub struct Agent {
     admin_address: Option<SocketAddr>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    gave_up: CancellationToken,
+    tor: Tor,
     state: StateDirectory,
     reloader: Reloader,
 }
@@ -97,8 +100,22 @@ impl Agent {
             move || reachable(tor.clone(), seen.borrow().onion.clone(), own_key.clone())
         };
         let (bootstrap, published) = (tor.bootstrap(), first.0.published());
-        tasks.spawn(status::follow(bootstrap, published, probe, tell, metrics.clone(), shutdown.clone()));
+        let (look, gave_up) = (Arc::new(Notify::new()), CancellationToken::new());
+        let (hindrance, hindered) = watch::channel(None);
+        let healer = Healer {
+            tor: tor.clone(),
+            look: look.clone(),
+            hindrance,
+            status: status.clone(),
+            metrics: metrics.clone(),
+            gave_up: gave_up.clone(),
+        };
+        tasks.spawn(healer.keep(shutdown.clone()));
+        let signs = status::Signs { bootstrap, hindrance: hindered, look, low_power: config.tor.low_power() };
+        let following = status::follow(signs, published, probe, tell, metrics.clone(), shutdown.clone());
+        tasks.spawn(following);
         tasks.spawn(publication.keep((identity.service, first), seen.clone()));
+        let tor_held = tor.clone();
         let (tor_kept, own_key_kept) = (tor.clone(), own_key.clone());
         tasks.spawn(tell_when_reachable(tor, seen, pages.clone(), own_key, shutdown.clone()));
         let (reached, count) = (access.clone(), metrics.clone());
@@ -121,7 +138,7 @@ impl Agent {
         tasks.spawn(rotations.keep(shutdown.clone()));
         tasks.spawn(access.keep_up(shutdown.clone()));
         tasks.close();
-        Ok(Self { identity, status, admin_address, tasks, shutdown, state, reloader })
+        Ok(Self { identity, status, admin_address, tasks, shutdown, gave_up, tor: tor_held, state, reloader })
     }
 
     /// The onion service's address at the start; a rotation may have changed it since.
@@ -150,13 +167,29 @@ impl Agent {
     }
 
     /// Works until the shutdown, then waits at most 5 s for everything to end.
-    pub async fn run(self) {
-        self.shutdown.cancelled().await;
+    ///
+    /// # Errors
+    /// When the device cannot be reached though Tor works, and nothing helped that the agent itself can
+    /// do: a new process may.
+    pub async fn run(self) -> Result<(), Failure> {
+        let gave_up = tokio::select! {
+            () = self.shutdown.cancelled() => false,
+            () = self.gave_up.cancelled() => true,
+        };
+        self.shutdown.cancel();
         if timeout(GRACE, self.tasks.wait()).await.is_err() {
             info!("some connections did not end in time");
         }
+        if let Err(failure) = self.tor.stop().await {
+            info!("{failure}");
+        }
         // Only now may another process take it.
         drop(self.state);
+        if gave_up {
+            Err(Failure("the device cannot be reached; start the agent again".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 

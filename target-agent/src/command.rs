@@ -164,6 +164,6 @@ async fn run(config: AgentConfig) -> Result<ExitCode, Failure> {
             let _ = reloader.reload().await;
         }
     })?;
-    agent.run().await;
+    agent.run().await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,9 @@ pub use exporter::{ExporterConfig, Source};
 
 /// The name under which the agent answers for itself.
 pub const OWN_NAME: &str = "agent";
+/// What Tor may keep in a device's memory of what is on its way, in bytes, unless told otherwise: as little
+/// as arti works with.
+const MEMORY_LIMIT: u64 = 256 << 20;
 /// How long a peer may take to log in unless configured otherwise.
 const LOGIN_GRACE: Duration = Duration::from_secs(60);
 
@@ -172,6 +175,7 @@ impl AgentConfig {
             .or(configured)
             .unwrap_or_else(|| onionscrape::files::default_state_directory("agent"));
         let tor = TorSettings::read(top.section("tor"), &state_directory);
+        let tor = tor.map(|tor| tor.or_memory_limit(MEMORY_LIMIT));
         let mut sources = Sources::in_state(&state_directory);
         let onion = OnionSettings::read(top.section("onion"), &mut sources);
         let front = FrontConfig::read(top.section("ssh"), &mut sources);

@@ -24,6 +24,7 @@
 //! - [`control`]: what a running agent tells the program's other commands;
 //! - [`overview`]: how it is, for `status`;
 //! - [`doctor`]: every hop from here to a bridge's view of it, until one that does not work;
+//! - [`healing`]: what is done when it cannot, or may not;
 //! - [`admin`]: what the agent tells of itself;
 //! - [`metrics`]: what it counts.
 
@@ -39,6 +40,7 @@ pub mod enrolment;
 pub mod exporter;
 pub mod exporters;
 pub mod forward;
+pub mod healing;
 pub mod host;
 pub mod identity;
 pub mod invitation;

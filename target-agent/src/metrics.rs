@@ -3,7 +3,8 @@
 use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
-use onionscrape::metrics::{ConfigReload, Raised};
+use onionscrape::metrics::{ConfigReload, HealingSteps, Raised};
+use onionscrape::tor::Bootstrap;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -30,6 +31,11 @@ struct OutcomeLabel {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ExporterLabel {
     exporter: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -123,6 +129,7 @@ impl TicketOutcome {
 pub struct Metrics {
     state: Family<StateLabel, Gauge>,
     tor_bootstrap: Gauge<f64, AtomicU64>,
+    tor_blocked: Family<KindLabel, Gauge>,
     /// Clients that asked for a rendezvous.
     pub rend_requests: Counter,
     ssh_sessions: Gauge,
@@ -133,6 +140,8 @@ pub struct Metrics {
     tickets: Family<OutcomeLabel, Counter>,
     /// Channels that were asked for and are listed.
     pub ssh_channel_opens: Counter,
+    /// What was done to get through again.
+    pub healing: HealingSteps,
     exporter_requests: Family<ExporterLabel, Counter>,
     exporter_failures: Family<ReasonLabel, Counter>,
     exporter_dropped_samples: Family<ExporterLabel, Counter>,
@@ -151,6 +160,7 @@ impl Metrics {
             let _ = metrics.tickets.get_or_create(&outcome.label());
         }
         metrics.status(&AgentStatus::Bootstrapping);
+        metrics.tor(&Bootstrap::Going { ratio: 0.0 });
         metrics
     }
 
@@ -159,6 +169,7 @@ impl Metrics {
         let m = self.clone();
         to.register("agent_state", "1 for the state the agent is in", m.state);
         to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
+        to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
         to.register("rend_requests", "Clients that asked for a rendezvous", m.rend_requests);
         to.register("ssh_sessions", "SSH sessions that are logged in", m.ssh_sessions);
         to.register("ssh_channels", "SSH channels that are open", m.ssh_channels);
@@ -170,6 +181,7 @@ impl Metrics {
             "SSH channels to exporters that were asked for",
             m.ssh_channel_opens,
         );
+        m.healing.register(to);
         to.register("exporter_requests", "Requests passed to an exporter by its name", m.exporter_requests);
         to.register("exporter_failures", "Failed requests to an exporter, by reason", m.exporter_failures);
         to.register(
@@ -198,9 +210,13 @@ impl Metrics {
         }
     }
 
-    /// Notes how far Tor has come, from 0 to 1.
-    pub fn tor_bootstrap(&self, ratio: f32) {
-        self.tor_bootstrap.set(ratio.into());
+    /// Notes how far Tor has come.
+    pub fn tor(&self, bootstrap: &Bootstrap) {
+        self.tor_bootstrap.set(bootstrap.ratio().into());
+        for kind in Bootstrap::KINDS {
+            let blocked = bootstrap.is_blocked_by(kind);
+            self.tor_blocked.get_or_create(&KindLabel { kind }).set(blocked.into());
+        }
     }
 
     /// Counts a refused request.

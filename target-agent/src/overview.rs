@@ -47,7 +47,7 @@ pub struct Overview {
     pub tor: String,
     /// The same, from 0 to 1.
     pub tor_ratio: f32,
-    /// How far the clock is off, if Tor's relays say that it is.
+    /// How far the clock is off, if Tor's relays say that it is, or that it is plainly wrong.
     pub clock: Option<String>,
     /// SSH sessions that are logged in.
     pub sessions: i64,
@@ -116,7 +116,10 @@ impl Overview {
             why,
             tor: bootstrap.to_string(),
             tor_ratio: bootstrap.ratio(),
-            clock: parts.tor.clock_skew().map(|skew| skew.to_string()),
+            clock: match parts.tor.clock_skew() {
+                Some(skew) => Some(skew.to_string()),
+                None => bootstrap.is_blocked_by("clock_skewed").then(|| "wrong".to_owned()),
+            },
             sessions: parts.metrics.sessions(),
             bridges: bridges::rows(&guests, &parts.config.sources),
             exporters: exporters.collect(),

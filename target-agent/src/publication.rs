@@ -234,6 +234,11 @@ impl Publication {
         retired: &CancellationToken,
     ) -> Option<(OnionService, Discovery)> {
         loop {
+            tokio::select! {
+                () = self.tor.started() => {}
+                () = self.shutdown.cancelled() => return None,
+                () = retired.cancelled() => return None,
+            }
             match self.launch(name) {
                 Ok(launched) => return Some(launched),
                 Err(failure) => error!("{failure}"),

@@ -1,11 +1,12 @@
 //! Whether the device can be reached, decided by dialling its own onion address from outside.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use onionscrape::lifecycle;
 use onionscrape::tor::Bootstrap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -18,13 +19,15 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// good day and a minute or two on a bad one.
 const FIRST_LIMIT: Duration = Duration::from_secs(180);
 /// Pause between dials while all is well.
-const WELL_PAUSE: Duration = Duration::from_secs(300);
+const WELL_PAUSE: Duration = Duration::from_secs(60);
+/// The same where power is worth more than minutes.
+const LOW_POWER_PAUSE: Duration = Duration::from_secs(1800);
 /// Pause between dials after one that failed.
-const AGAIN_PAUSE: Duration = Duration::from_secs(10);
+const AGAIN_PAUSE: Duration = Duration::from_secs(3);
 /// Dials that fail after a first failure before the device counts as unreachable.
-const AGAIN: u32 = 3;
+const AGAIN: u32 = 2;
 /// Pause between dials while the device counts as unreachable.
-const LOST_PAUSE: Duration = Duration::from_secs(30);
+const LOST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How the agent is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +59,10 @@ impl AgentStatus {
         }
     }
 
-    fn of(bootstrap: &Bootstrap, reach: Reach) -> Self {
+    fn of(bootstrap: &Bootstrap, reach: Reach, hindrance: Option<&'static str>) -> Self {
+        if let Some(because) = hindrance {
+            return Self::InTrouble { because };
+        }
         match (reach, bootstrap) {
             // Who got through proves that Tor works, whatever arti believes.
             (Reach::Proved, _) => Self::Reachable,
@@ -87,12 +93,24 @@ enum Reach {
     Lost,
 }
 
-/// Follows Tor and the dials, and tells everybody of each change, until `shutdown`.
+/// What there is to see besides the dials.
+pub struct Signs {
+    /// How far Tor has come.
+    pub bootstrap: watch::Receiver<Bootstrap>,
+    /// What is in everybody's way, if something is: then nobody gets through, whoever did before.
+    pub hindrance: watch::Receiver<Option<&'static str>>,
+    /// Asks for a dial at once.
+    pub look: Arc<Notify>,
+    /// True if dials are to be few.
+    pub low_power: bool,
+}
+
+/// Follows these and the dials, and tells everybody of each change, until `shutdown`.
 ///
 /// `published` is waited for before the first dial; `probe` dials once, in bounded time, and says
 /// whether it got through.
 pub async fn follow<P, F>(
-    mut bootstrap: watch::Receiver<Bootstrap>,
+    Signs { mut bootstrap, mut hindrance, look, low_power }: Signs,
     published: impl Future<Output = ()>,
     probe: P,
     status: watch::Sender<AgentStatus>,
@@ -108,17 +126,23 @@ pub async fn follow<P, F>(
     let dials = async {
         let _ = ready.wait_for(Bootstrap::is_done).await;
         published.await;
-        dial(probe, &reached).await;
+        let well = if low_power { LOW_POWER_PAUSE } else { WELL_PAUSE };
+        dial(probe, &look, well, &reached).await;
     };
     let telling = async {
         loop {
             let known = bootstrap.borrow_and_update().clone();
+            let in_the_way = *hindrance.borrow_and_update();
+            if in_the_way.is_some() {
+                reached.send_replace(Reach::Unknown);
+            }
             let seen = *reach.borrow_and_update();
-            teller.metrics.tor_bootstrap(known.ratio());
-            teller.tell(AgentStatus::of(&known, seen));
+            teller.metrics.tor(&known);
+            teller.tell(AgentStatus::of(&known, seen, in_the_way));
             tokio::select! {
                 Ok(()) = bootstrap.changed() => {}
                 Ok(()) = reach.changed() => {}
+                Ok(()) = hindrance.changed() => {}
                 else => return,
             }
         }
@@ -130,16 +154,20 @@ pub async fn follow<P, F>(
     }
 }
 
-/// Dials for ever.
-async fn dial<P, F>(probe: P, reached: &watch::Sender<Reach>)
+/// Dials for ever, and at once when `look` asks for it.
+async fn dial<P, F>(probe: P, look: &Notify, well: Duration, reached: &watch::Sender<Reach>)
 where
     P: Fn() -> F,
     F: Future<Output = bool>,
 {
-    let began = Instant::now();
+    let mut began = Instant::now();
     let mut failures = 0;
+    let mut last = Reach::Unknown;
     loop {
         let before = *reached.borrow();
+        if before == Reach::Unknown && last != before {
+            began = Instant::now();
+        }
         let through = probe().await;
         failures = if through { 0 } else { failures + 1 };
         let now = match before {
@@ -148,17 +176,21 @@ where
             Reach::Unknown if began.elapsed() > FIRST_LIMIT => Reach::Lost,
             same => same,
         };
+        last = now;
         reached.send_if_modified(|known| std::mem::replace(known, now) != now);
         let pause = match now {
             Reach::Unknown => FIRST_PAUSE,
-            Reach::Proved if through => WELL_PAUSE,
+            Reach::Proved if through => well,
             Reach::Proved => AGAIN_PAUSE,
             Reach::Lost => LOST_PAUSE,
         };
         if !through {
             debug!(?pause, "the onion service was dialled in vain");
         }
-        sleep(pause).await;
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = look.notified() => {}
+        }
     }
 }
 

@@ -1,0 +1,121 @@
+//! Getting the device back to where it can be reached, whatever happened to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onionscrape::disturbance::Disturbances;
+use onionscrape::healing::{Healing, Reach, Reason, Seen, Step};
+use onionscrape::tor::Tor;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::metrics::Metrics;
+use crate::status::AgentStatus;
+
+/// How often it is looked whether anything comes from relays.
+const TICK: Duration = Duration::from_secs(5);
+
+/// What decides, and what it acts on.
+pub struct Healer {
+    /// The Tor client.
+    pub tor: Tor,
+    /// Told to dial the own address at once.
+    pub look: Arc<Notify>,
+    /// Told what is in everybody's way.
+    pub hindrance: watch::Sender<Option<&'static str>>,
+    /// How the agent is.
+    pub status: watch::Receiver<AgentStatus>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Told that only a new process may help.
+    pub gave_up: CancellationToken,
+}
+
+impl Healer {
+    /// Works until `shutdown`.
+    pub async fn keep(self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.heal()).await;
+    }
+
+    async fn heal(self) {
+        let mut disturbances = Disturbances::watch();
+        let mut ticks = interval(TICK);
+        let mut healing = Healing::new(Instant::now(), self.tor.settings());
+        loop {
+            let decision = tokio::select! {
+                disturbance = disturbances.next() => {
+                    info!("{disturbance}");
+                    healing.disturbed(disturbance, self.tor.silence(), Instant::now())
+                }
+                _ = ticks.tick() => {
+                    let seen = self.look_around(healing.is_doubtful(self.tor.silence()));
+                    healing.tick(seen, Instant::now())
+                }
+            };
+            let hindrance = healing.hindrance(self.tor.silence(), &self.tor.bootstrap().borrow());
+            let changed =
+                self.hindrance.send_if_modified(|known| std::mem::replace(known, hindrance) != hindrance);
+            if changed {
+                self.look.notify_one();
+            }
+            if let Some((step, reason)) = decision {
+                if self.act(step, reason).await {
+                    healing.succeeded();
+                } else {
+                    healing.failed(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn look_around(&self, doubtful: bool) -> Seen {
+        let bootstrap = self.tor.bootstrap().borrow().clone();
+        if doubtful {
+            self.look.notify_one();
+        }
+        // What is in everybody's way, or was until now, is no trouble of the onion service's.
+        let clear = bootstrap.is_done() && !doubtful && self.hindrance.borrow().is_none();
+        let reach = match &*self.status.borrow() {
+            AgentStatus::Reachable if clear => Reach::Proved,
+            AgentStatus::InTrouble { .. } if clear => Reach::Lost,
+            _ => Reach::Unknown,
+        };
+        Seen {
+            silence: self.tor.silence(),
+            reach,
+            running: self.tor.is_running(),
+            clock_wrong: bootstrap.is_blocked_by("clock_skewed"),
+        }
+    }
+
+    /// False if it failed.
+    async fn act(&self, step: Step, reason: Reason) -> bool {
+        self.metrics.healing.taken(step, reason);
+        let elsewhere = reason == Reason::Unreachable;
+        let reason = reason.label();
+        match step {
+            Step::Relaunch => {
+                let closed = self.tor.poke();
+                info!(reason, closed, "onion service launched again");
+            }
+            Step::Renew => {
+                info!(reason, "Tor is started anew");
+                // If nobody is let in though Tor works, the introduction points may be dead.
+                let renewed =
+                    if elsewhere { self.tor.renew_elsewhere().await } else { self.tor.renew().await };
+                if let Err(failure) = renewed {
+                    warn!("{failure}");
+                    return false;
+                }
+            }
+            Step::GiveUp => {
+                error!(reason, "nothing helped that the agent can do by itself; giving up");
+                self.gave_up.cancel();
+            }
+        }
+        self.look.notify_one();
+        true
+    }
+}
