@@ -21,7 +21,7 @@ use russh::{Preferred, cipher, compression, kex, mac};
 
 pub use certificate::Authorities;
 pub use channel::ChannelStream;
-pub use cut::CutStream;
+pub use cut::{CutStream, Pulse};
 pub use host_key::{ExpectedHostKey, HostKeyFault};
 pub use keys::{HostKeyPin, KeyFile, Passphrase};
 pub use known_hosts::{BadLine, KnownHost, KnownHosts};

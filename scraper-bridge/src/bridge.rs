@@ -19,6 +19,7 @@ use crate::auto_port::AutoPorts;
 use crate::config::{BridgeConfig, Entrance, TargetConfig, Transport};
 use crate::discovery::{Place, SdFile};
 use crate::fleet::{Fleet, Prepared, Room, Surroundings};
+use crate::healing;
 use crate::metrics::{Metrics, Surface};
 use crate::reload::Reloader;
 use crate::reverse::{self, Expected, Publication, Server};
@@ -121,6 +122,11 @@ impl Bridge {
         let tasks = TaskTracker::new();
         tasks.spawn(follow_tor(tor.clone(), metrics.clone(), shutdown.clone()));
         tasks.spawn(reloader.clone().follow(shutdown.clone()));
+        let healed = healing::keep(tor.clone(), fleet.clone(), metrics.clone());
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            stop.run_until_cancelled(healed).await;
+        });
         let public = admin.clone().public();
         let refused = metrics.refusals_of(Surface::Admin);
         tasks.spawn(serve_public(admin_listener, names, web.clone(), refused, public, shutdown.clone()));

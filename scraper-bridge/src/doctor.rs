@@ -20,7 +20,6 @@ use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::Failure;
 use onionscrape::tor::TorOnDemand;
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::control_socket;
@@ -28,6 +27,7 @@ use crate::config::{BridgeConfig, ScrapeLimits, Source};
 use crate::fleet::{Secrets, reach};
 use crate::probe::ask;
 use crate::reverse::Expected;
+use crate::target::Turns;
 use shown::Shown;
 pub use walk::Patient;
 
@@ -122,13 +122,13 @@ impl Doctor {
                 return Ok(());
             }
         };
-        let (dials, folder) = (Arc::new(Semaphore::new(AT_ONCE)), config.state_directory);
+        let (turns, folder) = (Arc::new(Turns::new(AT_ONCE)), config.state_directory);
         // Whoever comes by itself comes to a running bridge.
         let expected = Expected::default();
         let mut patients = Vec::new();
         for target in config.targets {
             let reach = match Secrets::read(&target, &folder) {
-                Ok(secrets) => reach(&target, secrets, &tor, &expected, &folder, &dials).await,
+                Ok(secrets) => reach(&target, secrets, &tor, &expected, &folder, &turns).await,
                 Err(failure) => Err(failure),
             };
             patients.push(Patient { config: target, reach, kept: None });

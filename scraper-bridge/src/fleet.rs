@@ -17,7 +17,6 @@ use onionscrape::files::Stamp;
 use onionscrape::http::{Body, HostNames, SocketAccess, Web, serve_public};
 use onionscrape::lifecycle::Failure;
 use onionscrape::tor::TorOnDemand;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,7 +30,7 @@ use crate::metrics::{Metrics, Surface};
 use crate::offer::Listening;
 use crate::reverse::Expected;
 use crate::scrape::Scraper;
-use crate::target::{Reach, Target};
+use crate::target::{Reach, Target, Turns};
 use prepared::bind;
 pub use prepared::{Prepared, Room};
 pub use reach::{Secrets, reach};
@@ -75,7 +74,7 @@ pub struct Surroundings {
 /// All targets that are kept.
 pub struct Fleet {
     around: Surroundings,
-    dials: Arc<Semaphore>,
+    turns: Arc<Turns>,
     kept: Mutex<Vec<Kept>>,
     /// Held while targets come and go.
     changing: tokio::sync::Mutex<AutoPorts>,
@@ -103,8 +102,8 @@ impl Kept {
 impl Fleet {
     /// No targets yet; `ports` are what exporters were given.
     pub fn new(around: Surroundings, ports: AutoPorts) -> Self {
-        let dials = Arc::new(Semaphore::new(MAX_DIALS));
-        Self { around, dials, kept: Mutex::default(), changing: tokio::sync::Mutex::new(ports) }
+        let turns = Arc::new(Turns::new(MAX_DIALS));
+        Self { around, turns, kept: Mutex::default(), changing: tokio::sync::Mutex::new(ports) }
     }
 
     /// Keeps these targets and no others. One whose configuration and keys are what they were keeps its
@@ -260,7 +259,7 @@ impl Fleet {
         let around = &self.around;
         let (tasks, stop) = (TaskTracker::new(), around.shutdown.child_token());
         let reach =
-            reach(&config, secrets, &around.tor, &around.expected, &around.state_directory, &self.dials)
+            reach(&config, secrets, &around.tor, &around.expected, &around.state_directory, &self.turns)
                 .await?;
         let target = Target::start(config, reach.clone(), &around.metrics, &tasks, stop.clone());
         let (mut scrapers, mut listening) = (Vec::new(), Vec::new());

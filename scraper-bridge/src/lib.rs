@@ -10,6 +10,7 @@
 //! - [`reload`]: reading the configuration again;
 //! - [`target`]: the owner of a target's session, the only state machine here;
 //! - [`dial`]: a byte stream to a target's SSH server, through Tor or where a target says so by TCP;
+//! - [`healing`]: what is done when the monitor's own network fails;
 //! - [`session`]: SSH over that stream;
 //! - [`reverse`]: devices that come by themselves, with a stock `ssh -R`;
 //! - [`succession`]: keys and addresses that devices announced in place of theirs;
@@ -41,6 +42,7 @@ pub mod discovery;
 pub mod doctor;
 pub mod failure;
 pub mod fleet;
+pub mod healing;
 pub mod history;
 pub mod hops;
 pub mod inventory;

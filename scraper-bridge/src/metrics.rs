@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
 use onionscrape::http::OnRefusal;
-use onionscrape::metrics::{ConfigReload, DURATION_BUCKETS, Raised};
+use onionscrape::metrics::{ConfigReload, DURATION_BUCKETS, HealingSteps, Raised};
 use onionscrape::tor::Bootstrap;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -57,7 +57,6 @@ struct KindLabel {
 /// Of a series that may not be there.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct NoLabel {}
-
 /// The step of connecting that failed.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Stage {
@@ -124,8 +123,6 @@ impl EncodeLabelValue for Stage {
     }
 }
 
-const BLOCKED_KINDS: [&str; 5] = ["offline", "filtering", "cant_reach_tor", "clock_skewed", "cant_bootstrap"];
-
 /// All metrics of the bridge.
 #[derive(Clone, Default)]
 pub struct Metrics {
@@ -151,6 +148,8 @@ pub struct Metrics {
     refusals: surface::Refusals,
     reverse_refusals: reverse::Refusals,
     reverse_rend_requests: Counter,
+    /// What was done to get through again.
+    pub healing: HealingSteps,
     /// Nothing where nothing needs Tor.
     tor_bootstrap: Family<NoLabel, Seconds>,
     tor_blocked: Family<KindLabel, Gauge>,
@@ -255,6 +254,7 @@ impl Metrics {
             "Who asked for a rendezvous at the onion service for devices that come by themselves",
             m.reverse_rend_requests,
         );
+        m.healing.register(to);
         to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
         to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
         m.config.register(to);
@@ -314,8 +314,8 @@ impl Metrics {
     /// Notes how far Tor has come.
     pub fn tor(&self, bootstrap: &Bootstrap) {
         self.tor_bootstrap.get_or_create(&NoLabel {}).set(bootstrap.ratio().into());
-        for kind in BLOCKED_KINDS {
-            let blocked = matches!(bootstrap, Bootstrap::Blocked { kind: now, .. } if *now == kind);
+        for kind in Bootstrap::KINDS {
+            let blocked = bootstrap.is_blocked_by(kind);
             self.tor_blocked.get_or_create(&KindLabel { kind }).set(blocked.into());
         }
     }

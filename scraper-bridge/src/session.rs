@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use onionscrape::ssh::{ChannelStream, CutStream, HostKeyFault, LoginKey};
+use onionscrape::ssh::{ChannelStream, CutStream, HostKeyFault, LoginKey, Pulse};
 use russh::client;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
@@ -28,6 +28,9 @@ pub use link::{Forwards, ReverseLink};
 const KEX_LIMIT: Duration = Duration::from_secs(30);
 /// How long a live session may take to answer when it is asked because a scrape timed out.
 const PING_LIMIT: Duration = Duration::from_secs(5);
+/// How long nothing may come from a far end that is asked every few seconds. Russh itself gives up before,
+/// except where a channel that nobody reads keeps it from looking.
+const QUIET_LIMIT: Duration = Duration::from_secs(18);
 /// Channels that one session opens in its life. Russh keeps about 4 KiB of each that was closed by
 /// this end first, until the session ends.
 const MAX_CHANNELS_EVER: u32 = 4096;
@@ -78,6 +81,7 @@ pub struct Session {
     unanswered: Arc<AtomicBool>,
     /// Ends the stream below the session, which a peer cannot hold up as it can a request to end.
     cut: CancellationToken,
+    pulse: Pulse,
     proved: AtomicBool,
     /// Channels that were asked for.
     channels: AtomicU32,
@@ -90,6 +94,7 @@ pub struct Exchanged {
     ended: CancellationToken,
     unanswered: Arc<AtomicBool>,
     cut: CancellationToken,
+    pulse: Pulse,
     guard: DropGuard,
 }
 
@@ -99,10 +104,10 @@ impl Exchanged {
     /// # Errors
     /// Says whether the host refused, or something is missing on this side.
     pub async fn log_in(self, user: &str, key: &LoginKey) -> Result<Session, LoginFailure> {
-        let Self { mut handle, ended, unanswered, cut, guard } = self;
+        let Self { mut handle, ended, unanswered, cut, pulse, guard } = self;
         login::authenticate(&mut handle, user, key).await?;
         guard.disarm();
-        Ok(Session::new(Link::Dialled(handle), ended, unanswered, cut))
+        Ok(Session::new(Link::Dialled(handle), ended, unanswered, (cut, pulse)))
     }
 }
 
@@ -149,6 +154,7 @@ impl Session {
         };
         let cut = CancellationToken::new();
         let stream = CutStream::new(stream, cut.clone());
+        let pulse = stream.pulse();
         // If the login fails or is given up, the half-made session ends at once.
         let guard = cut.clone().drop_guard();
         let connected = timeout(KEX_LIMIT, client::connect_stream(config, stream, events)).await;
@@ -161,29 +167,29 @@ impl Session {
             }
             (Err(_), None) => return Err(LoginFailure::KeyExchange),
         };
-        Ok(Exchanged { handle, ended, unanswered, cut, guard })
+        Ok(Exchanged { handle, ended, unanswered, cut, pulse, guard })
     }
 
     /// A session in which a device came by itself. `ended` is cancelled when it is over, with
-    /// `unanswered` true if the device did not answer any more, and cancelling `cut` ends the stream
-    /// below it.
+    /// `unanswered` true if the device did not answer any more; cancelling the first of `stream` ends
+    /// the stream below it, and the second is the device's pulse on that.
     pub fn arrived(
         link: ReverseLink,
         ended: CancellationToken,
         unanswered: Arc<AtomicBool>,
-        cut: CancellationToken,
+        stream: (CancellationToken, Pulse),
     ) -> Self {
-        Self::new(Link::Reverse(link), ended, unanswered, cut)
+        Self::new(Link::Reverse(link), ended, unanswered, stream)
     }
 
     fn new(
         link: Link,
         ended: CancellationToken,
         unanswered: Arc<AtomicBool>,
-        cut: CancellationToken,
+        (cut, pulse): (CancellationToken, Pulse),
     ) -> Self {
         let (proved, channels) = (AtomicBool::new(false), AtomicU32::new(0));
-        Self { link: Arc::new(link), ended, unanswered, cut, proved, channels, since: Instant::now() }
+        Self { link: Arc::new(link), ended, unanswered, cut, pulse, proved, channels, since: Instant::now() }
     }
 
     /// Opens a channel to what the far end knows as `host` and `port` (RFC 4254, section 7.2). One that
@@ -221,6 +227,15 @@ impl Session {
     /// True if it has ended.
     pub fn is_over(&self) -> bool {
         self.ended.is_cancelled()
+    }
+
+    /// Completes when nothing has come from the far end for 18 s, though it was asked several times: it
+    /// is gone, or the session is stuck.
+    pub async fn silence(&self) {
+        while let Some(left) = QUIET_LIMIT.checked_sub(self.pulse.quiet_for()).filter(|left| !left.is_zero())
+        {
+            sleep(left).await;
+        }
     }
 
     /// Asks the far end for a sign of life.

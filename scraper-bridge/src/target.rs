@@ -5,6 +5,7 @@ mod keeper;
 mod patience;
 mod standby;
 mod trouble;
+mod turns;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,7 @@ use hyper::header::HeaderValue;
 use onionscrape::pairing::Inventory;
 use onionscrape::ssh::LoginKey;
 use onionscrape::tls::TlsClient;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,6 +31,7 @@ use keeper::Keeper;
 use patience::Patience;
 use standby::Standby;
 pub use trouble::Trouble;
+pub use turns::Turns;
 
 /// What a target's session is doing.
 #[derive(Clone)]
@@ -80,6 +82,8 @@ pub struct Target {
     patience: Box<[Patience]>,
     doubt: Notify,
     redial: Notify,
+    /// Told when the way to the device may be another.
+    ways: watch::Sender<()>,
 }
 
 /// How there comes to be a session with a target; clones are the same way.
@@ -114,7 +118,7 @@ pub struct Dialling {
     /// What TLS is spoken with to each exporter, if it is.
     pub tls: Arc<[Option<TlsClient>]>,
     /// Bounds how many targets are dialled at once.
-    pub dials: Arc<Semaphore>,
+    pub turns: Arc<Turns>,
     /// Where its inventory is kept; read at the start.
     pub inventory: Arc<Kept>,
 }
@@ -184,6 +188,7 @@ impl Target {
             patience,
             doubt: Notify::new(),
             redial: Notify::new(),
+            ways: watch::channel(()).0,
         }
     }
 
@@ -297,6 +302,15 @@ impl Target {
             Way::Address(address) => Some(address.port()),
             Way::Forwarded(port) => Some(port),
             Way::Name => self.inventory()?.exporters.iter().find(|item| item.name == exporter.name)?.port,
+        }
+    }
+
+    /// Says that the way to the device may be another by now: a session is asked whether it is still
+    /// there, and what failed before is no reason to wait any more.
+    pub fn look(&self) {
+        self.ways.send_replace(());
+        if matches!(&*self.state.borrow(), State::Up(_)) {
+            self.doubt.notify_one();
         }
     }
 

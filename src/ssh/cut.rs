@@ -2,10 +2,37 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// When something came from the far end last; clones know the same.
+///
+/// A session that does not read, because somebody in it does not take what was read, does not notice that
+/// nobody is there any more either.
+#[derive(Clone, Debug)]
+pub struct Pulse(Arc<Mutex<Instant>>);
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl Pulse {
+    /// How long nothing has come.
+    pub fn quiet_for(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn beats(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
 
 /// Passes everything through until a token is cancelled; from then on every operation fails.
 ///
@@ -15,12 +42,18 @@ pub struct CutStream<S> {
     stream: S,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     is_cut: bool,
+    pulse: Pulse,
 }
 
 impl<S> CutStream<S> {
     /// Passes `stream` through until `cut` is cancelled.
     pub fn new(stream: S, cut: CancellationToken) -> Self {
-        Self { stream, cut: Box::pin(cut.cancelled_owned()), is_cut: false }
+        Self { stream, cut: Box::pin(cut.cancelled_owned()), is_cut: false, pulse: Pulse::default() }
+    }
+
+    /// The far end's.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Fails once the token is cancelled; before that, the task is woken when it is.
@@ -37,7 +70,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for CutStream<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pulse.beats();
+        }
+        read
     }
 }
 

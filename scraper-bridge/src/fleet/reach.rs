@@ -7,7 +7,6 @@ use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::LoginKey;
 use onionscrape::tls::TlsClient;
 use onionscrape::tor::{ClientAuthKey, TorOnDemand};
-use tokio::sync::Semaphore;
 
 use crate::config::{Destination, TargetConfig, Transport};
 use crate::dial::{Dial, OnionDial, TcpDial};
@@ -15,7 +14,7 @@ use crate::inventory::kept;
 use crate::reverse::Expected;
 use crate::session::HostKeys;
 use crate::succession::Succession;
-use crate::target::{Dialling, Reach};
+use crate::target::{Dialling, Reach, Turns};
 
 /// What is read from files to get to a target.
 pub struct Secrets {
@@ -49,7 +48,7 @@ pub async fn reach(
     tor: &TorOnDemand,
     expected: &Expected,
     state_directory: &Path,
-    dials: &Arc<Semaphore>,
+    turns: &Arc<Turns>,
 ) -> Result<Reach, Failure> {
     let tls = tls.into();
     let (dialled, (key, client_auth)) = match (&config.transport, login) {
@@ -71,6 +70,6 @@ pub async fn reach(
     let succession = Succession::open(Succession::path(state_directory, &config.name));
     let host_keys = Arc::new(HostKeys::new(&config.name, dialled, succession));
     let inventory = kept::Kept::new(state_directory, &config.name, &dialled.to.host());
-    let (user, dials, inventory) = (dialled.user.clone(), dials.clone(), Arc::new(inventory));
-    Ok(Reach::Dialled(Arc::new(Dialling { user, key, host_keys, dial, tls, dials, inventory })))
+    let (user, turns, inventory) = (dialled.user.clone(), turns.clone(), Arc::new(inventory));
+    Ok(Reach::Dialled(Arc::new(Dialling { user, key, host_keys, dial, tls, turns, inventory })))
 }

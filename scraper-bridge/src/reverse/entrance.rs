@@ -26,6 +26,10 @@ const MAX_STREAMS: u32 = 64;
 /// Pause before an onion service that did not start, or ended, is started again.
 const RELAUNCH_PAUSE: Duration = Duration::from_secs(30);
 
+/// Least time between two launches: each descriptor needs a higher revision, which arti makes of the time
+/// in seconds.
+const RELAUNCH_GAP: Duration = Duration::from_secs(2);
+
 /// The address of the bridge's onion service, made if it has none yet.
 ///
 /// # Errors
@@ -64,11 +68,18 @@ impl Publication {
     /// Keeps the service up until the shutdown, and until the sessions have ended with it.
     pub async fn keep(self) {
         while !self.shutdown.is_cancelled() {
-            match self.launch() {
-                Ok(service) => self.serve(service).await,
-                Err(Failure(why)) => error!("{why}"),
-            }
-            self.shutdown.run_until_cancelled(sleep(RELAUNCH_PAUSE)).await;
+            self.shutdown.run_until_cancelled(self.tor.started()).await;
+            let pause = match self.launch() {
+                Ok(service) => match self.serve(service).await {
+                    true => RELAUNCH_GAP,
+                    false => RELAUNCH_PAUSE,
+                },
+                Err(Failure(why)) => {
+                    error!("{why}");
+                    RELAUNCH_PAUSE
+                }
+            };
+            self.shutdown.run_until_cancelled(sleep(pause)).await;
         }
     }
 
@@ -78,7 +89,8 @@ impl Publication {
         OnionService::launch(&self.tor, SERVICE, limits, &Discovery::Open)
     }
 
-    async fn serve(&self, service: OnionService) {
+    /// False if arti gave up.
+    async fn serve(&self, service: OnionService) -> bool {
         let published = service.published();
         let told = async {
             published.await;
@@ -90,6 +102,6 @@ impl Publication {
             let server = server.clone();
             async move { server.serve(stream, || known.say()).await }.boxed()
         };
-        service.serve(answer, &self.requests, told, &self.shutdown).await;
+        service.serve(answer, &self.requests, told, &self.shutdown).await
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use onionscrape::ssh::{CutStream, Keepalive, KeyFile, goodbye, server_config};
+use onionscrape::ssh::{CutStream, Keepalive, KeyFile, Pulse, goodbye, server_config};
 use russh::server::{Config, RunningSession, run_stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -91,6 +91,7 @@ impl Server {
         let (sender, came) = oneshot::channel();
         let handler = Handler::new(shared.expected.clone(), shared.metrics.clone(), sender);
         let stream = CutStream::new(stream, cut.clone());
+        let pulse = stream.pulse();
         let deadline = started + LOGIN_GRACE;
         let greeted = tokio::select! {
             () = shared.shutdown.cancelled() => return,
@@ -110,7 +111,7 @@ impl Server {
         };
         drop(stranger);
         let_in();
-        self.arrived(session, came, started.elapsed(), cut).await;
+        self.arrived(session, came, started.elapsed(), (cut, pulse)).await;
     }
 
     /// Gives the session to its target, and stays with it to its end.
@@ -119,7 +120,7 @@ impl Server {
         mut session: RunningSession<Handler>,
         came: Came,
         took: Duration,
-        cut: CancellationToken,
+        stream: (CancellationToken, Pulse),
     ) {
         let (ended, unanswered) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let closed = CancellationToken::new();
@@ -130,7 +131,7 @@ impl Server {
         };
         // Both are cancelled with this function, however it ends.
         let _over = (ended.clone().drop_guard(), closed.drop_guard());
-        let given = Session::arrived(link, ended, unanswered.clone(), cut);
+        let given = Session::arrived(link, ended, unanswered.clone(), stream);
         if !self.0.expected.arrived(&came.key, Arrived { session: given, took }).await {
             return goodbye(session, "not expected any more").await;
         }

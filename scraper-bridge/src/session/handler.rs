@@ -15,8 +15,8 @@ use tracing::debug;
 use super::HostKeys;
 
 /// A quiet session is asked so often whether it is still there…
-const KEEPALIVE: Duration = Duration::from_secs(6);
-/// …and given up when it leaves more than so many such questions unanswered: after 18 s.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// …and given up when it leaves more than so many such questions unanswered: after 15 s.
 const KEEPALIVE_MAX: usize = 2;
 /// Packets that may wait in a channel before the session does; they are taken at once.
 const CHANNEL_BUFFER: usize = 16;

@@ -9,13 +9,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use onionscrape::address::OnionAddress;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::standby::Connection;
 use super::{DialTimes, Dialling, Reach, State, Target, Trouble};
 use crate::config::Way;
+use crate::dial::DialFailure;
 use crate::inventory::Follower;
+use crate::metrics::Stage;
 use crate::pool::Pool;
 use crate::session::Session;
 
@@ -24,6 +26,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between dials of a target that may come back at any moment.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How long the dial of a target may take that was well until now. Some circuits never come about; others
+/// take a second. Any other dial has the limits of its own.
+const AT_ONCE_LIMIT: Duration = Duration::from_secs(15);
 /// Pause between dials of a new address while there is a session at the old one.
 const MOVE_PAUSE: Duration = Duration::from_secs(600);
 
@@ -53,7 +58,9 @@ impl Keeper {
     async fn dial(mut self, dialling: &Dialling) {
         let mut last = None;
         let mut ready = None;
+        let mut ways = self.target.ways.subscribe();
         loop {
+            ways.mark_unchanged();
             let connected = match ready.take() {
                 Some(connection) => Ok(connection),
                 None => {
@@ -95,14 +102,23 @@ impl Keeper {
                     (lost, self.pause())
                 }
                 Err(trouble) if trouble.refused => (trouble, refused_pause()),
+                Err(trouble) if ways.has_changed().unwrap_or(false) => {
+                    // It went another way than there is now, and says nothing of this one.
+                    self.pauses = fresh_pauses();
+                    last = Some(trouble);
+                    continue;
+                }
                 Err(trouble) => (trouble, self.pause()),
             };
             last = Some(trouble.clone());
+            let refused = trouble.refused;
             self.tell(if trouble.refused { State::Refused(trouble) } else { State::Waiting(trouble) });
             self.target.metrics.backoff_seconds.set(pause.as_secs_f64());
             tokio::select! {
                 () = sleep(pause) => {}
                 () = self.target.redial.notified() => {}
+                // What only a person can mend is not mended by another way.
+                Ok(()) = ways.changed(), if !refused => self.pauses = fresh_pauses(),
             }
             self.target.metrics.backoff_seconds.set(0.0);
         }
@@ -132,11 +148,21 @@ impl Keeper {
     ) -> Result<Connection, Trouble> {
         let target = &self.target;
         let name = target.config.name.as_str();
-        // A target that was well until now does not stand in line behind devices that are off.
-        let turn = if self.at_once { None } else { dialling.dials.acquire().await.ok() };
+        let turn = dialling.turns.wait(self.at_once).await;
         target.metrics.connects.inc();
         let started = Instant::now();
-        let stream = dialling.dial.dial(address.as_ref()).await.map_err(|failure| {
+        let dialled = dialling.dial.dial(address.as_ref());
+        let late = || DialFailure {
+            stage: dialling.dial.stages().last().copied().unwrap_or(Stage::Stream),
+            closed: false,
+            what: "the device did not answer in time".into(),
+        };
+        let dialled = if self.at_once {
+            timeout(AT_ONCE_LIMIT, dialled).await.unwrap_or_else(|_| Err(late()))
+        } else {
+            dialled.await
+        };
+        let stream = dialled.map_err(|failure| {
             target.metrics.connect_failure(failure.stage);
             warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");
             Trouble::of_dial(failure)
@@ -218,6 +244,11 @@ impl Keeper {
                         target.metrics.keepalive_failures.inc();
                     }
                     warn!(target = name, "session lost");
+                    return Held::Lost;
+                }
+                () = pool.session().silence() => {
+                    target.metrics.keepalive_failures.inc();
+                    warn!(target = name, "nothing comes from the device; dialling anew");
                     return Held::Lost;
                 }
                 () = target.redial.notified() => return Held::Asked,

@@ -16,10 +16,19 @@ impl Keeper {
         };
         let name = self.target.config.name.as_str();
         let mut pauses = fresh_pauses();
+        let mut ways = self.target.ways.subscribe();
         loop {
+            ways.mark_unchanged();
             if let Some(pool) = self.target.standby.pool() {
                 let _there = self.target.metrics.stands_by();
-                pool.session().ended().await;
+                loop {
+                    tokio::select! {
+                        () = pool.session().ended() => break,
+                        () = pool.session().silence() => break,
+                        Ok(()) = ways.changed() => if !pool.session().answers().await { break },
+                    }
+                }
+                pool.session().cut();
                 warn!(target = name, "the session that stands by is lost");
                 self.target.standby.take();
             }
@@ -32,7 +41,10 @@ impl Keeper {
                     info!(target = name, "a second session stands by");
                 }
                 Err(trouble) if trouble.refused => sleep(refused_pause()).await,
-                Err(_) => sleep(pauses.next().unwrap_or(super::LONGEST_PAUSE)).await,
+                Err(_) => tokio::select! {
+                    () = sleep(pauses.next().unwrap_or(super::LONGEST_PAUSE)) => {}
+                    Ok(()) = ways.changed() => pauses = fresh_pauses(),
+                },
             }
         }
     }

@@ -20,7 +20,6 @@ use target_agent::onion::ServiceName;
 use target_agent::ssh::{Server, Services};
 use target_agent::status::AgentStatus;
 use tokio::io::{copy_bidirectional, duplex};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +32,7 @@ use crate::inventory::kept::Kept;
 use crate::metrics::{Metrics, Stage};
 use crate::session::HostKeys;
 use crate::succession::Succession;
+use crate::target::Turns;
 
 const ONION: &str = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion";
 const ELSEWHERE: &str = "duckduckgogg42xjoc72x3sjasowoarfbgcmvfimaftt6twagswzczad.onion";
@@ -58,6 +58,8 @@ struct Device {
     dials: AtomicUsize,
     /// One for each dial that was answered: cancelled, nothing goes through any more, and nobody is told.
     frozen: Mutex<Vec<CancellationToken>>,
+    /// How long a dial takes.
+    takes: Duration,
 }
 
 struct MemoryDial(Arc<Device>);
@@ -95,6 +97,7 @@ impl Dial for MemoryDial {
                             std::future::pending::<()>().await;
                         }
                     });
+                    sleep(self.0.takes).await;
                     Ok(Box::new(near) as Box<dyn Stream>)
                 }
                 Manner::Fail => {
@@ -108,6 +111,10 @@ impl Dial for MemoryDial {
 
 impl Device {
     fn new(manner: Manner) -> Arc<Self> {
+        Self::that_takes(Duration::ZERO, manner)
+    }
+
+    fn that_takes(takes: Duration, manner: Manner) -> Arc<Self> {
         let folder = tempfile::tempdir().expect("folder");
         let metrics = target_agent::metrics::Metrics::new();
         let (_, status) = watch::channel(AgentStatus::Bootstrapping);
@@ -129,6 +136,7 @@ impl Device {
             manner_elsewhere: Mutex::new(Manner::Fail),
             dials: AtomicUsize::new(0),
             frozen: Mutex::default(),
+            takes,
         };
         std::fs::write(authorized_keys, device.key().public_line()).expect("write");
         Arc::new(device)
@@ -154,7 +162,7 @@ impl Device {
 /// Targets that share what targets of one bridge share.
 struct Rig {
     metrics: Metrics,
-    dials: Arc<Semaphore>,
+    turns: Arc<Turns>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -163,7 +171,7 @@ impl Rig {
     fn new(at_once: usize) -> Self {
         Self {
             metrics: Metrics::default(),
-            dials: Arc::new(Semaphore::new(at_once)),
+            turns: Arc::new(Turns::new(at_once)),
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         }
@@ -206,7 +214,7 @@ impl Rig {
             host_keys: Arc::new(HostKeys::new(&name, &dialled, succession)),
             dial: Arc::new(MemoryDial(device.clone())),
             tls: Arc::new([None]),
-            dials: self.dials.clone(),
+            turns: self.turns.clone(),
             inventory: Arc::new(Kept::none()),
         }));
         let config = TargetConfig {
@@ -341,6 +349,73 @@ async fn redial_cuts_the_pause_short_and_a_scrape_never_dials() {
     rig.shutdown.cancel();
     rig.tasks.close();
     timeout(Duration::from_secs(5), rig.tasks.wait()).await.expect("the keeper ends with the bridge");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_from_which_nothing_comes_is_given_up_in_time() {
+    let device = Device::new(Manner::Answer);
+    let rig = Rig::new(16);
+    let target = rig.target("a", &device);
+    up(&target).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(device.dials(), 1, "a quiet session is no dead one");
+    device.set(Manner::Fail);
+    device.frozen.lock().expect("lock").iter().for_each(CancellationToken::cancel);
+    let silent_since = Instant::now();
+    let mut state = target.state();
+    state.wait_for(|state| !matches!(state, State::Up(_))).await.expect("kept");
+    assert!(silent_since.elapsed() <= Duration::from_secs(20), "{:?}", silent_since.elapsed());
+    assert_eq!(rig.metric("onionscrape_ssh_keepalive_failures_total{target=\"a\"}"), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_network_ends_every_pause() {
+    let device = Device::new(Manner::Fail);
+    let rig = Rig::new(16);
+    let target = rig.target("a", &device);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    device.set(Manner::Answer);
+    let looked = Instant::now();
+    target.look();
+    up(&target).await;
+    assert!(looked.elapsed() < Duration::from_secs(1), "{:?}", looked.elapsed());
+    // While it is dialled, too: the dial that fails says nothing of the new network.
+    let device = Device::new(Manner::Hang);
+    let target = rig.target("b", &device);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    target.look();
+    assert_eq!(device.dials(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_are_lost_together_come_back_without_a_stampede() {
+    const AT_ONCE: usize = 16;
+    let rig = Rig::new(AT_ONCE);
+    let devices: Vec<_> =
+        (0..200).map(|_| Device::that_takes(Duration::from_secs(3), Manner::Answer)).collect();
+    let targets: Vec<_> = devices
+        .iter()
+        .enumerate()
+        .map(|(number, device)| rig.target(&format!("t{number}"), device))
+        .collect();
+    let dials = || devices.iter().map(|device| device.dials()).sum::<usize>();
+    for target in &targets {
+        up(target).await;
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = dials();
+    devices.iter().step_by(20).for_each(|device| device.set(Manner::Hang));
+    let lost = Instant::now();
+    for target in &targets {
+        target.pool().await.map_err(|_| ()).expect("up").session().give_up();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(dials() - before <= AT_ONCE, "{} dials at once", dials() - before);
+    for target in targets.iter().enumerate().filter(|(number, _)| number % 20 != 0).map(|(_, target)| target)
+    {
+        up(target).await;
+    }
+    assert!(lost.elapsed() <= Duration::from_secs(180), "{:?}", lost.elapsed());
 }
 
 #[test]

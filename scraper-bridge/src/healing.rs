@@ -1,0 +1,89 @@
+//! Getting the sessions back, whatever happened to the monitor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use onionscrape::disturbance::Disturbances;
+use onionscrape::healing::{Healing, Reach, Reason, Seen, Step};
+use onionscrape::tor::{Tor, TorOnDemand};
+use tokio::time::{Instant, interval};
+use tracing::{info, warn};
+
+use crate::fleet::{Fleet, Offered};
+use crate::metrics::Metrics;
+
+/// How often it is looked whether anything comes from relays.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Works until it is dropped.
+pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
+    let mut disturbances = Disturbances::watch();
+    let mut ticks = interval(TICK);
+    let mut healing = Healing::new(Instant::now(), tor.settings());
+    loop {
+        let happened = tokio::select! {
+            disturbance = disturbances.next() => Some(disturbance),
+            _ = ticks.tick() => None,
+        };
+        let (now, silence) = (Instant::now(), tor.started().and_then(|tor| tor.silence()));
+        if tor.started().is_none() {
+            healing.rests(now);
+        }
+        let decision = match happened {
+            Some(disturbance) => {
+                info!("{disturbance}");
+                healing.disturbed(disturbance, silence, now)
+            }
+            // A device that cannot be reached is no reason to doubt the monitor's own Tor.
+            None => healing.tick(look_around(&tor), now),
+        };
+        if let Some((step, reason)) = decision {
+            if tor.started().is_some() {
+                metrics.healing.taken(step, reason);
+            }
+            if act(&tor, step, reason).await {
+                healing.succeeded();
+            } else {
+                healing.failed(Instant::now());
+            }
+            // Silence from Tor says nothing of a way that does without.
+            let all = matches!(reason, Reason::Network | Reason::Slept);
+            for Offered { target, .. } in fleet.offered() {
+                if all || target.config.transport.label() == "onion" {
+                    target.look();
+                }
+            }
+        }
+    }
+}
+
+fn look_around(tor: &TorOnDemand) -> Seen {
+    let tor = tor.started();
+    Seen {
+        silence: tor.and_then(Tor::silence),
+        reach: Reach::Proved,
+        running: tor.is_none_or(Tor::is_running),
+        clock_wrong: tor.is_some_and(|tor| tor.bootstrap().borrow().is_blocked_by("clock_skewed")),
+    }
+}
+
+/// False if it failed.
+async fn act(tor: &TorOnDemand, step: Step, reason: Reason) -> bool {
+    let reason = reason.label();
+    match (tor.started(), step) {
+        (None, _) => info!(reason, "sessions are asked whether they are alive"),
+        (Some(tor), Step::Relaunch) => {
+            let closed = tor.poke();
+            info!(reason, closed, "sessions are asked whether they are alive");
+        }
+        // Targets without Tor go on, so the bridge does not give up.
+        (Some(tor), Step::Renew | Step::GiveUp) => {
+            info!(reason, "Tor is started anew");
+            if let Err(failure) = tor.renew().await {
+                warn!("{failure}");
+                return false;
+            }
+        }
+    }
+    true
+}
