@@ -170,16 +170,7 @@ pub async fn resumes_after_the_agent_is_killed(world: &World) {
         command.arg("run").arg("--config.file").arg(&file);
         process::spawn(&command, &folder.join(log)).unwrap()
     };
-    let identity = run("target-agent", &["hostname", "--json", "--config.file", file.to_str().unwrap()]);
-    let identity: serde_json::Value = serde_json::from_slice(&identity.stdout).unwrap();
-    let text = |key: &str| identity[key].as_str().unwrap().to_owned();
-    let target = format!(
-        "[[target]]\nname = \"backpack\"\naddress = {:?}\nhost_key = {:?}\nkey_file = {:?}\n\
-         [[target.exporter]]\nname = \"app\"\nlisten = \"127.0.0.1:0\"\n",
-        text("hostname"),
-        text("host_key_fingerprint"),
-        world.key_file(),
-    );
+    let target = world.target_of(&file, "backpack", &["app"]);
     let agent = start("first.log");
     let monitor = world.monitor_of("", &target).await;
     let address = monitor.address("backpack", "app");

@@ -19,7 +19,7 @@ const WAY_OUT: &str = "out0";
 /// Runs this binary again in a network namespace of its own, whose only way out is an interface that
 /// swallows everything. `None` where that cannot be had, or where this is it already.
 pub fn in_a_namespace() -> Option<ExitCode> {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_in_a_namespace() {
         return None;
     }
     // IPv6 would send packets of its own accord.
@@ -45,10 +45,15 @@ pub fn in_a_namespace() -> Option<ExitCode> {
     panic!("the tests do not start in a namespace: {error}");
 }
 
+/// True in that namespace.
+pub fn is_in_a_namespace() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 /// What went past loopback while all tests ran: packets of any kind, and UDP anywhere, since DNS on
 /// loopback would be DNS all the same. Empty where there is no namespace.
 pub fn past_tor() -> Vec<String> {
-    if std::env::var_os(INSIDE).is_none() {
+    if !is_in_a_namespace() {
         return Vec::new();
     }
     let devices = fs::read_to_string("/proc/net/dev").unwrap();

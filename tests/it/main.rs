@@ -23,6 +23,7 @@ mod doctor;
 mod documents;
 mod exporter;
 mod exporters;
+mod healing;
 mod host;
 mod host_keys;
 mod hostile;
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
         return ended;
     }
     let world = Arc::new(World::new());
-    let trials = trials![
+    let mut trials = trials![
         &world,
         config::every_valid_file_loads,
         config::every_invalid_file_is_explained,
@@ -99,6 +100,9 @@ fn main() -> ExitCode {
         doctor::the_bridges_stops_where_the_way_does,
         doctor::the_bridges_on_other_ways,
         doctor::the_agents_and_its_status,
+        healing::the_monitors_tor_is_started_anew,
+        healing::a_device_that_was_asleep,
+        healing::what_arti_learnt_is_damaged,
         monitoring::rules_and_queries_are_sound,
         monitoring::every_series_exists,
         stock::bridge_scrapes_through_sshd,
@@ -161,6 +165,9 @@ fn main() -> ExitCode {
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,
     ];
+    if leaks::is_in_a_namespace() {
+        trials.extend(trials![&world, healing::a_device_in_another_network]);
+    }
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     // Dropped here rather than never: the network's folder and processes go with it.
     drop(world);

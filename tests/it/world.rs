@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::KeyFile;
 use scraper_bridge::bridge::Bridge;
 use scraper_bridge::config::BridgeConfig;
@@ -173,10 +174,26 @@ impl World {
 
     /// A `[[target]]` table; `more` are keys besides the usual ones.
     pub fn target(&self, name: &str, device: &Device, more: &str, exporters: &[&str]) -> String {
+        self.target_at(name, (&device.onion, &device.host_key), more, exporters)
+    }
+
+    /// A `[[target]]` table for an agent with this configuration file, which need not run.
+    pub fn target_of(&self, file: &Path, name: &str, exporters: &[&str]) -> String {
+        let identity = run("target-agent", &["hostname", "--json", "--config.file", file.to_str().unwrap()]);
+        let identity: serde_json::Value = serde_json::from_slice(&identity.stdout).unwrap();
+        let text = |key: &str| identity[key].as_str().unwrap();
+        self.target_at(name, (text("hostname"), text("host_key_fingerprint")), "", exporters)
+    }
+
+    fn target_at(
+        &self,
+        name: &str,
+        (onion, host_key): (&str, &str),
+        more: &str,
+        exporters: &[&str],
+    ) -> String {
         let mut text = format!(
-            "[[target]]\nname = {name:?}\naddress = {:?}\nhost_key = {:?}\nkey_file = {:?}\n{more}\n",
-            device.onion,
-            device.host_key,
+            "[[target]]\nname = {name:?}\naddress = {onion:?}\nhost_key = {host_key:?}\nkey_file = {:?}\n{more}\n",
             self.key_file(),
         );
         self.key();
@@ -184,6 +201,11 @@ impl World {
             text += &format!("[[target.exporter]]\nname = {exporter:?}\nlisten = \"127.0.0.1:0\"\n");
         }
         text
+    }
+
+    /// Waits for something that needs Tor.
+    pub async fn in_time<T>(&self, what: &str, waited_for: impl Future<Output = T>) -> T {
+        tokio::time::timeout(PATIENCE, waited_for).await.unwrap_or_else(|_| panic!("not in time: {what}"))
     }
 
     /// Waits until a condition holds.
@@ -200,7 +222,7 @@ impl World {
 pub struct Device {
     pub onion: String,
     pub host_key: String,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), Failure>>,
     stop: CancellationToken,
 }
 
@@ -208,13 +230,17 @@ impl Device {
     /// What is configured for a device that is not there.
     pub fn nowhere(onion: &str, host_key: &str) -> Self {
         let (onion, host_key) = (onion.to_owned(), host_key.to_owned());
-        Self { onion, host_key, task: tokio::spawn(async {}), stop: CancellationToken::new() }
+        Self { onion, host_key, task: tokio::spawn(async { Ok(()) }), stop: CancellationToken::new() }
     }
 
     /// Stops the agent and waits until it has.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        tokio::time::timeout(PATIENCE, &mut self.task).await.expect("the agent stops in time").unwrap();
+        tokio::time::timeout(PATIENCE, &mut self.task)
+            .await
+            .expect("the agent stops in time")
+            .unwrap()
+            .unwrap();
     }
 }
 
