@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_secs(15);
 /// Failures in a row before only a new process may help.
 const FAILURES: u32 = 4;
 /// How long a device may be unreachable, though Tor works, before each step.
-const UNREACHABLE_RENEW: Duration = Duration::from_secs(15);
+const UNREACHABLE_RENEW: Duration = Duration::from_secs(90);
 /// Least time between two clients for that reason.
 const UNREACHABLE_GAP: Duration = Duration::from_secs(15 * 60);
 /// Clients that may not help before only a new process may.
@@ -117,6 +117,8 @@ pub struct Seen {
     pub silence: Option<Duration>,
     /// Whether the device is reached.
     pub reach: Reach,
+    /// True while there are sessions: then the way in is shut at most to those who come.
+    pub in_use: bool,
     /// True while there is a Tor client.
     pub running: bool,
     /// True while the clock is wrong, which no client gets over.
@@ -140,6 +142,8 @@ pub struct Healing {
     failures: u32,
     /// Since when the device cannot be reached, and what was done about it.
     trouble: Option<Trouble>,
+    /// When a client was started for that last, be it mended since or not.
+    last_for_trouble: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -160,6 +164,7 @@ impl Healing {
             slack,
             failures: 0,
             trouble: None,
+            last_for_trouble: None,
         }
     }
 
@@ -212,7 +217,7 @@ impl Healing {
                 self.cut_off = outlook.is_cut_off();
                 (Reason::Network, silent_for >= DEAD)
             }
-            Disturbance::Slept(time) => (Reason::Slept, silent_for + time >= DEAD),
+            Disturbance::Slept(time) => (Reason::Slept, silent_for.max(time) >= DEAD),
             Disturbance::ClockSet(seconds) if seconds.unsigned_abs() < FAR => return None,
             Disturbance::ClockSet(_) => (Reason::Clock, true),
         };
@@ -252,14 +257,18 @@ impl Healing {
             self.trouble = Some(Trouble { since: now, renewals: 0 });
             return Some((Step::Relaunch, Reason::Unreachable));
         };
-        let gap = if trouble.renewals == 0 { UNREACHABLE_RENEW } else { UNREACHABLE_GAP };
-        if now - trouble.since < UNREACHABLE_RENEW || now - self.renewed < gap {
+        let too_soon = |last: Instant| now - last < UNREACHABLE_GAP;
+        if seen.in_use
+            || now - trouble.since < UNREACHABLE_RENEW
+            || self.last_for_trouble.is_some_and(too_soon)
+        {
             return None;
         }
         if trouble.renewals == UNREACHABLE_RENEWALS {
             return Some((Step::GiveUp, Reason::Unreachable));
         }
         trouble.renewals += 1;
+        self.last_for_trouble = Some(now);
         Some(self.renew(Reason::Unreachable, now))
     }
 
@@ -286,11 +295,20 @@ mod tests {
     const SOME: Option<Duration> = Some(Duration::from_secs(3));
 
     fn begun(now: Instant) -> Healing {
-        Healing { cut_off: false, renewed: now, gaps: &GAPS, silent: 0, slack: 1, failures: 0, trouble: None }
+        Healing {
+            cut_off: false,
+            renewed: now,
+            gaps: &GAPS,
+            silent: 0,
+            slack: 1,
+            failures: 0,
+            trouble: None,
+            last_for_trouble: None,
+        }
     }
 
     fn seen(silence: Option<Duration>, reach: Reach) -> Seen {
-        Seen { silence, reach, running: true, clock_wrong: false }
+        Seen { silence, reach, in_use: false, running: true, clock_wrong: false }
     }
 
     fn seconds(seconds: u64) -> Option<Duration> {
@@ -431,6 +449,25 @@ mod tests {
     }
 
     #[test]
+    fn sessions_that_live_are_not_ended_for_those_who_come() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut healing = begun(start);
+        let used = Seen { in_use: true, ..seen(SOME, Reach::Lost) };
+        assert_eq!(healing.tick(used, at(0)), Some((Step::Relaunch, Reason::Unreachable)));
+        for second in (5..4 * 3600).step_by(5) {
+            assert_eq!(healing.tick(used, at(second)), None);
+        }
+        let lost = seen(SOME, Reach::Lost);
+        assert_eq!(healing.tick(lost, at(15_000)), Some((Step::Renew, Reason::Unreachable)));
+        // It comes and goes: not with a new client each time.
+        assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(15_010)), None);
+        assert_eq!(healing.tick(lost, at(15_020)), Some((Step::Relaunch, Reason::Unreachable)));
+        assert_eq!(healing.tick(lost, at(15_800)), None);
+        assert_eq!(healing.tick(lost, at(15_900)), Some((Step::Renew, Reason::Unreachable)));
+    }
+
+    #[test]
     fn steps_grow_while_it_cannot_be_reached() {
         let start = Instant::now();
         let mut healing = begun(start);
@@ -446,7 +483,7 @@ mod tests {
             }
         }
         let renew = |second| (second, Step::Renew);
-        let wanted = [(0, Step::Relaunch), renew(15), renew(915), renew(1815), (2715, Step::GiveUp)];
+        let wanted = [(0, Step::Relaunch), renew(90), renew(990), renew(1890), (2790, Step::GiveUp)];
         assert_eq!(steps, wanted);
         let now = start + Duration::from_secs(5 * 3600);
         assert_eq!(healing.tick(seen(SOME, Reach::Proved), now), None);

@@ -62,6 +62,7 @@ fn look_around(tor: &TorOnDemand) -> Seen {
     Seen {
         silence: tor.and_then(Tor::silence),
         reach: Reach::Proved,
+        in_use: false,
         running: tor.is_none_or(Tor::is_running),
         clock_wrong: tor.is_some_and(|tor| tor.bootstrap().borrow().is_blocked_by("clock_skewed")),
     }
@@ -69,11 +70,12 @@ fn look_around(tor: &TorOnDemand) -> Seen {
 
 /// False if it failed.
 async fn act(tor: &TorOnDemand, step: Step, reason: Reason) -> bool {
+    let moved = matches!(reason, Reason::Network | Reason::Slept);
     let reason = reason.label();
     match (tor.started(), step) {
         (None, _) => info!(reason, "sessions are asked whether they are alive"),
         (Some(tor), Step::Relaunch) => {
-            let closed = tor.poke();
+            let closed = tor.poke(moved);
             info!(reason, closed, "sessions are asked whether they are alive");
         }
         // Targets without Tor go on, so the bridge does not give up.

@@ -7,7 +7,9 @@ use rustix::time::{ClockId, clock_gettime};
 use super::Disturbance;
 
 /// A program that comes late by so much was stopped, and not just kept waiting by others.
-const LATE: Duration = Duration::from_secs(10);
+const LATE: Duration = Duration::from_secs(30);
+/// A machine that slept for less slept through nothing.
+const NAP: Duration = Duration::from_secs(5);
 /// A clock that is corrected by less is not set.
 const STEP: i64 = 2;
 
@@ -16,6 +18,8 @@ const STEP: i64 = 2;
 pub(super) struct Clocks {
     /// Since the machine was started, with its sleep.
     since_boot: Duration,
+    /// The same without its sleep.
+    awake: Duration,
     /// Since 1970, in seconds.
     unix: i64,
 }
@@ -23,11 +27,8 @@ pub(super) struct Clocks {
 impl Clocks {
     /// As they are.
     pub(super) fn now() -> Self {
-        let boot = clock_gettime(ClockId::Boottime);
         let unix = clock_gettime(ClockId::Realtime).tv_sec;
-        // Neither part of a time since the start is ever negative.
-        let since_boot = Duration::new(boot.tv_sec.unsigned_abs(), boot.tv_nsec.unsigned_abs() as u32);
-        Self { since_boot, unix }
+        Self { since_boot: time_of(ClockId::Boottime), awake: time_of(ClockId::Monotonic), unix }
     }
 
     /// Looks again, no more than `usual` after the last time if nothing kept us from it.
@@ -38,9 +39,10 @@ impl Clocks {
 
     fn since(self, before: Self, usual: Duration) -> Option<Disturbance> {
         let passed = self.since_boot.saturating_sub(before.since_boot);
+        let awake = self.awake.saturating_sub(before.awake);
         let set = (self.unix - before.unix).saturating_sub_unsigned(passed.as_secs());
-        if passed > usual + LATE {
-            Some(Disturbance::Slept(passed - usual))
+        if passed.saturating_sub(awake) >= NAP || awake > usual + LATE {
+            Some(Disturbance::Slept(passed.saturating_sub(usual)))
         } else if set.abs() > STEP {
             Some(Disturbance::ClockSet(set))
         } else {
@@ -49,16 +51,29 @@ impl Clocks {
     }
 }
 
+fn time_of(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    // Neither part of a time since the start is ever negative.
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_sleep_and_a_clock_that_is_set_are_told_apart() {
-        let at = |since_boot, unix| Clocks { since_boot: Duration::from_secs(since_boot), unix };
+        let of_three = |since_boot, awake, unix| Clocks {
+            since_boot: Duration::from_secs(since_boot),
+            awake: Duration::from_secs(awake),
+            unix,
+        };
+        let at = |since_boot, unix| of_three(since_boot, since_boot, unix);
         let of = |now: Clocks, before| now.since(before, Duration::from_secs(5));
         assert_eq!(of(at(105, 1005), at(100, 1000)), None);
-        assert_eq!(of(at(113, 1013), at(100, 1000)), None, "busy, not asleep");
+        assert_eq!(of(at(130, 1030), at(100, 1000)), None, "busy, not asleep");
+        let slept = Some(Disturbance::Slept(Duration::from_secs(10)));
+        assert_eq!(of(of_three(115, 105, 1015), at(100, 1000)), slept);
         assert_eq!(of(at(405, 1305), at(100, 1000)), Some(Disturbance::Slept(Duration::from_secs(300))));
         assert_eq!(of(at(105, 8205), at(100, 1000)), Some(Disturbance::ClockSet(7200)));
         assert_eq!(of(at(105, 5), at(100, 1000)), Some(Disturbance::ClockSet(-1000)));

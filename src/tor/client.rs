@@ -133,11 +133,12 @@ impl Tor {
 
     /// Has arti look at once for what it waits with and onion services launched again, and closes the
     /// connections to relays that belong to an address or a route that is gone; how many there were.
-    pub fn poke(&self) -> usize {
+    /// `moved` says that the machine may be in another network.
+    pub fn poke(&self, moved: bool) -> usize {
         // Those of transports lead to this machine; what is behind them is not known.
         let links = &self.0.links;
-        let closed =
-            if self.0.settings.through_transports() { links.close_all() } else { links.close_stale() };
+        let all = moved && self.0.settings.through_transports();
+        let closed = if all { links.close_all() } else { links.close_stale() };
         self.0.poked.send_replace(());
         if let Some(client) = self.client() {
             client.arti.set_dormant(DormantMode::Normal);
@@ -172,6 +173,9 @@ impl Tor {
     async fn renew_without(&self, clean: impl FnOnce(&TorSettings) + Send) -> Result<(), TorError> {
         let mut ending = self.0.renewing.lock().await;
         self.end(&mut ending).await?;
+        if self.0.shutdown.is_cancelled() {
+            return Err(TorError("the program stops".into()));
+        }
         clean(&self.0.settings);
         self.begin().await
     }

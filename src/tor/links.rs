@@ -68,7 +68,8 @@ impl Links {
 
 impl Link {
     fn is_stale(&self) -> bool {
-        if UdpSocket::bind(SocketAddr::new(self.local, 0)).is_err() {
+        let gone = |error: std::io::Error| error.kind() == std::io::ErrorKind::AddrNotAvailable;
+        if UdpSocket::bind(SocketAddr::new(self.local, 0)).is_err_and(gone) {
             return true;
         }
         match source_for(self.peer) {

@@ -162,6 +162,8 @@ impl OnionService {
                 Some((self.requests.next().await?, place))
             };
             let next = tokio::select! {
+                // What ends the client ends the requests, too.
+                biased;
                 () = shutdown.cancelled() => break true,
                 () = replaced.cancelled() => break true,
                 Ok(()) = poked.changed() => break true,

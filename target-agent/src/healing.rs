@@ -85,6 +85,7 @@ impl Healer {
         Seen {
             silence: self.tor.silence(),
             reach,
+            in_use: self.metrics.sessions() > 0,
             running: self.tor.is_running(),
             clock_wrong: bootstrap.is_blocked_by("clock_skewed"),
         }
@@ -94,10 +95,11 @@ impl Healer {
     async fn act(&self, step: Step, reason: Reason) -> bool {
         self.metrics.healing.taken(step, reason);
         let elsewhere = reason == Reason::Unreachable;
+        let moved = matches!(reason, Reason::Network | Reason::Slept);
         let reason = reason.label();
         match step {
             Step::Relaunch => {
-                let closed = self.tor.poke();
+                let closed = self.tor.poke(moved);
                 info!(reason, closed, "onion service launched again");
             }
             Step::Renew => {

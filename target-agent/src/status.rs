@@ -176,8 +176,18 @@ where
             Reach::Unknown if began.elapsed() > FIRST_LIMIT => Reach::Lost,
             same => same,
         };
+        // While it was dialled something may have come into everybody's way.
+        let mut known = before;
+        reached.send_if_modified(|at_last| {
+            let is_news = *at_last == before && before != now;
+            if *at_last == before {
+                *at_last = now;
+            }
+            known = *at_last;
+            is_news
+        });
+        let now = known;
         last = now;
-        reached.send_if_modified(|known| std::mem::replace(known, now) != now);
         let pause = match now {
             Reach::Unknown => FIRST_PAUSE,
             Reach::Proved if through => well,
