@@ -88,7 +88,8 @@ pub fn repeat(
             row.recipe.push(recipe);
         }
         row.notes.extend((fault.tidy)(scene)?);
-        let mut broken = scene.history.violations(before);
+        let mut broken = scene.history.violations(scene.judged_until);
+        scene.judged_until = until;
         let identity = scene.identity_now()?;
         if identity != scene.identity {
             broken.push("the device has another identity".to_owned());
