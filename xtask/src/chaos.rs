@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 
 use crate::build::Programs;
 use crate::{Failure, packages};
-use fault::Fault;
+use fault::{Fault, Tellers};
 use round::{Limits, repeat};
 use row::Row;
 use scene::{Cast, Scene};
@@ -96,7 +96,9 @@ impl Chaos {
                 outcome.add(damage::run(name, what, &programs, &folder, self.quick)?);
             }
         }
-        let faults: Vec<_> = fault::all().into_iter().filter(|fault| self.runs_of(fault) > 0).collect();
+        let mut faults: Vec<_> = fault::all().into_iter().filter(|fault| self.runs_of(fault) > 0).collect();
+        // First what is over soon, so that what takes long does not cost it its turn.
+        faults.sort_by_key(|fault| self.quick && fault.told_by != Tellers::Neither);
         if !faults.is_empty() {
             let mut scene = Scene::start(&programs, &folder, self.cast())?;
             let started = Instant::now();

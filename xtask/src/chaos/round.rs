@@ -39,10 +39,10 @@ pub fn repeat(
     violations: &mut Vec<String>,
 ) -> Result<Row, Failure> {
     let mut row = Row::of(fault);
+    let mut beside = [Vec::new(), Vec::new()];
     for run in 0..runs {
         let recipe_is_well = make_well(scene)?;
         let before = scene.history.now();
-        let calm = latencies(scene, before.saturating_sub(STEADY), before);
         eprintln!("  {} {} of {runs}", fault.name, run + 1);
         let span = match (fault.act)(scene, run) {
             Ok(span) => span,
@@ -58,7 +58,8 @@ pub fn repeat(
         let ours = verdict::way(&probes, span, until);
         if fault.name.starts_with("exporter-") {
             row.notes.extend(budget(&ours));
-            row.notes.extend(neighbours(calm, latencies(scene, span.began, span.fine)));
+            beside[0].extend(latencies(scene, before.saturating_sub(STEADY), before));
+            beside[1].extend(latencies(scene, span.began, span.fine));
         }
         for program in [Program::Agent, Program::Bridge] {
             let is_asked = match fault.told_by {
@@ -87,13 +88,15 @@ pub fn repeat(
             row.recipe.push(recipe);
         }
         row.notes.extend((fault.tidy)(scene)?);
-        let mut broken = scene.history.violations(before);
+        let mut broken = scene.history.violations(scene.judged_until);
+        scene.judged_until = until;
         let identity = scene.identity_now()?;
         if identity != scene.identity {
             broken.push("the device has another identity".to_owned());
         }
         violations.extend(broken.into_iter().map(|what| format!("{}: {what}", fault.name)));
     }
+    row.notes.extend(neighbours(beside));
     Ok(row)
 }
 
@@ -166,11 +169,12 @@ fn budget(way: &verdict::Way) -> Option<String> {
 }
 
 /// Says so if scrapes of the other device became slower by more than a tenth.
-fn neighbours(calm: Vec<Duration>, then: Vec<Duration>) -> Option<String> {
+fn neighbours(times: [Vec<Duration>; 2]) -> Option<String> {
     let p99 = |mut times: Vec<Duration>| {
         times.sort();
         times.get((times.len() * 99).div_ceil(100).max(1) - 1).copied()
     };
-    let (calm, then) = (p99(calm)?, p99(then)?);
+    let [calm, then] = times.map(p99);
+    let (calm, then) = (calm?, then?);
     (then > calm.mul_f64(1.1)).then(|| format!("other target's p99 {then:.0?} after {calm:.0?}"))
 }

@@ -45,6 +45,8 @@ pub struct Cast {
 pub struct Scene {
     /// What is seen.
     pub history: Arc<History>,
+    /// Until when it was searched for what must never be.
+    pub judged_until: Duration,
     _watchers: Vec<Watcher>,
     _probers: Vec<Prober>,
     /// The agent on the device that everything happens to, which is called `backpack`.
@@ -165,6 +167,7 @@ impl Scene {
         }
         let scene = Self {
             history,
+            judged_until: Duration::ZERO,
             _watchers: watchers,
             _probers: probers,
             agent: backpack.agent,
