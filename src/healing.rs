@@ -8,6 +8,8 @@ use tokio::time::Instant;
 use crate::disturbance::{Disturbance, Outlook};
 use crate::tor::{Bootstrap, TorSettings};
 
+/// How often whoever acts on it looks whether anything comes from relays.
+pub const TICK: Duration = Duration::from_secs(5);
 /// With padding something comes from a relay every ten seconds or so. After so long a silence it is
 /// worth a dial.
 const DOUBTFUL: Duration = Duration::from_secs(15);
@@ -85,6 +87,11 @@ impl Reason {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Network, Self::Slept, Self::Clock, Self::Silence, Self::NotStarted, Self::Unreachable];
+
+    /// True if the machine may be in another network than before.
+    pub fn may_have_moved(self) -> bool {
+        matches!(self, Self::Network | Self::Slept)
+    }
 
     /// Its name in metrics and in the log.
     pub fn label(self) -> &'static str {
@@ -289,208 +296,4 @@ impl Healing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SOME: Option<Duration> = Some(Duration::from_secs(3));
-
-    fn begun(now: Instant) -> Healing {
-        Healing {
-            cut_off: false,
-            renewed: now,
-            gaps: &GAPS,
-            silent: 0,
-            slack: 1,
-            failures: 0,
-            trouble: None,
-            last_for_trouble: None,
-        }
-    }
-
-    fn seen(silence: Option<Duration>, reach: Reach) -> Seen {
-        Seen { silence, reach, in_use: false, running: true, clock_wrong: false }
-    }
-
-    fn seconds(seconds: u64) -> Option<Duration> {
-        Some(Duration::from_secs(seconds))
-    }
-
-    fn network() -> Disturbance {
-        Disturbance::Network(Outlook::of(Some("10.0.0.1".parse().expect("IP")), None))
-    }
-
-    fn cut_off() -> Disturbance {
-        Disturbance::Network(Outlook::of(None, None))
-    }
-
-    #[test]
-    fn what_is_alive_is_kept_and_what_is_dead_is_not_waited_for() {
-        let now = Instant::now();
-        let mut healing = begun(now);
-        assert_eq!(healing.disturbed(network(), SOME, now), Some((Step::Relaunch, Reason::Network)));
-        assert_eq!(healing.disturbed(network(), seconds(60), now), Some((Step::Renew, Reason::Network)));
-        let slept = |time| Disturbance::Slept(Duration::from_secs(time));
-        assert_eq!(healing.disturbed(slept(10), SOME, now), Some((Step::Relaunch, Reason::Slept)));
-        assert_eq!(healing.disturbed(slept(300), SOME, now), Some((Step::Renew, Reason::Slept)));
-        assert_eq!(healing.disturbed(Disturbance::ClockSet(-300), SOME, now), None);
-        assert_eq!(
-            healing.disturbed(Disturbance::ClockSet(7200), SOME, now),
-            Some((Step::Renew, Reason::Clock))
-        );
-    }
-
-    #[test]
-    fn nothing_is_done_without_a_network_and_all_at_once_with_one() {
-        let start = Instant::now();
-        let mut healing = begun(start);
-        // Routes may be missing to where nobody wants to go.
-        assert_eq!(healing.disturbed(cut_off(), SOME, start), Some((Step::Relaunch, Reason::Network)));
-        assert_eq!(healing.hindrance(SOME, &Bootstrap::Done), None);
-        assert_eq!(healing.disturbed(cut_off(), seconds(20), start), None);
-        assert!(!healing.is_doubtful(seconds(600)));
-        assert!(healing.hindrance(seconds(20), &Bootstrap::Done).expect("cut off").contains("no network"));
-        let later = start + Duration::from_secs(8 * 3600);
-        assert_eq!(healing.tick(seen(seconds(8 * 3600), Reach::Lost), later), None);
-        assert_eq!(
-            healing.disturbed(network(), seconds(8 * 3600), later),
-            Some((Step::Renew, Reason::Network))
-        );
-    }
-
-    #[test]
-    fn a_silence_is_not_left_to_arti() {
-        let start = Instant::now();
-        let mut healing = begun(start);
-        let mut renewals = Vec::new();
-        for second in (0..600).step_by(5) {
-            let now = start + Duration::from_secs(second);
-            assert_eq!(healing.is_doubtful(seconds(second)), second >= DOUBTFUL.as_secs());
-            assert_eq!(
-                healing.hindrance(seconds(second), &Bootstrap::Done).is_some(),
-                second >= CUT.as_secs()
-            );
-            if let Some(step) = healing.tick(seen(seconds(second), Reach::Proved), now) {
-                assert_eq!(step, (Step::Renew, Reason::Silence));
-                renewals.push(second);
-            }
-        }
-        assert_eq!(renewals, [30, 120, 300, 480], "with pauses that grow, but not far");
-        let again = start + Duration::from_secs(600);
-        assert_eq!(healing.disturbed(network(), seconds(600), again), Some((Step::Renew, Reason::Network)));
-        let later = again + Duration::from_secs(30);
-        assert_eq!(
-            healing.tick(seen(seconds(630), Reach::Unknown), later),
-            Some((Step::Renew, Reason::Silence)),
-            "from the start in another network"
-        );
-        assert_eq!(healing.tick(seen(SOME, Reach::Proved), start + Duration::from_secs(1000)), None);
-    }
-
-    #[test]
-    fn a_client_that_does_not_start_is_tried_again() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut healing = begun(start);
-        healing.failed(start);
-        assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(5)), None);
-        assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(15)), Some((Step::Renew, Reason::NotStarted)));
-        healing.succeeded();
-        assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(40)), None);
-        for _ in 0..FAILURES {
-            healing.failed(start);
-        }
-        assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(40)), Some((Step::GiveUp, Reason::NotStarted)));
-    }
-
-    #[test]
-    fn a_client_that_hears_nothing_from_the_start_is_silent() {
-        let start = Instant::now();
-        let mut healing = begun(start);
-        assert_eq!(healing.tick(seen(None, Reach::Proved), start + Duration::from_secs(25)), None);
-        assert_eq!(
-            healing.tick(seen(None, Reach::Proved), start + Duration::from_secs(30)),
-            Some((Step::Renew, Reason::Silence))
-        );
-    }
-
-    #[test]
-    fn a_client_that_is_gone_is_replaced_and_a_wrong_clock_is_waited_for() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut healing = begun(start);
-        let gone = Seen { running: false, ..seen(SOME, Reach::Unknown) };
-        assert_eq!(healing.tick(gone, at(5)), None);
-        assert_eq!(healing.tick(gone, at(15)), Some((Step::Renew, Reason::NotStarted)));
-        let wrong = Seen { clock_wrong: true, ..seen(None, Reach::Unknown) };
-        assert_eq!(healing.tick(wrong, at(3600)), None);
-    }
-
-    #[test]
-    fn nobody_knowing_for_a_moment_ends_no_trouble() {
-        let start = Instant::now();
-        let mut healing = begun(start);
-        let mut steps = Vec::new();
-        let mut renewed = 0;
-        for second in (0..4 * 3600).step_by(5) {
-            // Each new client leaves it unknown for a while.
-            let reach = if second < renewed + 60 && renewed > 0 { Reach::Unknown } else { Reach::Lost };
-            let now = start + Duration::from_secs(second);
-            if let Some((step, _)) = healing.tick(seen(SOME, reach), now) {
-                steps.push(step);
-                match step {
-                    Step::Renew => renewed = second,
-                    Step::GiveUp => break,
-                    Step::Relaunch => {}
-                }
-            }
-        }
-        let wanted = [Step::Relaunch, Step::Renew, Step::Renew, Step::Renew, Step::GiveUp];
-        assert_eq!(steps, wanted);
-    }
-
-    #[test]
-    fn sessions_that_live_are_not_ended_for_those_who_come() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut healing = begun(start);
-        let used = Seen { in_use: true, ..seen(SOME, Reach::Lost) };
-        assert_eq!(healing.tick(used, at(0)), Some((Step::Relaunch, Reason::Unreachable)));
-        for second in (5..4 * 3600).step_by(5) {
-            assert_eq!(healing.tick(used, at(second)), None);
-        }
-        let lost = seen(SOME, Reach::Lost);
-        assert_eq!(healing.tick(lost, at(15_000)), Some((Step::Renew, Reason::Unreachable)));
-        // It comes and goes: not with a new client each time.
-        assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(15_010)), None);
-        assert_eq!(healing.tick(lost, at(15_020)), Some((Step::Relaunch, Reason::Unreachable)));
-        assert_eq!(healing.tick(lost, at(15_800)), None);
-        assert_eq!(healing.tick(lost, at(15_900)), Some((Step::Renew, Reason::Unreachable)));
-    }
-
-    #[test]
-    fn steps_grow_while_it_cannot_be_reached() {
-        let start = Instant::now();
-        let mut healing = begun(start);
-        let mut steps = Vec::new();
-        for second in (0..4 * 3600).step_by(5) {
-            let now = start + Duration::from_secs(second);
-            if let Some((step, reason)) = healing.tick(seen(SOME, Reach::Lost), now) {
-                assert_eq!(reason, Reason::Unreachable);
-                steps.push((second, step));
-                if step == Step::GiveUp {
-                    break;
-                }
-            }
-        }
-        let renew = |second| (second, Step::Renew);
-        let wanted = [(0, Step::Relaunch), renew(90), renew(990), renew(1890), (2790, Step::GiveUp)];
-        assert_eq!(steps, wanted);
-        let now = start + Duration::from_secs(5 * 3600);
-        assert_eq!(healing.tick(seen(SOME, Reach::Proved), now), None);
-        assert_eq!(
-            healing.tick(seen(SOME, Reach::Lost), now),
-            Some((Step::Relaunch, Reason::Unreachable)),
-            "from the start"
-        );
-    }
-}
+mod tests;

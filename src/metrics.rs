@@ -4,6 +4,7 @@ mod format;
 mod healing;
 mod process;
 mod reload;
+mod tor;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::http::{Body, page};
 pub use format::Format;
 pub use healing::HealingSteps;
 pub use reload::ConfigReload;
+pub use tor::TorProgress;
 
 /// Content type of [`classic_text`] (Prometheus exposition formats, text 0.0.4).
 pub const CLASSIC_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -226,7 +226,7 @@ async fn follow_tor(tor: TorOnDemand, metrics: Metrics, shutdown: CancellationTo
     let mut bootstrap = tor.bootstrap();
     loop {
         let now = bootstrap.borrow_and_update().clone();
-        metrics.tor(&now);
+        metrics.tor.note(&now);
         lifecycle::notify_status(&now.to_string());
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -1,19 +1,15 @@
 //! Getting the sessions back, whatever happened to the monitor.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use onionscrape::disturbance::Disturbances;
-use onionscrape::healing::{Healing, Reach, Reason, Seen, Step};
+use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK};
 use onionscrape::tor::{Tor, TorOnDemand};
 use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 
 use crate::fleet::{Fleet, Offered};
 use crate::metrics::Metrics;
-
-/// How often it is looked whether anything comes from relays.
-const TICK: Duration = Duration::from_secs(5);
 
 /// Works until it is dropped.
 pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
@@ -47,7 +43,7 @@ pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
                 healing.failed(Instant::now());
             }
             // Silence from Tor says nothing of a way that does without.
-            let all = matches!(reason, Reason::Network | Reason::Slept);
+            let all = reason.may_have_moved();
             for Offered { target, .. } in fleet.offered() {
                 if all || target.config.transport.label() == "onion" {
                     target.look();
@@ -70,7 +66,7 @@ fn look_around(tor: &TorOnDemand) -> Seen {
 
 /// False if it failed.
 async fn act(tor: &TorOnDemand, step: Step, reason: Reason) -> bool {
-    let moved = matches!(reason, Reason::Network | Reason::Slept);
+    let moved = reason.may_have_moved();
     let reason = reason.label();
     match (tor.started(), step) {
         (None, _) => info!(reason, "sessions are asked whether they are alive"),

@@ -8,8 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
 use onionscrape::http::OnRefusal;
-use onionscrape::metrics::{ConfigReload, DURATION_BUCKETS, HealingSteps, Raised};
-use onionscrape::tor::Bootstrap;
+use onionscrape::metrics::{ConfigReload, DURATION_BUCKETS, HealingSteps, Raised, TorProgress};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -49,14 +48,6 @@ struct HopLabel {
     hop: &'static str,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct KindLabel {
-    kind: &'static str,
-}
-
-/// Of a series that may not be there.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct NoLabel {}
 /// The step of connecting that failed.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Stage {
@@ -150,9 +141,8 @@ pub struct Metrics {
     reverse_rend_requests: Counter,
     /// What was done to get through again.
     pub healing: HealingSteps,
-    /// Nothing where nothing needs Tor.
-    tor_bootstrap: Family<NoLabel, Seconds>,
-    tor_blocked: Family<KindLabel, Gauge>,
+    /// How far Tor has come; nothing where nothing needs it.
+    pub tor: TorProgress,
     /// What came of reading the configuration.
     pub config: ConfigReload,
 }
@@ -255,8 +245,7 @@ impl Metrics {
             m.reverse_rend_requests,
         );
         m.healing.register(to);
-        to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
-        to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
+        m.tor.register(to);
         m.config.register(to);
     }
 
@@ -309,15 +298,6 @@ impl Metrics {
         self.host_key_mismatch.remove(&of);
         self.last_connected.remove(&of);
         self.backoff.remove(&of);
-    }
-
-    /// Notes how far Tor has come.
-    pub fn tor(&self, bootstrap: &Bootstrap) {
-        self.tor_bootstrap.get_or_create(&NoLabel {}).set(bootstrap.ratio().into());
-        for kind in Bootstrap::KINDS {
-            let blocked = bootstrap.is_blocked_by(kind);
-            self.tor_blocked.get_or_create(&KindLabel { kind }).set(blocked.into());
-        }
     }
 
     /// The part that is about one target, with every known label value at 0.

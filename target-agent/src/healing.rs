@@ -1,10 +1,9 @@
 //! Getting the device back to where it can be reached, whatever happened to it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use onionscrape::disturbance::Disturbances;
-use onionscrape::healing::{Healing, Reach, Reason, Seen, Step};
+use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK};
 use onionscrape::tor::Tor;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, interval};
@@ -13,9 +12,6 @@ use tracing::{error, info, warn};
 
 use crate::metrics::Metrics;
 use crate::status::AgentStatus;
-
-/// How often it is looked whether anything comes from relays.
-const TICK: Duration = Duration::from_secs(5);
 
 /// What decides, and what it acts on.
 pub struct Healer {
@@ -95,7 +91,7 @@ impl Healer {
     async fn act(&self, step: Step, reason: Reason) -> bool {
         self.metrics.healing.taken(step, reason);
         let elsewhere = reason == Reason::Unreachable;
-        let moved = matches!(reason, Reason::Network | Reason::Slept);
+        let moved = reason.may_have_moved();
         let reason = reason.label();
         match step {
             Step::Relaunch => {

@@ -1,9 +1,7 @@
 //! What the agent counts.
 
-use std::sync::atomic::AtomicU64;
-
 use onionscrape::address::Name;
-use onionscrape::metrics::{ConfigReload, HealingSteps, Raised};
+use onionscrape::metrics::{ConfigReload, HealingSteps, Raised, TorProgress};
 use onionscrape::tor::Bootstrap;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -31,11 +29,6 @@ struct OutcomeLabel {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ExporterLabel {
     exporter: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct KindLabel {
-    kind: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -128,8 +121,8 @@ impl TicketOutcome {
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     state: Family<StateLabel, Gauge>,
-    tor_bootstrap: Gauge<f64, AtomicU64>,
-    tor_blocked: Family<KindLabel, Gauge>,
+    /// How far Tor has come.
+    pub tor: TorProgress,
     /// Clients that asked for a rendezvous.
     pub rend_requests: Counter,
     ssh_sessions: Gauge,
@@ -160,7 +153,7 @@ impl Metrics {
             let _ = metrics.tickets.get_or_create(&outcome.label());
         }
         metrics.status(&AgentStatus::Bootstrapping);
-        metrics.tor(&Bootstrap::Going { ratio: 0.0 });
+        metrics.tor.note(&Bootstrap::Going { ratio: 0.0 });
         metrics
     }
 
@@ -168,8 +161,7 @@ impl Metrics {
     pub fn register(&self, to: &mut Registry) {
         let m = self.clone();
         to.register("agent_state", "1 for the state the agent is in", m.state);
-        to.register("tor_bootstrap_ratio", "How far Tor has come with learning the network", m.tor_bootstrap);
-        to.register("tor_blocked", "1 while Tor cannot go on, for this reason", m.tor_blocked);
+        m.tor.register(to);
         to.register("rend_requests", "Clients that asked for a rendezvous", m.rend_requests);
         to.register("ssh_sessions", "SSH sessions that are logged in", m.ssh_sessions);
         to.register("ssh_channels", "SSH channels that are open", m.ssh_channels);
@@ -207,15 +199,6 @@ impl Metrics {
     pub fn status(&self, status: &AgentStatus) {
         for state in AgentStatus::LABELS {
             self.state.get_or_create(&StateLabel { state }).set((state == status.label()).into());
-        }
-    }
-
-    /// Notes how far Tor has come.
-    pub fn tor(&self, bootstrap: &Bootstrap) {
-        self.tor_bootstrap.set(bootstrap.ratio().into());
-        for kind in Bootstrap::KINDS {
-            let blocked = bootstrap.is_blocked_by(kind);
-            self.tor_blocked.get_or_create(&KindLabel { kind }).set(blocked.into());
         }
     }
 

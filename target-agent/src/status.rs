@@ -137,7 +137,7 @@ pub async fn follow<P, F>(
                 reached.send_replace(Reach::Unknown);
             }
             let seen = *reach.borrow_and_update();
-            teller.metrics.tor(&known);
+            teller.metrics.tor.note(&known);
             teller.tell(AgentStatus::of(&known, seen, in_the_way));
             tokio::select! {
                 Ok(()) = bootstrap.changed() => {}

@@ -1,0 +1,47 @@
+//! How far Tor has come, and what keeps it from coming further.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::tor::Bootstrap;
+
+/// How far Tor has come; clones tell the same. Nothing is told before it is noted first.
+#[derive(Clone, Debug, Default)]
+pub struct TorProgress {
+    ratio: Family<NoLabel, Gauge<f64, AtomicU64>>,
+    blocked: Family<KindLabel, Gauge>,
+}
+
+/// Of a series that may not be there.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NoLabel {}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+impl TorProgress {
+    /// Adds the metrics to the registry that is prefixed `onionscrape`.
+    pub fn register(&self, to: &mut Registry) {
+        to.register(
+            "tor_bootstrap_ratio",
+            "How far Tor has come with learning the network",
+            self.ratio.clone(),
+        );
+        to.register("tor_blocked", "1 while Tor cannot go on, for this reason", self.blocked.clone());
+    }
+
+    /// Notes how far Tor has come.
+    pub fn note(&self, bootstrap: &Bootstrap) {
+        self.ratio.get_or_create(&NoLabel {}).set(bootstrap.ratio().into());
+        for kind in Bootstrap::KINDS {
+            let blocked = bootstrap.is_blocked_by(kind);
+            self.blocked.get_or_create(&KindLabel { kind }).set(blocked.into());
+        }
+    }
+}
