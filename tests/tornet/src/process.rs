@@ -6,9 +6,10 @@
 //! the process. Each child leads a process group of its own, so a terminal's
 //! Ctrl-C reaches only the owner, which then decides.
 //!
+//! A child whose owner died before that was asked for sees so and ends.
+//!
 //! Not covered: what a child starts itself and moves to another process group
-//! (sshd's sessions; they end when their connection does), and the moment
-//! between a child's start and `setpriv`'s request, about a millisecond.
+//! (sshd's sessions; they end when their connection does).
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -35,11 +35,16 @@ fn remedy(program: &str) -> String {
     format!("apt-get install {package}")
 }
 
+/// Run by `sh` with the owner's process id and a command: becomes the command if the owner lives. One that
+/// had died before `setpriv` asked for the signal would never be followed.
+const IF_OWNED: &str = r#"[ "$PPID" = "$0" ] && exec "$@""#;
+
 /// The same command as one that ends with its owner and leads a process group.
 pub(super) fn wrap(command: &Command) -> Result<Command, Error> {
     let program = find(&command.get_program().to_string_lossy())?;
     let mut wrapped = Command::new(find("setpriv")?);
-    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(program).args(command.get_args());
+    wrapped.args(["--pdeathsig", "KILL", "--", "/bin/sh", "-c", IF_OWNED]);
+    wrapped.arg(std::process::id().to_string()).arg(program).args(command.get_args());
     for (key, value) in command.get_envs() {
         match value {
             Some(value) => wrapped.env(key, value),
