@@ -192,8 +192,8 @@ impl Target {
         }
     }
 
-    /// The pool of a session that is up, waiting while one is being dialled. The caller sets the
-    /// time it may take.
+    /// The pool of a session that is up, waiting while one is being dialled or about to take the place of
+    /// one that just ended. The caller sets the time it may take.
     ///
     /// # Errors
     /// When there is no session and none is being dialled at this moment.
@@ -201,8 +201,8 @@ impl Target {
         let mut state = self.state.clone();
         loop {
             match &*state.borrow_and_update() {
-                State::Up(pool) => return Ok(pool.clone()),
-                State::Dialling(_) => {}
+                State::Up(pool) if !pool.session().is_over() => return Ok(pool.clone()),
+                State::Up(_) | State::Dialling(_) => {}
                 State::Blocked(why) => return Err(ScrapeFailure::NotConnected(why.clone())),
                 State::Waiting(trouble) | State::Refused(trouble) => return Err(trouble.failure()),
             }
@@ -219,7 +219,8 @@ impl Target {
             State::Up(pool) => Some(pool.clone()),
             _ => None,
         };
-        now.into_iter().chain(self.standby.pool()).find(|pool| !Arc::ptr_eq(pool, than))
+        let pools = now.into_iter().chain(self.standby.pool());
+        pools.filter(|pool| !pool.session().is_over()).find(|pool| !Arc::ptr_eq(pool, than))
     }
 
     /// True if a second session stands by.

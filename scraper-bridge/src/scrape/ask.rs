@@ -22,6 +22,8 @@ use crate::pool::{Connection, Pool, Taken};
 
 /// The same where TLS is spoken in it.
 const UNSECURED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device, or TLS in it");
+/// How long after its channels a session that is lost ends at the latest.
+const SOON: Duration = Duration::from_millis(50);
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
 /// The head of an answer.
@@ -35,8 +37,8 @@ pub(super) struct Answered {
 
 impl Scraper {
     /// Asks in the session of `pool`; if that is lost, or 95 % of such scrapes have the first byte of
-    /// their answers by now, in another one as well. The first answer counts, and the other channel is
-    /// closed.
+    /// their answers by now, in another one as well, be it one that is only dialled. The first answer
+    /// counts, and the other channel is closed.
     pub(super) async fn ask_all<B>(
         &self,
         pool: Arc<Pool>,
@@ -73,7 +75,11 @@ impl Scraper {
             Ok(asked) => return asked,
             Err(_) => None,
         };
-        let Some(other) = target.other_pool(&pool) else {
+        let other = match target.other_pool(&pool) {
+            None if lost.is_some() => self.successor(&pool, deadline).await,
+            other => other,
+        };
+        let Some(other) = other else {
             return match lost {
                 Some(lost) => Err(lost),
                 None => first.await,
@@ -100,6 +106,13 @@ impl Scraper {
             target.metrics.standby_answers.inc();
         }
         asked
+    }
+
+    /// What takes the place of the session of `pool`, if that is over and something does in time.
+    async fn successor(&self, pool: &Arc<Pool>, deadline: Instant) -> Option<Arc<Pool>> {
+        // Its channels may end a moment before it does.
+        timeout(SOON, pool.session().ended()).await.ok()?;
+        timeout_at(deadline, self.target.pool()).await.ok()?.ok()
     }
 
     /// Asks in the session of `pool`.

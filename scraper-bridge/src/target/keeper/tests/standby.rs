@@ -113,3 +113,18 @@ async fn without_one_nothing_is_sent_twice() {
     assert_eq!(response.status(), 504);
     assert_eq!(rig.metric("onionscrape_scrape_standby_requests_total{target=\"a\"}"), "0");
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_one_a_scrape_that_loses_its_session_waits_for_the_next() {
+    let (rig, device) = (Rig::new(1), Device::that_takes(Duration::from_secs(3), Manner::Answer));
+    let target = rig.target("a", &device);
+    up(&target).await;
+    scraped(&target).await;
+    // A session has proved itself after a while, and is dialled anew at once.
+    sleep(Duration::from_secs(60)).await;
+    target.pool().await.map_err(|_| ()).expect("up").session().cut();
+    let took = scraped(&target).await;
+    assert!((3000..4000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(device.dials(), 2);
+    assert_eq!(rig.metric("onionscrape_scrape_failures_total{target=\"a\",reason=\"aborted\"}"), "0");
+}
