@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::disturbance::{Disturbance, Outlook};
-use crate::tor::{Bootstrap, TorSettings};
+use crate::tor::{Bootstrap, TorSettings, Unintroduced};
 
 /// How often whoever acts on it looks whether anything comes from relays.
 pub const TICK: Duration = Duration::from_secs(5);
@@ -33,6 +33,15 @@ const FAR: u64 = 30 * 60;
 const RETRY: Duration = Duration::from_secs(15);
 /// Failures in a row before only a new process may help.
 const FAILURES: u32 = 4;
+/// How long an onion service may be without an introduction point after it had one: each is tried anew at
+/// once, and needs a circuit.
+const INTRODUCED_AGAIN: Duration = Duration::from_secs(8);
+/// The same where it had none since it was launched: on a bad network circuits take long.
+const INTRODUCED_FIRST: Duration = Duration::from_secs(60);
+/// Least time between two launches at other introduction points, doubled each time in a row.
+const ELSEWHERE_GAP: Duration = Duration::from_secs(60);
+/// How often it is doubled.
+const ELSEWHERE_DOUBLINGS: u32 = 4;
 /// How long a device may be unreachable, though Tor works, before each step.
 const UNREACHABLE_RENEW: Duration = Duration::from_secs(90);
 /// Least time between two clients for that reason.
@@ -81,16 +90,30 @@ pub enum Reason {
     NotStarted,
     /// The own address cannot be dialled, though Tor works.
     Unreachable,
+    /// An onion service has no introduction point that works, though Tor does.
+    Unintroduced,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Network, Self::Slept, Self::Clock, Self::Silence, Self::NotStarted, Self::Unreachable];
+    pub const ALL: [Self; 7] = [
+        Self::Network,
+        Self::Slept,
+        Self::Clock,
+        Self::Silence,
+        Self::NotStarted,
+        Self::Unreachable,
+        Self::Unintroduced,
+    ];
 
     /// True if the machine may be in another network than before.
     pub fn may_have_moved(self) -> bool {
         matches!(self, Self::Network | Self::Slept)
+    }
+
+    /// True if the introduction points may be why nobody gets through.
+    pub fn may_be_elsewhere(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Unintroduced)
     }
 
     /// Its name in metrics and in the log.
@@ -102,6 +125,7 @@ impl Reason {
             Self::Silence => "silence",
             Self::NotStarted => "not_started",
             Self::Unreachable => "unreachable",
+            Self::Unintroduced => "unintroduced",
         }
     }
 }
@@ -124,6 +148,8 @@ pub struct Seen {
     pub silence: Option<Duration>,
     /// Whether the device is reached.
     pub reach: Reach,
+    /// The onion service to which nobody can be introduced, if nothing else is wrong.
+    pub unintroduced: Option<Unintroduced>,
     /// True while there are sessions: then the way in is shut at most to those who come.
     pub in_use: bool,
     /// True while there is a Tor client.
@@ -151,6 +177,8 @@ pub struct Healing {
     trouble: Option<Trouble>,
     /// When a client was started for that last, be it mended since or not.
     last_for_trouble: Option<Instant>,
+    /// How often in a row onion services were launched at other introduction points, and when last.
+    elsewhere: (u32, Option<Instant>),
 }
 
 #[derive(Debug)]
@@ -172,6 +200,7 @@ impl Healing {
             failures: 0,
             trouble: None,
             last_for_trouble: None,
+            elsewhere: (0, None),
         }
     }
 
@@ -257,6 +286,9 @@ impl Healing {
             });
         }
         self.silent = 0;
+        if self.should_be_elsewhere(seen.unintroduced, now) {
+            return Some((Step::Relaunch, Reason::Unintroduced));
+        }
         if seen.reach != Reach::Lost {
             return None;
         }
@@ -277,6 +309,26 @@ impl Healing {
         trouble.renewals += 1;
         self.last_for_trouble = Some(now);
         Some(self.renew(Reason::Unreachable, now))
+    }
+
+    /// True if it is time to be introduced at other places; noted.
+    fn should_be_elsewhere(&mut self, unintroduced: Option<Unintroduced>, now: Instant) -> bool {
+        let (times, last) = &mut self.elsewhere;
+        let Some(Unintroduced { time, had_one }) = unintroduced else {
+            return false;
+        };
+        if had_one {
+            *times = 0;
+        }
+        let gap = ELSEWHERE_GAP * 2u32.pow((*times).min(ELSEWHERE_DOUBLINGS));
+        if time < if had_one { INTRODUCED_AGAIN } else { INTRODUCED_FIRST }
+            || last.is_some_and(|last| now - last < gap)
+        {
+            return false;
+        }
+        *times += 1;
+        *last = Some(now);
+        true
     }
 
     /// No route leads away, and nothing comes either: some networks have routes to their own parts only.

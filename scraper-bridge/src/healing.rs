@@ -31,7 +31,7 @@ pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
                 healing.disturbed(disturbance, silence, now)
             }
             // A device that cannot be reached is no reason to doubt the monitor's own Tor.
-            None => healing.tick(look_around(&tor), now),
+            None => healing.tick(look_around(&tor, healing.is_doubtful(silence)), now),
         };
         if let Some((step, reason)) = decision {
             if tor.started().is_some() {
@@ -41,6 +41,10 @@ pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
                 healing.succeeded();
             } else {
                 healing.failed(Instant::now());
+            }
+            if reason == Reason::Unintroduced {
+                // What comes in says nothing of what goes out.
+                continue;
             }
             // Silence from Tor says nothing of a way that does without.
             let all = reason.may_have_moved();
@@ -53,11 +57,13 @@ pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
     }
 }
 
-fn look_around(tor: &TorOnDemand) -> Seen {
+fn look_around(tor: &TorOnDemand, doubtful: bool) -> Seen {
     let tor = tor.started();
+    let clear = !doubtful && tor.is_some_and(|tor| tor.bootstrap().borrow().is_done());
     Seen {
         silence: tor.and_then(Tor::silence),
         reach: Reach::Proved,
+        unintroduced: tor.and_then(Tor::unintroduced).filter(|_| clear),
         in_use: false,
         running: tor.is_none_or(Tor::is_running),
         clock_wrong: tor.is_some_and(|tor| tor.bootstrap().borrow().is_blocked_by("clock_skewed")),
@@ -66,10 +72,14 @@ fn look_around(tor: &TorOnDemand) -> Seen {
 
 /// False if it failed.
 async fn act(tor: &TorOnDemand, step: Step, reason: Reason) -> bool {
-    let moved = reason.may_have_moved();
+    let (moved, elsewhere) = (reason.may_have_moved(), reason.may_be_elsewhere());
     let reason = reason.label();
     match (tor.started(), step) {
         (None, _) => info!(reason, "sessions are asked whether they are alive"),
+        (Some(tor), Step::Relaunch) if elsewhere => {
+            tor.introduce_elsewhere();
+            info!(reason, "onion service launched again at other introduction points");
+        }
         (Some(tor), Step::Relaunch) => {
             let closed = tor.poke(moved);
             info!(reason, closed, "sessions are asked whether they are alive");

@@ -14,11 +14,12 @@ fn begun(now: Instant) -> Healing {
         failures: 0,
         trouble: None,
         last_for_trouble: None,
+        elsewhere: (0, None),
     }
 }
 
 fn seen(silence: Option<Duration>, reach: Reach) -> Seen {
-    Seen { silence, reach, in_use: false, running: true, clock_wrong: false }
+    Seen { silence, reach, unintroduced: None, in_use: false, running: true, clock_wrong: false }
 }
 
 fn seconds(seconds: u64) -> Option<Duration> {
@@ -193,4 +194,25 @@ fn steps_grow_while_it_cannot_be_reached() {
         Some((Step::Relaunch, Reason::Unreachable)),
         "from the start"
     );
+}
+
+#[test]
+fn introduction_points_that_are_gone_are_replaced_and_a_slow_network_is_not_hurried() {
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let without = |time, had_one| {
+        let unintroduced = Some(Unintroduced { time: Duration::from_secs(time), had_one });
+        Seen { unintroduced, in_use: true, ..seen(SOME, Reach::Unknown) }
+    };
+    let step = Some((Step::Relaunch, Reason::Unintroduced));
+    let mut healing = begun(start);
+    assert_eq!(healing.tick(without(5, true), at(5)), None);
+    assert_eq!(healing.tick(without(10, true), at(10)), step);
+    // Those that were chosen then may be dead, too; but each choice takes the time of several circuits.
+    let after: Vec<_> =
+        (0..600).filter(|second| healing.tick(without(*second, false), at(10 + second)) == step).collect();
+    assert_eq!(after, [60 * 2, 60 * 6], "never hurried, and ever more slowly");
+    assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(700)), None);
+    assert_eq!(healing.tick(without(10, true), at(800)), step);
+    assert_eq!(healing.tick(Seen { clock_wrong: true, ..without(600, true) }, at(2000)), None);
 }

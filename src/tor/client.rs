@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::damage::{is_damage, is_no_database, put_aside, put_services_aside};
+use super::introduced::{Introduced, Unintroduced};
 use super::links::Links;
 use super::tasks::Tasks;
 use super::tcp::TcpProvider;
@@ -57,7 +58,8 @@ struct Shared {
     /// The client of this moment; `None` while one takes another's place.
     now: watch::Sender<Option<Running>>,
     bootstrap: watch::Sender<Bootstrap>,
-    poked: watch::Sender<()>,
+    poked: watch::Sender<Launch>,
+    introduced: Introduced,
     /// Held while one client takes another's place; with what completes when the last has let go of the
     /// state, if it had not in time.
     renewing: Mutex<Option<BoxFuture<'static, ()>>>,
@@ -81,7 +83,18 @@ pub(super) struct Client {
     /// Cancelled when another is to take its place.
     pub(super) over: CancellationToken,
     /// Told when onion services must be launched again.
-    pub(super) poked: watch::Receiver<()>,
+    pub(super) poked: watch::Receiver<Launch>,
+    /// Told whether clients can be introduced to them.
+    pub(super) introduced: Introduced,
+}
+
+/// How an onion service is launched again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Launch {
+    /// At the introduction points that it has.
+    Again,
+    /// At others: arti itself keeps one that does not work for a quarter of an hour.
+    Elsewhere,
 }
 
 impl Tor {
@@ -96,7 +109,8 @@ impl Tor {
             links: Links::default(),
             now: watch::channel(None).0,
             bootstrap: watch::channel(Bootstrap::Going { ratio: 0.0 }).0,
-            poked: watch::channel(()).0,
+            poked: watch::channel(Launch::Again).0,
+            introduced: Introduced::default(),
             renewing: Mutex::default(),
             mended: std::sync::Mutex::default(),
             shutdown,
@@ -139,11 +153,21 @@ impl Tor {
         let links = &self.0.links;
         let all = moved && self.0.settings.through_transports();
         let closed = if all { links.close_all() } else { links.close_stale() };
-        self.0.poked.send_replace(());
+        self.0.poked.send_replace(Launch::Again);
         if let Some(client) = self.client() {
             client.arti.set_dormant(DormantMode::Normal);
         }
         closed
+    }
+
+    /// Has onion services launched again at other introduction points. Sessions that are alive stay so.
+    pub fn introduce_elsewhere(&self) {
+        self.0.poked.send_replace(Launch::Elsewhere);
+    }
+
+    /// The onion service that has no introduction point for longest, if there is one.
+    pub fn unintroduced(&self) -> Option<Unintroduced> {
+        self.0.introduced.longest_without()
     }
 
     /// How long nothing has come from any relay; `None` if nothing ever did. It counts for the whole
@@ -291,7 +315,8 @@ impl Tor {
             }
         });
         let poked = self.0.poked.subscribe();
-        let client = Client { arti, config: Arc::new(config.clone()), over, poked };
+        let introduced = self.0.introduced.clone();
+        let client = Client { arti, config: Arc::new(config.clone()), over, poked, introduced };
         self.0.now.send_replace(Some(Running { client, _over }));
         Ok(Ok(()))
     }

@@ -3,6 +3,7 @@
 mod circuit;
 mod key;
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,10 @@ use tor_hsservice::status::State;
 use tor_hsservice::{HsNickname, OnionServiceConfig, RendRequest, RunningOnionService};
 use tracing::{debug, warn};
 
-use super::client::Client;
+use super::client::{Client, Launch};
 use super::damage::{is_damage_of_service, put_service_aside};
-use super::{ClientAuthPublicKey, Tor, TorError, TorStream, one_line};
+use super::introduced;
+use super::{ClientAuthPublicKey, Tor, TorError, TorSettings, TorStream, one_line};
 use crate::lifecycle::Failure;
 pub use key::OnionKey;
 
@@ -85,6 +87,8 @@ pub struct OnionService {
     requests: Pin<Box<dyn Stream<Item = RendRequest> + Send>>,
     /// The client that it was launched with.
     client: Client,
+    settings: TorSettings,
+    name: String,
 }
 
 impl OnionService {
@@ -114,7 +118,8 @@ impl OnionService {
         });
         let launched = launched.map_err(|error| failed(one_line(&error)))?;
         let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
-        Ok(Self { circuits: limits.circuits, running, requests: Box::pin(requests), client })
+        let (settings, name) = (tor.settings().clone(), name.to_owned());
+        Ok(Self { circuits: limits.circuits, running, requests: Box::pin(requests), client, settings, name })
     }
 
     /// Waits until arti says that it began to publish, or for a minute; arti is not always right.
@@ -154,7 +159,9 @@ impl OnionService {
     {
         let room = Arc::new(Semaphore::new(self.circuits));
         let circuits = TaskTracker::new();
-        let Client { over: replaced, mut poked, .. } = self.client.clone();
+        let Client { over: replaced, mut poked, introduced, .. } = self.client.clone();
+        let mut watching = std::pin::pin!(watch(&self.running, introduced.service(&self.name)));
+        let mut elsewhere = false;
         let mut over = std::pin::pin!(over);
         let was_over = loop {
             let next = async {
@@ -166,8 +173,12 @@ impl OnionService {
                 biased;
                 () = shutdown.cancelled() => break true,
                 () = replaced.cancelled() => break true,
-                Ok(()) = poked.changed() => break true,
+                Ok(()) = poked.changed() => {
+                    elsewhere = *poked.borrow() == Launch::Elsewhere;
+                    break true;
+                }
                 () = &mut over => break true,
+                never = &mut watching => match never {},
                 next = next => next,
             };
             let Some((request, place)) = next else {
@@ -184,11 +195,32 @@ impl OnionService {
         };
         circuits.close();
         // Dropped first, so that no new client is led to a service that ends.
-        drop(self);
+        let Self { running, requests, client, settings, name, .. } = self;
+        drop((running, requests, client));
+        if elsewhere {
+            put_service_aside(&settings, &name);
+        }
         if shutdown.is_cancelled() {
             circuits.wait().await;
         }
         was_over
+    }
+}
+
+/// Notes for as long as it is polled whether clients can be introduced.
+///
+/// It does not keep the service running.
+fn watch(
+    running: &RunningOnionService,
+    mut noted: introduced::Service,
+) -> impl Future<Output = Infallible> + Send + use<> {
+    let mut changes = running.status_events();
+    noted.note(running.status().state());
+    async move {
+        while let Some(status) = changes.next().await {
+            noted.note(status.state());
+        }
+        std::future::pending().await
     }
 }
 

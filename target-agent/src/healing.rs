@@ -81,6 +81,7 @@ impl Healer {
         Seen {
             silence: self.tor.silence(),
             reach,
+            unintroduced: self.tor.unintroduced().filter(|_| clear),
             in_use: self.metrics.sessions() > 0,
             running: self.tor.is_running(),
             clock_wrong: bootstrap.is_blocked_by("clock_skewed"),
@@ -90,17 +91,20 @@ impl Healer {
     /// False if it failed.
     async fn act(&self, step: Step, reason: Reason) -> bool {
         self.metrics.healing.taken(step, reason);
-        let elsewhere = reason == Reason::Unreachable;
+        let elsewhere = reason.may_be_elsewhere();
         let moved = reason.may_have_moved();
         let reason = reason.label();
         match step {
+            Step::Relaunch if elsewhere => {
+                self.tor.introduce_elsewhere();
+                info!(reason, "onion service launched again at other introduction points");
+            }
             Step::Relaunch => {
                 let closed = self.tor.poke(moved);
                 info!(reason, closed, "onion service launched again");
             }
             Step::Renew => {
                 info!(reason, "Tor is started anew");
-                // If nobody is let in though Tor works, the introduction points may be dead.
                 let renewed =
                     if elsewhere { self.tor.renew_elsewhere().await } else { self.tor.renew().await };
                 if let Err(failure) = renewed {
