@@ -86,6 +86,8 @@ pub struct History {
 #[derive(Default)]
 struct Seen {
     probes: Vec<Probe>,
+    /// Scrapes that have not ended, with when they were asked for.
+    under_way: Vec<(Way, Duration)>,
     told: Vec<Told>,
     violations: Vec<(Duration, String)>,
 }
@@ -106,9 +108,26 @@ impl History {
         self.epoch.elapsed()
     }
 
+    /// Notes that a scrape begins now, and when that is.
+    pub fn begin(&self, way: Way) -> Duration {
+        let now = self.now();
+        self.with(|seen| seen.under_way.push((way, now)));
+        now
+    }
+
     /// Adds a scrape that has ended.
     pub fn probe(&self, probe: Probe) {
-        self.with(|seen| seen.probes.push(probe));
+        self.with(|seen| {
+            if let Some(place) = seen.under_way.iter().position(|began| *began == (probe.way, probe.asked)) {
+                seen.under_way.swap_remove(place);
+            }
+            seen.probes.push(probe);
+        });
+    }
+
+    /// True if every scrape that was asked for on a way until then has ended.
+    pub fn is_complete(&self, way: Way, until: Duration) -> bool {
+        self.with(|seen| !seen.under_way.iter().any(|(known, asked)| *known == way && *asked <= until))
     }
 
     /// Adds what a program said.

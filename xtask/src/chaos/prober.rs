@@ -12,10 +12,10 @@ use crate::Failure;
 
 /// Pause between two scrapes.
 pub const PAUSE: Duration = Duration::from_millis(250);
-/// What the asker says that it waits; an answer is to come within this.
-pub const BUDGET: Duration = Duration::from_secs(3);
+/// What the asker says that it waits, as Prometheus does by default; an answer is to come within this.
+pub const BUDGET: Duration = Duration::from_secs(10);
 /// What it really waits, to see by how much an answer is late.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(13);
 /// Scrapes under way at once; so many there can be only if the patience has no effect.
 const AT_ONCE: usize = 64;
 
@@ -47,7 +47,8 @@ impl Prober {
                         let (history, under_way) = (Arc::clone(&history), Arc::clone(&under_way));
                         let target = Arc::clone(&target);
                         std::thread::spawn(move || {
-                            history.probe(ask(way, &target, address, history.epoch()));
+                            let asked = history.begin(way);
+                            history.probe(ask(way, &target, address, asked, history.epoch()));
                             under_way.fetch_sub(1, Ordering::Relaxed);
                         });
                     } else {
@@ -69,8 +70,7 @@ impl Drop for Prober {
     }
 }
 
-fn ask(way: Way, target: &str, address: SocketAddr, epoch: Instant) -> Probe {
-    let asked = epoch.elapsed();
+fn ask(way: Way, target: &str, address: SocketAddr, asked: Duration, epoch: Instant) -> Probe {
     let outcome = match fetch(address) {
         Ok((200, text)) => match body::read(target, &text) {
             Ok(said) if said.at < asked => Outcome::Wrong(format!(

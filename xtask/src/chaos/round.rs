@@ -118,7 +118,10 @@ fn wait_until_back(
         let now = scene.history.now();
         let is_over = |way: Way, limit| {
             let probes = scene.history.probes(way, span.began);
-            now.saturating_sub(span.fine) > limit || verdict::way(&probes, span, now).back.is_some()
+            // One that is still under way may yet turn out to be lost.
+            let is_back = |back| scene.history.is_complete(way, span.fine + back);
+            now.saturating_sub(span.fine) > limit
+                || verdict::way(&probes, span, now).back.is_some_and(is_back)
         };
         let recipe = !fault.for_recipe || scene.recipe.is_none() || is_over(Way::Recipe, limits.recipe);
         if is_over(Way::Ours, limits.ours) && is_over(Way::Standby, limits.ours) && recipe {

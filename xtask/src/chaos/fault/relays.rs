@@ -118,12 +118,13 @@ fn revive(scene: &mut Scene) -> Result<Option<String>, Failure> {
     Ok(None)
 }
 
-/// A file of this name somewhere below a folder.
+/// A file of this name somewhere below a folder, but among those that were put aside.
 fn find(folder: &std::path::Path, name: &str) -> Option<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?.flatten();
     let mut folders = Vec::new();
     for entry in entries {
         match entry.file_type() {
+            Ok(kind) if kind.is_dir() && entry.file_name() == "damaged" => {}
             Ok(kind) if kind.is_dir() => folders.push(entry.path()),
             _ if entry.file_name() == name => return Some(entry.path()),
             _ => {}
