@@ -38,7 +38,9 @@ const FAILURES: u32 = 4;
 const INTRODUCED_AGAIN: Duration = Duration::from_secs(8);
 /// The same where it had none since it was launched: on a bad network circuits take long.
 const INTRODUCED_FIRST: Duration = Duration::from_secs(60);
-/// Least time between two launches at other introduction points, doubled each time in a row.
+/// Least time between two launches at other introduction points where the last ones worked.
+const ELSEWHERE_AGAIN: Duration = Duration::from_secs(15);
+/// The same where they never did, doubled each time in a row.
 const ELSEWHERE_GAP: Duration = Duration::from_secs(60);
 /// How often it is doubled.
 const ELSEWHERE_DOUBLINGS: u32 = 4;
@@ -317,13 +319,13 @@ impl Healing {
         let Some(Unintroduced { time, had_one }) = unintroduced else {
             return false;
         };
-        if had_one {
+        let (least, gap) = if had_one {
             *times = 0;
-        }
-        let gap = ELSEWHERE_GAP * 2u32.pow((*times).min(ELSEWHERE_DOUBLINGS));
-        if time < if had_one { INTRODUCED_AGAIN } else { INTRODUCED_FIRST }
-            || last.is_some_and(|last| now - last < gap)
-        {
+            (INTRODUCED_AGAIN, ELSEWHERE_AGAIN)
+        } else {
+            (INTRODUCED_FIRST, ELSEWHERE_GAP * 2u32.pow((*times).min(ELSEWHERE_DOUBLINGS)))
+        };
+        if time < least || last.is_some_and(|last| now - last < gap) {
             return false;
         }
         *times += 1;

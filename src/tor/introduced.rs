@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tor_hsservice::status::State;
+use tor_hsservice::status::{OnionServiceStatus, Problem, State};
 
 /// That an onion service has no introduction point that works, though it is launched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +52,33 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Arti says this of it. It is recovering just while no introduction point works.
-    pub(super) fn note(&mut self, state: State) {
-        match state {
-            State::Running | State::DegradedReachable | State::DegradedUnreachable => {
-                self.had_one = true;
-                self.all.locked().remove(&self.name);
-            }
-            State::Recovering => {
-                let since = Since { at: Instant::now(), had_one: self.had_one };
-                self.all.locked().entry(self.name.clone()).or_insert(since);
-            }
-            _ => {}
+    /// Arti says this of it.
+    pub(super) fn note(&mut self, status: &OnionServiceStatus) {
+        if let Some(has_one) = has_one(status.state(), status.current_problem()) {
+            self.has(has_one);
         }
+    }
+
+    fn has(&mut self, one: bool) {
+        let mut all = self.all.locked();
+        if one {
+            // Before arti had looked it knew of no problem either.
+            self.had_one |= all.remove(&self.name).is_some();
+        } else {
+            let since = Since { at: Instant::now(), had_one: self.had_one };
+            all.entry(self.name.clone()).or_insert(since);
+        }
+    }
+}
+
+/// Whether there is an introduction point that works, as far as it can be told: a descriptor that is still
+/// being published hides that arti recovers, and leaves only its problem, of which it names no cause.
+fn has_one(state: State, problem: Option<&Problem>) -> Option<bool> {
+    match (state, problem) {
+        (State::Shutdown, _) => None,
+        (State::Recovering, _) => Some(false),
+        (_, Some(Problem::Ipt(causes))) => causes.is_empty().then_some(false),
+        _ => Some(true),
     }
 }
 
@@ -82,19 +96,31 @@ mod tests {
     async fn the_longest_wait_counts_and_none_after_the_end() {
         let all = Introduced::default();
         let (mut first, mut second) = (all.service("first"), all.service("second"));
-        first.note(State::Bootstrapping);
+        first.has(true);
         assert_eq!(all.longest_without(), None);
-        first.note(State::Recovering);
-        second.note(State::Running);
+        first.has(false);
+        second.has(false);
+        second.has(true);
         tokio::time::advance(Duration::from_secs(5)).await;
-        second.note(State::Recovering);
+        second.has(false);
         tokio::time::advance(Duration::from_secs(5)).await;
-        first.note(State::Recovering);
+        first.has(false);
         let lasts = |seconds, had_one| Some(Unintroduced { time: Duration::from_secs(seconds), had_one });
         assert_eq!(all.longest_without(), lasts(10, false));
-        first.note(State::DegradedReachable);
+        first.has(true);
         assert_eq!(all.longest_without(), lasts(5, true));
         drop(second);
         assert_eq!(all.longest_without(), None);
+    }
+
+    #[test]
+    fn what_arti_says_is_understood() {
+        let none = || Problem::Ipt(Vec::new());
+        assert_eq!(has_one(State::Shutdown, None), None);
+        assert_eq!(has_one(State::Bootstrapping, None), Some(true));
+        assert_eq!(has_one(State::Bootstrapping, Some(&none())), Some(false));
+        assert_eq!(has_one(State::Recovering, Some(&none())), Some(false));
+        assert_eq!(has_one(State::DegradedUnreachable, Some(&Problem::DescriptorUpload(vec![]))), Some(true));
+        assert_eq!(has_one(State::Running, None), Some(true));
     }
 }

@@ -215,10 +215,10 @@ fn watch(
     mut noted: introduced::Service,
 ) -> impl Future<Output = Infallible> + Send + use<> {
     let mut changes = running.status_events();
-    noted.note(running.status().state());
+    noted.note(&running.status());
     async move {
         while let Some(status) = changes.next().await {
-            noted.note(status.state());
+            noted.note(&status);
         }
         std::future::pending().await
     }
