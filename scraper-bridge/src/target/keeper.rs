@@ -1,12 +1,12 @@
 //! The task that dials, holds and gives up a target's session.
 
 mod arrival;
+mod pauses;
 mod standby;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use onionscrape::address::OnionAddress;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -20,11 +20,7 @@ use crate::inventory::Follower;
 use crate::metrics::Stage;
 use crate::pool::Pool;
 use crate::session::Session;
-
-/// First pause after a failed dial; each further one may be twice as long.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause between dials of a target that may come back at any moment.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+use pauses::Pauses;
 
 /// How long the dial of a target may take that was well until now. Some circuits never come about; others
 /// take a second. Any other dial has the limits of its own.
@@ -36,14 +32,14 @@ const MOVE_PAUSE: Duration = Duration::from_secs(600);
 pub(super) struct Keeper {
     target: Arc<Target>,
     state: watch::Sender<State>,
-    pauses: ExponentialBackoff,
+    pauses: Pauses,
     /// True for the first dial after good service.
     at_once: bool,
 }
 
 impl Keeper {
     pub(super) fn new(target: Arc<Target>, state: watch::Sender<State>) -> Self {
-        Self { target, state, pauses: fresh_pauses(), at_once: false }
+        Self { target, state, pauses: Pauses::begin(), at_once: false }
     }
 
     /// Keeps a session for as long as it is polled.
@@ -94,21 +90,21 @@ impl Keeper {
                     pool.session().close().await;
                     if matches!(held, Held::Asked) || pool.session().has_proved_itself() {
                         // Lost after good service: the network most likely changed, so dial at once.
-                        self.pauses = fresh_pauses();
+                        self.pauses = Pauses::begin();
                         self.at_once = true;
                         continue;
                     }
                     let lost = Trouble::of_nothing("session lost");
-                    (lost, self.pause())
+                    (lost, self.pauses.next())
                 }
-                Err(trouble) if trouble.refused => (trouble, refused_pause()),
+                Err(trouble) if trouble.refused => (trouble, pauses::after_refusal()),
                 Err(trouble) if ways.has_changed().unwrap_or(false) => {
                     // It went another way than there is now, and says nothing of this one.
-                    self.pauses = fresh_pauses();
+                    self.pauses = Pauses::begin();
                     last = Some(trouble);
                     continue;
                 }
-                Err(trouble) => (trouble, self.pause()),
+                Err(trouble) => (trouble, self.pauses.next()),
             };
             last = Some(trouble.clone());
             let refused = trouble.refused;
@@ -118,7 +114,7 @@ impl Keeper {
                 () = sleep(pause) => {}
                 () = self.target.redial.notified() => {}
                 // What only a person can mend is not mended by another way.
-                Ok(()) = ways.changed(), if !refused => self.pauses = fresh_pauses(),
+                Ok(()) = ways.changed(), if !refused => self.pauses = Pauses::begin(),
             }
             self.target.metrics.backoff_seconds.set(0.0);
         }
@@ -280,10 +276,6 @@ impl Keeper {
         self.target.stays(&state);
         self.state.send_replace(state);
     }
-
-    fn pause(&mut self) -> Duration {
-        self.pauses.next().unwrap_or(LONGEST_PAUSE)
-    }
 }
 
 /// Why a session is not offered to scrapes any more.
@@ -294,22 +286,6 @@ enum Held<T> {
     Asked,
     /// There is another: at the device's new address, or since the device came again.
     Replaced(T),
-}
-
-fn fresh_pauses() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(FIRST_PAUSE)
-        // Jitter adds up to as much again.
-        .with_max_delay(LONGEST_PAUSE / 2)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
-/// The pause after a refusal that only a person can mend: near the longest one from the start.
-fn refused_pause() -> Duration {
-    let pauses = ExponentialBuilder::new().with_min_delay(LONGEST_PAUSE / 2).with_jitter();
-    pauses.build().next().unwrap_or(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

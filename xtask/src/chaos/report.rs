@@ -69,7 +69,7 @@ pub fn write(rows: &[Row], others: &[String], left_out: &[String]) -> Result<Pat
 }
 
 /// What the columns mean.
-const EXPLANATION: &str = "A private Tor network of 3 authorities and 10 relays, the device and the monitor each in a \
+const EXPLANATION: &str = "A private Tor network of 3 authorities and 24 relays, the device and the monitor each in a \
 network namespace of its own, on one machine. Each exporter is asked 4 times a second with Prometheus' own timeout of 10 s. Times are \
 from the world being fine again (the program started, the link plugged in, the clock right; for what is killed for \
 good and for a new address, from the fault itself) to the first good scrape with no bad one after it. `lost` is \

@@ -23,8 +23,8 @@ use crate::build::Programs;
 use crate::chain::{self, free_address};
 use crate::stage::Stage;
 
-/// Relays besides the authorities: enough for paths when all introduction points are gone.
-const RELAYS: usize = 10;
+/// Relays besides the authorities: so many that those of one purpose are not most of those of every other.
+const RELAYS: usize = 24;
 /// How long anything may take to come about at the beginning.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Good scrapes for so long are well enough to begin with.

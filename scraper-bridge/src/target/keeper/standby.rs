@@ -3,7 +3,8 @@
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Keeper, fresh_pauses, refused_pause};
+use super::Keeper;
+use super::pauses::{self, Pauses};
 use crate::target::Dialling;
 use crate::target::standby::Connection;
 
@@ -15,7 +16,7 @@ impl Keeper {
             return std::future::pending().await;
         };
         let name = self.target.config.name.as_str();
-        let mut pauses = fresh_pauses();
+        let mut pauses = Pauses::begin();
         let mut ways = self.target.ways.subscribe();
         loop {
             ways.mark_unchanged();
@@ -35,15 +36,15 @@ impl Keeper {
             dialling.dial.ready(&|_| ()).await;
             match self.connect(dialling, dialling.host_keys.addresses()).await {
                 Ok(connection) => {
-                    pauses = fresh_pauses();
+                    pauses = Pauses::begin();
                     self.warm(&connection.pool);
                     self.target.standby.put(connection);
                     info!(target = name, "a second session stands by");
                 }
-                Err(trouble) if trouble.refused => sleep(refused_pause()).await,
+                Err(trouble) if trouble.refused => sleep(pauses::after_refusal()).await,
                 Err(_) => tokio::select! {
-                    () = sleep(pauses.next().unwrap_or(super::LONGEST_PAUSE)) => {}
-                    Ok(()) = ways.changed() => pauses = fresh_pauses(),
+                    () = sleep(pauses.next()) => {}
+                    Ok(()) = ways.changed() => pauses = Pauses::begin(),
                 },
             }
         }

@@ -287,10 +287,10 @@ async fn a_bad_target_costs_the_others_nothing() {
     assert!(hanging.iter().all(|device| device.dials() == 1));
     assert!(matches!(failing_target.pool().await, Err(ScrapeFailure::NotConnected(_))));
     assert!(matches!(mismatched_target.pool().await, Err(ScrapeFailure::Denied(_))));
-    // Each pause is half a minute to a minute by then, so an hour has 60 to 130 dials.
-    for device in [&failing, &mismatched] {
-        assert!((60..=130).contains(&device.dials()), "{} dials", device.dials());
-    }
+    // A pause is half a minute to a minute where a person is needed, so an hour has 60 to 130 dials; else
+    // it is 5 to 10 s for the first 20 min.
+    assert!((60..=130).contains(&mismatched.dials()), "{} dials", mismatched.dials());
+    assert!((160..=340).contains(&failing.dials()), "{} dials", failing.dials());
     let failures =
         "onionscrape_target_connect_failures_total{target=\"mismatched\",stage=\"host_key\"}".to_owned();
     assert_eq!(rig.metric(&failures), mismatched.dials().to_string());
@@ -318,7 +318,7 @@ async fn a_session_that_ends_is_dialled_anew_at_once_only_if_it_was_of_use() {
     let mut state = target.state();
     let fresh = |state: &State| matches!(state, State::Up(now) if !Arc::ptr_eq(now, &pool));
     state.wait_for(fresh).await.expect("kept");
-    assert!(lost_at.elapsed() < FIRST_PAUSE, "no pause: {:?}", lost_at.elapsed());
+    assert!(lost_at.elapsed() < pauses::FIRST, "no pause: {:?}", lost_at.elapsed());
     assert_eq!(device.dials(), 2);
     // Of none: a device that takes everybody in and throws them out again is not hammered.
     device.stop.cancel();
@@ -326,7 +326,7 @@ async fn a_session_that_ends_is_dialled_anew_at_once_only_if_it_was_of_use() {
     let before = device.dials();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let dials = device.dials() - before;
-    assert!((60..=140).contains(&dials), "{dials} dials in an hour");
+    assert!((160..=340).contains(&dials), "{dials} dials in an hour");
 }
 
 #[tokio::test(start_paused = true)]
@@ -416,20 +416,6 @@ async fn many_that_are_lost_together_come_back_without_a_stampede() {
         up(target).await;
     }
     assert!(lost.elapsed() <= Duration::from_secs(180), "{:?}", lost.elapsed());
-}
-
-#[test]
-fn pauses_grow_to_a_minute_and_stay_apart() {
-    let pauses: Vec<Vec<_>> = (0..20).map(|_| fresh_pauses().take(12).collect()).collect();
-    for sequence in &pauses {
-        assert!(sequence[0] < 2 * FIRST_PAUSE, "{sequence:?}");
-        assert!(sequence[11] >= LONGEST_PAUSE / 2, "{sequence:?}");
-        assert!(sequence.iter().all(|pause| *pause <= LONGEST_PAUSE), "{sequence:?}");
-    }
-    // Targets that were lost together do not stay in step.
-    assert!(pauses.iter().any(|sequence| sequence[11] != pauses[0][11]));
-    let refused: Vec<_> = (0..20).map(|_| refused_pause()).collect();
-    assert!(refused.iter().all(|pause| (LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(pause)), "{refused:?}");
 }
 
 impl Device {
