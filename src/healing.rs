@@ -26,7 +26,9 @@ const GAPS: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(90), D
 /// The same where a transport comes first, which needs more.
 const TRANSPORT_GAPS: [Duration; 2] = [Duration::from_secs(120), Duration::from_secs(180)];
 /// How much longer a silence must be where power counts, since relays are asked for less padding.
-const LOW_POWER_SLACK: u32 = 20;
+pub(crate) const LOW_POWER_SLACK: u32 = 20;
+/// A client that is younger connects by itself.
+const YOUNG: Duration = Duration::from_secs(5);
 /// A clock that was set by more moves onion services into another period, or certificates out of theirs.
 const FAR: u64 = 30 * 60;
 /// Pause before a client that did not end, or did not start, is tried again.
@@ -263,6 +265,15 @@ impl Healing {
             return None;
         }
         if dead { Some(self.renew(reason, now)) } else { Some((Step::Relaunch, reason)) }
+    }
+
+    /// Relays accept connections again that did not, and nothing has come from any yet.
+    pub fn reopened(&mut self, silence: Option<Duration>, now: Instant) -> Option<(Step, Reason)> {
+        if self.failures > 0 || now - self.renewed < YOUNG || self.silent_for(silence, now) < DEAD {
+            return None;
+        }
+        self.silent = 0;
+        Some(self.renew(Reason::Silence, now))
     }
 
     /// Some seconds passed.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use onionscrape::disturbance::Disturbances;
 use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK};
-use onionscrape::tor::{Tor, TorOnDemand};
+use onionscrape::tor::{Reopening, Tor, TorOnDemand};
 use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 
@@ -14,24 +14,28 @@ use crate::metrics::Metrics;
 /// Works until it is dropped.
 pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
     let mut disturbances = Disturbances::watch();
+    let watched = tor.clone();
+    let reopening = Reopening::watch(move || watched.started().cloned());
     let mut ticks = interval(TICK);
     let mut healing = Healing::new(Instant::now(), tor.settings());
     loop {
-        let happened = tokio::select! {
-            disturbance = disturbances.next() => Some(disturbance),
-            _ = ticks.tick() => None,
-        };
-        let (now, silence) = (Instant::now(), tor.started().and_then(|tor| tor.silence()));
-        if tor.started().is_none() {
-            healing.rests(now);
-        }
-        let decision = match happened {
-            Some(disturbance) => {
+        let silence = || tor.started().and_then(Tor::silence);
+        let decision = tokio::select! {
+            disturbance = disturbances.next() => {
                 info!("{disturbance}");
-                healing.disturbed(disturbance, silence, now)
+                healing.disturbed(disturbance, silence(), Instant::now())
             }
-            // A device that cannot be reached is no reason to doubt the monitor's own Tor.
-            None => healing.tick(look_around(&tor, healing.is_doubtful(silence)), now),
+            () = reopening.next() => {
+                info!("relays accept connections again");
+                healing.reopened(silence(), Instant::now())
+            }
+            _ = ticks.tick() => {
+                if tor.started().is_none() {
+                    healing.rests(Instant::now());
+                }
+                // A device that cannot be reached is no reason to doubt the monitor's own Tor.
+                healing.tick(look_around(&tor, healing.is_doubtful(silence())), Instant::now())
+            }
         };
         if let Some((step, reason)) = decision {
             if tor.started().is_some() {

@@ -89,6 +89,17 @@ fn a_silence_is_not_left_to_arti() {
 }
 
 #[test]
+fn a_way_that_is_open_again_is_taken_at_once() {
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let mut healing = begun(start);
+    assert_eq!(healing.tick(seen(seconds(30), Reach::Proved), at(30)), Some((Step::Renew, Reason::Silence)));
+    assert_eq!(healing.reopened(seconds(32), at(32)), None, "that one finds out by itself");
+    assert_eq!(healing.reopened(seconds(60), at(60)), Some((Step::Renew, Reason::Silence)));
+    assert_eq!(healing.reopened(SOME, at(70)), None, "it is heard already");
+}
+
+#[test]
 fn a_client_that_does_not_start_is_tried_again() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);

@@ -1,6 +1,7 @@
 //! One arti client for the whole program, which can be started anew.
 
 use std::mem::{Discriminant, discriminant};
+use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -168,6 +169,11 @@ impl Tor {
     /// The onion service that has no introduction point for longest, if there is one.
     pub fn unintroduced(&self) -> Option<Unintroduced> {
         self.0.introduced.longest_without()
+    }
+
+    /// The relays that were connected to last.
+    pub(super) fn met(&self) -> Vec<SocketAddr> {
+        self.0.links.met()
     }
 
     /// How long nothing has come from any relay; `None` if nothing ever did. It counts for the whole

@@ -1,11 +1,14 @@
 //! The TCP connections to relays that are open, so that those can be closed that lead nowhere any more:
 //! arti itself goes on with them until the kernel gives them up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disturbance::{is_no_way, source_for};
+
+/// Relays that are remembered after their connections have ended.
+const MET: usize = 4;
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +18,8 @@ pub(super) struct Links(Arc<Mutex<Open>>);
 struct Open {
     last: u64,
     links: HashMap<u64, Link>,
+    /// The relays that were connected to last, the latest one first.
+    met: VecDeque<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -30,15 +35,22 @@ struct Link {
 impl Links {
     /// Lists a connection until the guard is dropped.
     pub(super) fn list(&self, handle: TcpStream, bound: bool) -> std::io::Result<Listed> {
-        let ip = |address: SocketAddr| address.ip();
-        let link =
-            Link { local: handle.local_addr().map(ip)?, peer: handle.peer_addr().map(ip)?, handle, bound };
+        let (local, relay) = (handle.local_addr()?, handle.peer_addr()?);
+        let link = Link { local: local.ip(), peer: relay.ip(), handle, bound };
         let mut open = self.locked();
+        open.met.retain(|met| *met != relay);
+        open.met.push_front(relay);
+        open.met.truncate(MET);
         open.last += 1;
         let number = open.last;
         open.links.insert(number, link);
         drop(open);
         Ok(Listed { links: self.clone(), number })
+    }
+
+    /// The relays that were connected to last.
+    pub(super) fn met(&self) -> Vec<SocketAddr> {
+        self.locked().met.iter().copied().collect()
     }
 
     /// Closes those that belong to an address or a route that is gone; how many there were.
@@ -122,6 +134,7 @@ mod tests {
         assert_eq!(one.read(&mut [0]).expect("closed"), 0);
         drop(listed);
         assert_eq!(links.close_all(), 1, "what was dropped is not listed");
+        assert_eq!(links.met().len(), 2, "but remembered");
         assert_eq!(other.read(&mut [0]).expect("closed"), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use onionscrape::disturbance::Disturbances;
 use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK};
-use onionscrape::tor::Tor;
+use onionscrape::tor::{Reopening, Tor};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,8 @@ impl Healer {
 
     async fn heal(self) {
         let mut disturbances = Disturbances::watch();
+        let tor = self.tor.clone();
+        let reopening = Reopening::watch(move || Some(tor.clone()));
         let mut ticks = interval(TICK);
         let mut healing = Healing::new(Instant::now(), self.tor.settings());
         loop {
@@ -44,6 +46,10 @@ impl Healer {
                 disturbance = disturbances.next() => {
                     info!("{disturbance}");
                     healing.disturbed(disturbance, self.tor.silence(), Instant::now())
+                }
+                () = reopening.next() => {
+                    info!("relays accept connections again");
+                    healing.reopened(self.tor.silence(), Instant::now())
                 }
                 _ = ticks.tick() => {
                     let seen = self.look_around(healing.is_doubtful(self.tor.silence()));
