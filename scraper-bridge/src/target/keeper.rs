@@ -9,22 +9,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onionscrape::address::OnionAddress;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::standby::Connection;
 use super::{DialTimes, Dialling, Reach, State, Target, Trouble};
 use crate::config::Way;
-use crate::dial::DialFailure;
 use crate::inventory::Follower;
-use crate::metrics::Stage;
 use crate::pool::Pool;
 use crate::session::Session;
 use pauses::Pauses;
 
-/// How long the dial of a target may take that was well until now. Some circuits never come about; others
-/// take a second. Any other dial has the limits of its own.
-const AT_ONCE_LIMIT: Duration = Duration::from_secs(15);
 /// Pause between dials of a new address while there is a session at the old one.
 const MOVE_PAUSE: Duration = Duration::from_secs(600);
 
@@ -147,17 +142,7 @@ impl Keeper {
         let turn = dialling.turns.wait(self.at_once).await;
         target.metrics.connects.inc();
         let started = Instant::now();
-        let dialled = dialling.dial.dial(address.as_ref());
-        let late = || DialFailure {
-            stage: dialling.dial.stages().last().copied().unwrap_or(Stage::Stream),
-            closed: false,
-            what: "the device did not answer in time".into(),
-        };
-        let dialled = if self.at_once {
-            timeout(AT_ONCE_LIMIT, dialled).await.unwrap_or_else(|_| Err(late()))
-        } else {
-            dialled.await
-        };
+        let dialled = dialling.dial.dial(address.as_ref()).await;
         let stream = dialled.map_err(|failure| {
             target.metrics.connect_failure(failure.stage);
             warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");
