@@ -123,12 +123,13 @@ impl Cable {
     }
 }
 
-/// Gives the world its address.
+/// Gives the world its address, and a default route: without one the programs in it know that they are cut
+/// off, and wait.
 ///
 /// # Errors
 /// When the system refuses.
 pub fn make_world() -> Result<(), Failure> {
-    run(&format!("ip link set lo up\nip addr add {WORLD}/32 dev lo"))
+    run(&format!("ip link set lo up\nip addr add {WORLD}/32 dev lo\nip route add default dev lo src {WORLD}"))
 }
 
 fn run(script: &str) -> Result<(), Failure> {
