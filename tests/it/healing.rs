@@ -116,6 +116,9 @@ pub async fn a_device_in_another_network(world: &World) {
         command
     });
     let pid = agent.pid();
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    let namespace = format!("/proc/{pid}/ns/net");
+    world.until("it is in its namespace", || fs::read_link(&namespace).unwrap() != own).await;
     let link = format!(
         "ip link add pack1 type veth peer name pack0 && ip link set pack0 netns {pid} && \
          ip addr add 10.77.0.1/24 dev pack1 && ip link set pack1 up && \
