@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
 use zstd::stream::raw::{DParameter, Decoder as Frames, InBuffer, Operation as _, OutBuffer};
+use zstd::zstd_safe;
 
 use super::{Coding, Dictionary, largest_window};
 
@@ -26,6 +27,9 @@ pub struct Decoder {
     is_at_end: bool,
     /// True if more may come out without anything being put in.
     is_full: bool,
+    /// True once anything came of a frame.
+    has_begun: bool,
+    announced: Option<u64>,
 }
 
 enum State {
@@ -42,7 +46,7 @@ impl Decoder {
             Coding::Dcz => State::Header(Vec::with_capacity(HEADER), offered),
             Coding::Zstd => frames(&[]),
         };
-        Self { state, is_at_end: false, is_full: false }
+        Self { state, is_at_end: false, is_full: false, has_begun: false, announced: None }
     }
 
     /// Takes from `input` and returns what comes of it, 64 KiB at most; nothing once all is taken and
@@ -58,7 +62,12 @@ impl Decoder {
         result
     }
 
-    /// True if the body may end here: a checksum has said that all of it is right.
+    /// How many bytes the first frame says that it has, once it said so. It may say what it likes.
+    pub fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// True if the body may end here: every frame is whole, and right if it has a checksum.
     pub fn is_at_end(&self) -> bool {
         self.is_at_end && !self.is_full
     }
@@ -79,6 +88,11 @@ impl Decoder {
             self.state = frames(known.bytes());
         }
         let State::Frames(frames) = &mut self.state else { return Err(Undecodable) };
+        if !self.has_begun && input.has_remaining() {
+            self.has_begun = true;
+            // Where its head comes in parts this is not known, which is no harm.
+            self.announced = zstd_safe::get_frame_content_size(input).ok().flatten();
+        }
         while input.has_remaining() || self.is_full {
             let mut chunk = Vec::with_capacity(CHUNK);
             let (mut from, mut to) = (InBuffer::around(input.as_ref()), OutBuffer::around(&mut chunk));

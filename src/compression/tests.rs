@@ -159,6 +159,9 @@ fn a_window_is_no_larger_than_it_may_be() {
         context.compress2(&mut frame, &vec![b'a'; 100 << 20]).expect("made");
         frame
     };
+    let mut decoder = Decoder::new(Coding::Zstd, None);
+    let _ = decoder.next(&mut encode(&page(900, 1), None).expect("small").into());
+    assert_eq!(decoder.announced(), Some(page(900, 1).len() as u64));
     let of_a_large = frame(24);
     let of_the_largest = decoded(Decoder::new(Coding::Zstd, None), &frame(23), 1 << 10);
     assert_eq!(of_the_largest.map(|body| body.len()), Ok(100 << 20));

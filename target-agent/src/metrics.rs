@@ -304,7 +304,9 @@ impl ExporterMetrics {
 
     /// Counts a body that was made small, by its bytes before and after.
     pub fn compressed(&self, coding: Coding, before: usize, after: usize) {
-        if let Some((_, counted_before, counted_after)) = self.compression.iter().find(|(of, ..)| *of == coding) {
+        if let Some((_, counted_before, counted_after)) =
+            self.compression.iter().find(|(of, ..)| *of == coding)
+        {
             counted_before.inc_by(before as u64);
             counted_after.inc_by(after as u64);
         }

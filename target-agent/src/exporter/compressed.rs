@@ -13,8 +13,8 @@ use hyper::header::{
 use hyper::http::response::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use onionscrape::compression::{
-    AVAILABLE_DICTIONARY, Accepted, Coding, Dictionary, MIN_DICTIONARY, Room, SMALL, Shelf, USE_AS_DICTIONARY,
-    encode, use_as,
+    AVAILABLE_DICTIONARY, Accepted, Coding, Dictionary, MIN_DICTIONARY, Room, SMALL, Shelf,
+    USE_AS_DICTIONARY, encode, use_as,
 };
 
 use crate::metrics::ExporterMetrics;
@@ -47,7 +47,12 @@ impl Compression {
 
     /// The body as it goes on. Its head says how it is made small, if it is, and whether later ones can be
     /// told by it.
-    pub(super) async fn apply(self, headers: &mut HeaderMap, body: Bytes, metrics: &ExporterMetrics) -> Bytes {
+    pub(super) async fn apply(
+        self,
+        headers: &mut HeaderMap,
+        body: Bytes,
+        metrics: &ExporterMetrics,
+    ) -> Bytes {
         let Self { shelf, accepted, path } = self;
         let known = accepted.dcz.flatten().and_then(|digest| shelf.known(digest));
         if body.len() < MIN_DICTIONARY || (known.is_none() && !accepted.zstd) {
