@@ -16,6 +16,10 @@ pub enum Manner {
     Good(String),
     /// Answers with the head of the request, as comments.
     Echoes,
+    /// Answers properly with what this makes of the number of the request; the first is 0.
+    Changing(fn(usize) -> String),
+    /// Answers as it should, unless it is asked for no coding: then in one that it is not.
+    Garbles(String),
     /// Takes so long before it answers properly.
     Slow(Duration, String),
     /// Sends these bytes and closes the connection.
@@ -77,13 +81,21 @@ pub fn answer(body: &str) -> Vec<u8> {
 
 async fn serve(mut stream: TcpStream, manner: Manner, requests: &AtomicUsize) -> std::io::Result<()> {
     while let Some(head) = read_head(&mut stream).await? {
-        requests.fetch_add(1, Ordering::SeqCst);
+        let number = requests.fetch_add(1, Ordering::SeqCst);
         match &manner {
             Manner::Good(body) => stream.write_all(&answer(body)).await?,
             Manner::Echoes => {
                 let head = String::from_utf8_lossy(&head).to_lowercase();
                 let body: String = head.lines().map(|line| format!("# {line}\n")).collect();
                 stream.write_all(&answer(&body)).await?;
+            }
+            Manner::Changing(body) => stream.write_all(&answer(&body(number))).await?,
+            Manner::Garbles(body) => {
+                let head = String::from_utf8_lossy(&head).to_lowercase();
+                let proper = String::from_utf8(answer(body)).unwrap();
+                let garbled = proper.replacen("\r\n", "\r\nContent-Encoding: dcz\r\n", 1);
+                let said = if head.contains("accept-encoding: identity") { garbled } else { proper };
+                stream.write_all(said.as_bytes()).await?;
             }
             Manner::Slow(pause, body) => {
                 tokio::time::sleep(*pause).await;

@@ -1,6 +1,7 @@
 //! What an agent is offered so that its answer is small: codings, and a body that it may tell this one by.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::iter;
 use std::sync::Arc;
 
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, RANGE};
@@ -60,12 +61,13 @@ impl Offer {
         *offering.uri_mut() = request.uri().clone();
         *offering.headers_mut() = request.headers().clone();
         let headers = offering.headers_mut();
-        // What was asked for stays: an agent that does not compress passes all of it on to the exporter.
-        let codings = HeaderValue::from_static("dcz, zstd");
-        let own: Vec<_> = headers.get_all(ACCEPT_ENCODING).iter().cloned().collect();
-        headers.insert(ACCEPT_ENCODING, codings);
-        for own in own {
-            headers.append(ACCEPT_ENCODING, own);
+        // What was asked for stays: an agent that does not compress passes all of it on to the exporter, and
+        // some of those read the first line only.
+        let own = headers.get_all(ACCEPT_ENCODING).iter().map(HeaderValue::as_bytes);
+        let all: Vec<_> = iter::once(&b"dcz, zstd"[..]).chain(own).collect();
+        // What is made of parts of a header is good in a header.
+        if let Ok(all) = HeaderValue::from_bytes(&all.join(&b", "[..])) {
+            headers.insert(ACCEPT_ENCODING, all);
         }
         if let Some(digest) = self.dictionary.as_deref().and_then(available) {
             headers.insert(AVAILABLE_DICTIONARY, digest);
