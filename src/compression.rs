@@ -5,7 +5,8 @@
 //! - `fields`: the header fields by which the two agree;
 //! - `dictionary`: a body that later ones can be told by;
 //! - `dictionaries`: the bodies that are kept;
-//! - `encoder`, `decoder`: there and back.
+//! - `encoder`, `decoder`: there and back;
+//! - `stream`: there, for a body that is too long to be waited for.
 
 mod decoder;
 mod dictionaries;
@@ -13,6 +14,7 @@ mod dictionary;
 mod encoder;
 mod fields;
 mod settings;
+mod stream;
 
 pub use decoder::{Decoder, Undecodable};
 pub use dictionaries::{Dictionaries, Room, Shelf};
@@ -23,6 +25,7 @@ pub use fields::{
     use_as,
 };
 pub use settings::CompressionSettings;
+pub use stream::{StreamEncoder, Unencodable};
 
 /// Largest window that a decoder has to have (RFC 8878, section 5, and RFC 9659), in bytes.
 const WINDOW: usize = 8 << 20;

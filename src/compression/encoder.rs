@@ -12,7 +12,7 @@ pub const SMALL: usize = 128 << 10;
 /// high level costs a tenth of a millisecond more and saves a third.
 const LEVELS: (i32, i32) = (6, 9);
 /// Level of all others.
-const LEVEL: i32 = 1;
+pub(super) const LEVEL: i32 = 1;
 
 /// The body in coding `dcz` if there is a dictionary, else in `zstd`; nothing if it would not be a tenth
 /// smaller than the body. Takes some 0.3 ms for 57 kB and 20 ms for 10 MB of a fast processor.

@@ -100,6 +100,22 @@ fn a_long_body_is_told_by_all_of_a_long_one() {
 }
 
 #[test]
+fn a_body_in_parts_comes_out_as_it_was() {
+    let body = page(60_000, 1);
+    for step in [100, 9_999, 1 << 20, 1 << 30] {
+        let (mut encoder, mut encoded) = (StreamEncoder::new().expect("memory"), Vec::new());
+        for part in body.chunks(step) {
+            encoded.extend(encoder.push(part).expect("encoded"));
+        }
+        encoded.extend(encoder.finish().expect("encoded"));
+        assert!(encoded.len() * 5 < body.len());
+        assert_eq!(decoded(Decoder::new(Coding::Zstd, None), &encoded, 4096).as_deref(), Ok(&body[..]));
+        encoded.pop();
+        assert_eq!(decoded(Decoder::new(Coding::Zstd, None), &encoded, 4096), Err(Undecodable));
+    }
+}
+
+#[test]
 fn what_would_not_be_smaller_is_left_alone() {
     let mut noise = vec![0; 5000];
     StdRng::seed_from_u64(4).fill_bytes(&mut noise);

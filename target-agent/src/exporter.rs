@@ -5,6 +5,7 @@ mod compressed;
 mod failure;
 mod filter;
 mod own_fields;
+mod streamed;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -345,7 +346,7 @@ impl Exporter {
         let body = match compression.filter(|_| !is_small && compressed::is_text(&head)) {
             None => body.gather().await?,
             Some(compression) => match body.whole(compression.room()).await? {
-                Waited::Passed(body) => body,
+                Waited::Passed(body) => compression.stream(&mut head.headers, body, &self.0.metrics),
                 Waited::Whole(text) => {
                     full(compression.apply(&mut head.headers, text, &self.0.metrics).await)
                 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use onionscrape::compression::{StreamEncoder, encode};
 use scraper_bridge::target::State;
 
 use crate::exporters::{Exporter, Manner};
@@ -158,7 +159,8 @@ pub async fn a_restart_of_either_side(world: &World) {
 }
 
 pub async fn what_cannot_be_read_is_asked_for_again(world: &World) {
-    let exporter = Exporter::start(Manner::Garbles(page(1))).await;
+    let garbled = coded("dcz", page(2).as_bytes());
+    let exporter = Exporter::start(Manner::Codes(garbled, page(1))).await;
     let device = world.device(&[("app", exporter.address)]).await;
     let monitor = world.monitor(&[("backpack", &device, &["app"])]).await;
     monitor.connected("backpack").await;
@@ -173,6 +175,49 @@ pub async fn what_cannot_be_read_is_asked_for_again(world: &World) {
     ] {
         assert!(metrics.contains(line), "{line:?} is missing in:\n{metrics}");
     }
+}
+
+pub async fn a_long_one_that_cannot_be_read_breaks_off(world: &World) {
+    // An exporter whose own coding an agent passes on stands for an agent that is wrong.
+    let long: String = (0..20).map(page).collect();
+    let right = encode(long.as_bytes(), None).unwrap();
+    let mut wrong = right.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    // This one does not say how long it is, and that one does.
+    let mut encoder = StreamEncoder::new().unwrap();
+    let bomb = [encoder.push(&vec![b'a'; 4 << 20]).unwrap(), encoder.finish().unwrap()].concat();
+    let long_one = encode(&vec![b'a'; 4 << 20], None).unwrap();
+    let start = |frame: &[u8]| Exporter::start(Manner::Codes(coded("zstd", frame), String::new()));
+    let all = [start(&right).await, start(&wrong).await, start(&bomb).await, start(&long_one).await];
+    let names = ["right", "wrong", "bomb", "long"];
+    let exporters: Vec<_> = names.into_iter().zip(all.iter().map(|exporter| exporter.address)).collect();
+    let device = world.device(&exporters).await;
+    let targets: [(_, _, &[&str]); 1] = [("backpack", &device, &names)];
+    let monitor = world.monitor_with("[scrape]\nmax_body = \"1MiB\"\n", &targets).await;
+    monitor.connected("backpack").await;
+    assert_eq!(whole(&scrape(&monitor.address("backpack", "right")).await), long);
+    let scraped = scrape(&monitor.address("backpack", "wrong")).await;
+    assert!(scraped.status == 200 && !scraped.complete, "{}", scraped.status);
+    let scraped = scrape(&monitor.address("backpack", "bomb")).await;
+    assert!(!scraped.complete && scraped.body.len() <= 1 << 20, "{} bytes", scraped.body.len());
+    let scraped = scrape(&monitor.address("backpack", "long")).await;
+    assert!(scraped.status == 502 && scraped.reason.contains("max_body"), "{scraped:?}");
+    let metrics = monitor.metrics().await;
+    for (reason, times) in [("too_large", 2), ("bad_response", 1)] {
+        let line =
+            format!("onionscrape_scrape_failures_total{{target=\"backpack\",reason=\"{reason}\"}} {times}\n");
+        assert!(metrics.contains(&line), "{line:?} is missing in:\n{metrics}");
+    }
+}
+
+/// An answer with this body in a coding that it may have or not.
+fn coded(coding: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Encoding: {coding}\r\n\
+         Content-Length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
 }
 
 pub async fn it_can_be_switched_off(world: &World) {

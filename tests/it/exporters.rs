@@ -18,8 +18,8 @@ pub enum Manner {
     Echoes,
     /// Answers properly with what this makes of the number of the request; the first is 0.
     Changing(fn(usize) -> String),
-    /// Answers as it should, unless it is asked for no coding: then in one that it is not.
-    Garbles(String),
+    /// Sends these bytes where no coding is asked for, else a proper answer with this body.
+    Codes(Vec<u8>, String),
     /// Takes so long before it answers properly.
     Slow(Duration, String),
     /// Sends these bytes and closes the connection.
@@ -90,12 +90,10 @@ async fn serve(mut stream: TcpStream, manner: Manner, requests: &AtomicUsize) ->
                 stream.write_all(&answer(&body)).await?;
             }
             Manner::Changing(body) => stream.write_all(&answer(&body(number))).await?,
-            Manner::Garbles(body) => {
+            Manner::Codes(bytes, body) => {
                 let head = String::from_utf8_lossy(&head).to_lowercase();
-                let proper = String::from_utf8(answer(body)).unwrap();
-                let garbled = proper.replacen("\r\n", "\r\nContent-Encoding: dcz\r\n", 1);
-                let said = if head.contains("accept-encoding: identity") { garbled } else { proper };
-                stream.write_all(said.as_bytes()).await?;
+                let is_none = head.contains("accept-encoding: identity");
+                stream.write_all(&if is_none { bytes.clone() } else { answer(body) }).await?;
             }
             Manner::Slow(pause, body) => {
                 tokio::time::sleep(*pause).await;

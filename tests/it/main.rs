@@ -102,6 +102,7 @@ fn main() -> ExitCode {
         compressed::two_bridges_and_many_at_once,
         compressed::a_restart_of_either_side,
         compressed::what_cannot_be_read_is_asked_for_again,
+        compressed::a_long_one_that_cannot_be_read_breaks_off,
         compressed::it_can_be_switched_off,
         censored::both_programs_through_obfs4,
         doctor::the_bridges_stops_where_the_way_does,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use hyper::body::SizeHint;
 use hyper::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, IF_RANGE, RANGE,
@@ -16,7 +17,9 @@ use onionscrape::compression::{
     AVAILABLE_DICTIONARY, Accepted, Coding, Dictionary, MIN_DICTIONARY, Room, SMALL, Shelf,
     USE_AS_DICTIONARY, encode, use_as,
 };
+use onionscrape::http::Body;
 
+use super::streamed::StreamedBody;
 use crate::metrics::ExporterMetrics;
 
 /// What Prometheus reads, and what else is text.
@@ -79,6 +82,20 @@ impl Compression {
             headers.insert(USE_AS_DICTIONARY, said);
         }
         encoded.into()
+    }
+
+    /// The same for a body that there is no room to wait for.
+    pub(super) fn stream(self, headers: &mut HeaderMap, body: Body, metrics: &ExporterMetrics) -> Body {
+        if !self.accepted.zstd {
+            return body;
+        }
+        match StreamedBody::new(body, metrics.clone()) {
+            Ok(streamed) => {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static(Coding::Zstd.name()));
+                streamed.boxed_unsync()
+            }
+            Err(body) => body,
+        }
     }
 }
 
