@@ -13,7 +13,7 @@ use onionscrape::compression::{Coding, Decoder, Dictionary, Gathered, encode};
 fn page(length: usize, seed: usize) -> Bytes {
     let mut text = String::new();
     for n in 0.. {
-        let value = n * 7 + if (n * 31 + seed) % 20 == 0 { seed } else { 0 };
+        let value = n * 7 + if (n * 31 + seed).is_multiple_of(20) { seed } else { 0 };
         writeln!(text, "app_requests_total{{handler=\"/api/{}\",code=\"{}\"}} {value}", n / 9, n % 9)
             .unwrap();
         if text.len() >= length {
@@ -28,6 +28,7 @@ fn decode(coding: Coding, known: Option<Arc<Dictionary>>, encoded: &Bytes) -> Op
     let (mut decoder, mut input, mut gathered) =
         (Decoder::new(coding, known), encoded.clone(), Gathered::default());
     while let Some(part) = decoder.next(&mut input).unwrap() {
+        gathered.expect(decoder.announced().unwrap_or_default());
         gathered.push(&part);
     }
     assert!(decoder.is_at_end());

@@ -63,6 +63,13 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// Makes room for a body of so many bytes, which need not be true.
+    pub fn expect(&mut self, length: u64) {
+        if self.bytes.is_empty() {
+            self.bytes.reserve(usize::try_from(length).unwrap_or(usize::MAX).min(MAX_DICTIONARY));
+        }
+    }
+
     /// Takes the next part. Of a body that is too long nothing is kept.
     pub fn push(&mut self, part: &[u8]) {
         if self.is_too_long || self.bytes.len() + part.len() > MAX_DICTIONARY {
@@ -80,7 +87,12 @@ impl Gathered {
             return None;
         }
         // Growing left room, which would be kept with it.
-        let exact = Bytes::copy_from_slice(&self.bytes);
-        Dictionary::hashed(exact, Digest(self.hash.finalize().into()))
+        let left = self.bytes.capacity() - self.bytes.len();
+        let bytes = if left <= self.bytes.len() / 16 {
+            self.bytes.freeze()
+        } else {
+            Bytes::copy_from_slice(&self.bytes)
+        };
+        Dictionary::hashed(bytes, Digest(self.hash.finalize().into()))
     }
 }

@@ -190,6 +190,7 @@ fn a_window_is_no_larger_than_it_may_be() {
 fn a_gathered_body_is_the_dictionary_that_the_whole_is() {
     let body = page(300, 1);
     let mut gathered = Gathered::default();
+    gathered.expect(u64::MAX);
     body.chunks(1000).for_each(|part| gathered.push(part));
     let gathered = gathered.finish().expect("a dictionary");
     let whole = dictionary(&body);

@@ -126,6 +126,7 @@ impl Decoded {
                 Ok(Some(data)) => {
                     self.out += data.len() as u64;
                     if let Some((gathered, ..)) = &mut self.gathered {
+                        gathered.expect(self.decoder.announced().unwrap_or_default());
                         gathered.push(&data);
                     }
                     return Poll::Ready(Some(Ok(data)));
