@@ -3,6 +3,7 @@
 mod ask;
 mod body;
 mod decoded;
+mod harmless;
 mod offer;
 
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode};
 use onionscrape::compression::Shelf;
 use onionscrape::http::{Answer, Body, FAILURE, end_to_end, only_reading, timeout_header};
@@ -30,26 +31,13 @@ use crate::target::Target;
 use ask::Answered;
 use body::{ScrapeBody, Source};
 use decoded::{Decoded, NotBegun};
+use harmless::make_harmless;
 use offer::Offer;
 
 /// Kept of Prometheus' own timeout so that our answer arrives before it gives up.
 const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
 /// Path under which every listener serves its exporter, whatever the exporter's own path is.
 const METRICS: &str = "/metrics";
-/// Fields by which an answer has a power over a browser that it should not have: a device's page would
-/// be one of the bridge's own otherwise, since it comes from the bridge's address.
-const POWERS: [&str; 7] = [
-    "set-cookie",
-    "service-worker-allowed",
-    "clear-site-data",
-    "alt-svc",
-    "refresh",
-    "link",
-    "access-control-allow-origin",
-];
-/// Fields that have a browser show an answer and do nothing else with it.
-const HARMLESS: [(&str, &str); 2] =
-    [("content-security-policy", "sandbox; default-src 'none'"), ("x-content-type-options", "nosniff")];
 /// That no channel opened in time.
 const UNOPENED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -255,12 +243,7 @@ impl Scraper {
             head.headers.remove(CONTENT_LENGTH);
         }
         head.headers.insert(SERVER_TIMING, laps.header());
-        for name in POWERS {
-            head.headers.remove(name);
-        }
-        for (name, value) in HARMLESS {
-            head.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
+        make_harmless(&mut head.headers);
         let mut passed_on = Response::new(());
         *passed_on.status_mut() = head.status;
         *passed_on.headers_mut() = head.headers;

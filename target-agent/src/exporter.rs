@@ -2,6 +2,7 @@
 
 mod body;
 mod compressed;
+mod exchange;
 mod failure;
 mod filter;
 mod own_fields;
@@ -13,15 +14,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use onionscrape::address::ExporterAddress;
 use onionscrape::compression::Shelf;
 use onionscrape::http::{
-    Answer, Body, FAILURE, MAX_FIELDS, MAX_HEAD, end_to_end, full, only_reading, page, timeout_header,
+    Answer, Body, FAILURE, MAX_FIELDS, MAX_HEAD, full, only_reading, page, timeout_header,
 };
 use onionscrape::metrics::CLASSIC_TEXT;
 use onionscrape::tls::TlsClient;
@@ -33,7 +33,6 @@ use tracing::{debug, warn};
 use crate::config::{ExporterConfig, Source};
 use crate::host::Host;
 use crate::metrics::{ExporterMetrics, Metrics};
-use body::{PassedBody, Waited};
 use compressed::Compression;
 use failure::ExporterFailure;
 use filter::Filtering;
@@ -285,74 +284,6 @@ impl Exporter {
         let complain = |why: &str| warn!(exporter = %self.0.config.name, "not scraped: {why}");
         let put = self.0.own_fields.put_into(headers, complain);
         put.then_some(()).ok_or(ExporterFailure::OwnFields)
-    }
-
-    fn onward<B>(
-        &self,
-        request: Request<B>,
-        uri: Uri,
-        host: &HeaderValue,
-        is_compressed: bool,
-    ) -> Result<Request<Empty<Bytes>>, ExporterFailure> {
-        let (from, _) = request.into_parts();
-        let mut request = Request::new(Empty::new());
-        *request.method_mut() = from.method;
-        *request.uri_mut() = uri;
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = from.headers;
-        let headers = request.headers_mut();
-        end_to_end(headers);
-        // No body goes on, so nothing may announce one.
-        headers.remove(CONTENT_LENGTH);
-        headers.remove(EXPECT);
-        headers.insert(HOST, host.clone());
-        if is_compressed {
-            compressed::ask_for_identity(headers);
-        }
-        self.put_own_fields(headers)?;
-        if self.0.config.filter.is_some() {
-            filter::ask_for_text(headers);
-        }
-        Ok(request)
-    }
-
-    async fn back(
-        &self,
-        response: Response<Incoming>,
-        of_head: bool,
-        compression: Option<Compression>,
-        deadline: Instant,
-    ) -> Result<Response<Body>, ExporterFailure> {
-        if response.status().is_informational() {
-            return Err(ExporterFailure::BadResponse);
-        }
-        if response.body().size_hint().lower() > MAX_BODY {
-            return Err(ExporterFailure::TooLarge);
-        }
-        let (mut head, body) = response.into_parts();
-        end_to_end(&mut head.headers);
-        if !of_head {
-            // Written anew from what the body really is.
-            head.headers.remove(CONTENT_LENGTH);
-        }
-        head.headers.remove(FAILURE);
-        head.version = Version::HTTP_11;
-        let filtering = match self.filtering() {
-            Some(filtering) if filter::has_metrics(&mut head)? => Some(filtering),
-            _ => None,
-        };
-        let is_small = compressed::is_small(&body.size_hint());
-        let body = PassedBody::new(body, filtering, deadline, self.0.metrics.clone());
-        let body = match compression.filter(|_| !is_small && compressed::is_text(&head)) {
-            None => body.gather().await?,
-            Some(compression) => match body.whole(compression.room()).await? {
-                Waited::Passed(body) => compression.stream(&mut head.headers, body, &self.0.metrics),
-                Waited::Whole(text) => {
-                    full(compression.apply(&mut head.headers, text, &self.0.metrics).await)
-                }
-            },
-        };
-        Ok(Response::from_parts(head, body))
     }
 }
 

@@ -34,8 +34,8 @@ pub(super) struct PassedBody {
 
 /// A body that was waited for.
 pub(super) enum Waited {
-    /// All of it.
-    Whole(Bytes),
+    /// All of it, and the room that it takes until it is made small.
+    Whole(Bytes, Room),
     /// More than there is room for, as it comes.
     Passed(Body),
 }
@@ -82,7 +82,7 @@ impl PassedBody {
         let mut gathered = BytesMut::new();
         loop {
             let Some(frame) = poll_fn(|cx| self.next(cx)).await else {
-                return Ok(Waited::Whole(gathered.freeze()));
+                return Ok(Waited::Whole(gathered.freeze(), room));
             };
             let data = frame?.into_data().unwrap_or_default();
             gathered.extend_from_slice(&data);
