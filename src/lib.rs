@@ -12,6 +12,7 @@
 //! - [`pairing`]: what the two programs say to each other then, and of their exporters;
 //! - [`schedule`]: how often an exporter is to be scraped;
 //! - [`http`]: serving, refusing, and passing a message on;
+//! - [`compression`]: bodies made small against the one before;
 //! - [`tls`]: TLS with exporters;
 //! - [`metrics`]: a program's own metrics as text;
 //! - [`logs`]: lines on standard error;
@@ -21,6 +22,7 @@
 
 pub mod address;
 pub mod command;
+pub mod compression;
 pub mod config;
 pub mod disturbance;
 pub mod doctor;

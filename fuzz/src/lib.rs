@@ -3,11 +3,13 @@
 //!
 //! - [`text`]: files and lines;
 //! - [`http`]: requests from whoever reaches a listener, answers from whoever is an exporter;
+//! - [`compressed`]: bodies that an agent made small;
 //! - [`ssh`]: what a stranger says to an agent;
 //! - [`session`]: what somebody says to it after a key exchange;
 //! - [`server`]: the agent that both talk to;
 //! - [`plain`]: feeding them without a fuzzer's help.
 
+pub mod compressed;
 pub mod http;
 pub mod plain;
 mod server;
@@ -25,7 +27,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "agent_config", run: text::agent_config },
     Target { name: "bridge_config", run: text::bridge_config },
     Target { name: "bridge_file", run: text::bridge_file },
@@ -40,6 +42,8 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "inventory", run: http::inventory },
     Target { name: "exporter_answer", run: http::exporter_answer },
     Target { name: "filtered_answer", run: http::filtered_answer },
+    Target { name: "compressed_body", run: compressed::body },
+    Target { name: "compressed_pair", run: compressed::pair },
     Target { name: "ssh_stranger", run: ssh::stranger },
     Target { name: "ssh_session", run: session::session },
 ];

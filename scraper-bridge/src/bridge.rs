@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use onionscrape::compression::Dictionaries;
 use onionscrape::files::StateDirectory;
 use onionscrape::http::{HostNames, Listener, SocketAccess, serve, serve_proxy, serve_public};
 use onionscrape::lifecycle::{self, Failure};
@@ -95,11 +96,15 @@ impl Bridge {
         metrics.config.succeeded();
         let tor = TorOnDemand::new(config.tor.clone(), shutdown.clone());
         let expected = Expected::default();
+        let keeping = config.compression;
+        let dictionaries =
+            keeping.enabled.then(|| Dictionaries::new(keeping.memory, metrics.dictionary_bytes.clone()));
         let around = Surroundings {
             tor: tor.clone(),
             expected: expected.clone(),
             metrics: metrics.clone(),
             limits: config.scrape,
+            dictionaries,
             host_names: config.host_names.clone(),
             web: web.clone(),
             sockets,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onionscrape::address::{ListenAddress, Name};
+use onionscrape::compression::CompressionSettings;
 use onionscrape::config::{self, Mistakes, Period, Section, Size};
 use onionscrape::files::Stamp;
 use onionscrape::http::Web;
@@ -33,6 +34,9 @@ pub use transport::{Destination, Dialled, Entrance, Reverse, Transport};
 
 /// Where the bridge tells of itself unless configured otherwise.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9822);
+
+/// What the last bodies may take of memory unless configured otherwise, in bytes.
+const DICTIONARIES: u64 = 64 << 20;
 
 /// Everything the bridge is told.
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub struct BridgeConfig {
     pub web_config_file: Option<PathBuf>,
     /// Bounds on every scrape.
     pub scrape: ScrapeLimits,
+    /// Whether agents are asked for small answers.
+    pub compression: CompressionSettings,
     /// What is worth a line.
     pub log: LogSettings,
     /// The devices: those of the file in its order, then those of the folder by their files' names.
@@ -209,6 +215,7 @@ impl BridgeConfig {
         let host_names = top.or("host_names", Vec::new());
         let web_config_file = top.path("web_config_file");
         let scrape = ScrapeLimits::read(top.section("scrape"));
+        let compression = CompressionSettings::read(top.section("compression"), DICTIONARIES);
         let log = LogSettings::read(top.section("log"));
         let targets = read_targets(top, &state_directory, taken);
         Some(Self {
@@ -223,6 +230,7 @@ impl BridgeConfig {
             host_names,
             web_config_file,
             scrape,
+            compression,
             log,
             targets: targets?,
             targets_dir,

@@ -29,6 +29,8 @@ pub enum ScrapeFailure {
     Tls(TlsFault),
     /// What came is not an HTTP response that can be passed on.
     BadResponse(&'static str),
+    /// The body was compressed, and cannot be had of what came.
+    Undecodable,
     /// The body is larger than allowed.
     TooLarge,
     /// The agent answered in the exporter's stead.
@@ -84,7 +86,7 @@ impl ScrapeFailure {
             Self::Timeout(_) => "timeout",
             Self::Aborted => "aborted",
             Self::Tls(_) => TlsFault::LABEL,
-            Self::BadResponse(_) => "bad_response",
+            Self::BadResponse(_) | Self::Undecodable => "bad_response",
             Self::TooLarge => "too_large",
             Self::Exporter { reason, .. } => reason,
         }
@@ -110,6 +112,9 @@ impl ScrapeFailure {
             Self::Aborted => (StatusCode::BAD_GATEWAY, "session lost during the scrape".to_owned()),
             Self::Tls(fault) => (StatusCode::BAD_GATEWAY, format!("exporter {exporter}: {fault}")),
             Self::BadResponse(what) => (StatusCode::BAD_GATEWAY, format!("exporter {exporter} {what}")),
+            Self::Undecodable => {
+                (StatusCode::BAD_GATEWAY, format!("exporter {exporter}'s answer cannot be decompressed"))
+            }
             Self::TooLarge => {
                 (StatusCode::BAD_GATEWAY, format!("exporter {exporter} answered more than max_body"))
             }

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use onionscrape::address::Name;
+use onionscrape::compression::Dictionaries;
 use onionscrape::files::Stamp;
 use onionscrape::http::{Body, HostNames, SocketAccess, Web, serve_public};
 use onionscrape::lifecycle::Failure;
@@ -59,6 +60,8 @@ pub struct Surroundings {
     pub metrics: Metrics,
     /// Bounds on every scrape.
     pub limits: ScrapeLimits,
+    /// Where the last bodies of all exporters are kept, if agents are asked for small answers.
+    pub dictionaries: Option<Dictionaries>,
     /// Names, besides the usual local ones, that requests may use as Host.
     pub host_names: Vec<String>,
     /// What the listeners ask of those who connect.
@@ -264,7 +267,10 @@ impl Fleet {
         let target = Target::start(config, reach.clone(), &around.metrics, &tasks, stop.clone());
         let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
         for (index, (planned, listener)) in bound.into_iter().enumerate() {
-            let scraper = Scraper::new(target.clone(), index, around.limits);
+            let mut scraper = Scraper::new(target.clone(), index, around.limits);
+            if let Some(dictionaries) = &around.dictionaries {
+                scraper = scraper.compressing(dictionaries.shelf());
+            }
             scrapers.push(scraper.clone());
             let Some(listener) = listener else {
                 listening.push(planned);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use onionscrape::address::Name;
+use onionscrape::compression::Coding;
 use onionscrape::http::OnRefusal;
 use onionscrape::metrics::{ConfigReload, DURATION_BUCKETS, HealingSteps, Raised, TorProgress};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -41,6 +42,12 @@ struct StageLabel {
 struct ReasonLabel {
     target: String,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CodingLabel {
+    target: String,
+    coding: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -133,6 +140,11 @@ pub struct Metrics {
     failures: Family<ReasonLabel, Counter>,
     inventory_refusals: Family<ReasonLabel, Counter>,
     response_bytes: Family<TargetLabel, Counter>,
+    compressed: Family<CodingLabel, Counter>,
+    uncompressed: Family<CodingLabel, Counter>,
+    compression_fallbacks: Family<TargetLabel, Counter>,
+    /// Bytes of bodies that are kept to be told others by.
+    pub dictionary_bytes: Gauge,
     scrape_duration: ByHop,
     /// Scrapes under way.
     pub in_flight: Gauge,
@@ -228,6 +240,26 @@ impl Metrics {
         );
         to.register("scrape_response_bytes", "Bytes of bodies passed on to Prometheus", m.response_bytes);
         to.register(
+            "scrape_compressed_bytes",
+            "Bytes of bodies that came compressed, as they came",
+            m.compressed,
+        );
+        to.register(
+            "scrape_uncompressed_bytes",
+            "Bytes of bodies that came compressed, as they were before",
+            m.uncompressed,
+        );
+        to.register(
+            "scrape_compression_fallbacks",
+            "Scrapes that were repeated because the answer could not be decompressed",
+            m.compression_fallbacks,
+        );
+        to.register(
+            "dictionary_bytes",
+            "Bytes of bodies that are kept to decompress later ones with",
+            m.dictionary_bytes,
+        );
+        to.register(
             "scrape_hop_duration_seconds",
             "Time of each step of a scrape that was done",
             m.scrape_duration.0,
@@ -283,7 +315,13 @@ impl Metrics {
         for reason in Refusal::ALL.map(Refusal::label) {
             self.inventory_refusals.remove(&ReasonLabel { target: target.clone(), reason });
         }
+        for coding in Coding::ALL.map(Coding::name) {
+            let label = CodingLabel { target: target.clone(), coding };
+            self.compressed.remove(&label);
+            self.uncompressed.remove(&label);
+        }
         for counter in [
+            &self.compression_fallbacks,
             &self.connects,
             &self.keepalive_failures,
             &self.requests,
@@ -316,7 +354,13 @@ impl Metrics {
         for reason in Refusal::ALL.map(Refusal::label) {
             let _ = self.inventory_refusals.get_or_create(&ReasonLabel { target: target.clone(), reason });
         }
+        for coding in Coding::ALL.map(Coding::name) {
+            let label = CodingLabel { target: target.clone(), coding };
+            let _ = self.compressed.get_or_create(&label);
+            let _ = self.uncompressed.get_or_create(&label);
+        }
         TargetMetrics {
+            compression_fallbacks: self.compression_fallbacks.get_or_create_owned(&of),
             connected: self.connected.get_or_create_owned(&of),
             stands_by: self.stands_by.get_or_create_owned(&of),
             standby_requests: self.standby_requests.get_or_create_owned(&of),
@@ -352,6 +396,8 @@ pub struct TargetMetrics {
     pub backoff_seconds: Seconds,
     /// Sessions given up because they did not answer.
     pub keepalive_failures: Counter,
+    /// Scrapes that were repeated because the answer could not be decompressed.
+    pub compression_fallbacks: Counter,
     /// Scrapes asked for.
     pub requests: Counter,
     /// Scrapes sent in another session as well.
@@ -385,6 +431,13 @@ impl TargetMetrics {
     pub fn scrape_failure(&self, failure: &ScrapeFailure) {
         let label = ReasonLabel { target: self.name.clone(), reason: failure.reason() };
         self.all.failures.get_or_create(&label).inc();
+    }
+
+    /// Counts a body that came compressed, by its bytes as it came and as it was before.
+    pub fn decompressed(&self, coding: Coding, came: u64, was: u64) {
+        let label = CodingLabel { target: self.name.clone(), coding: coding.name() };
+        self.all.compressed.get_or_create(&label).inc_by(came);
+        self.all.uncompressed.get_or_create(&label).inc_by(was);
     }
 
     /// Counts what was not taken of an inventory.

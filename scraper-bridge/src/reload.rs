@@ -168,12 +168,13 @@ fn fixed(config: &BridgeConfig) -> String {
         host_names,
         web_config_file,
         scrape,
+        compression,
         log,
         targets_dir,
         ..
     } = config;
     format!(
-        "{state_directory:?} {tor:?} {admin:?} {lifecycle:?} {listen:?} {proxy:?} {reverse:?} {sd_file:?} {host_names:?} {scrape:?} {log:?} {targets_dir:?} {web_config_file:?}"
+        "{state_directory:?} {tor:?} {admin:?} {lifecycle:?} {listen:?} {proxy:?} {reverse:?} {sd_file:?} {host_names:?} {scrape:?} {compression:?} {log:?} {targets_dir:?} {web_config_file:?}"
     )
 }
 

@@ -56,6 +56,9 @@ pub fn of_scrape(failure: &ScrapeFailure) -> &'static str {
         }
         ScrapeFailure::Aborted => "try again; the session broke off in the middle",
         ScrapeFailure::BadResponse(_) => "make sure that the address and path are those of a metrics page",
+        ScrapeFailure::Undecodable => {
+            "run the same version on the device; or write enabled = false in [compression] of the bridge"
+        }
         ScrapeFailure::TooLarge => "raise max_body under [scrape], or drop metrics on the device",
         ScrapeFailure::Tls(_) => {
             "compare the exporter's certificate with ca_file and server_name of the exporter here"

@@ -2,6 +2,9 @@
 
 mod ask;
 mod body;
+mod decoded;
+mod harmless;
+mod offer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,8 +13,9 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, StatusCode};
+use onionscrape::compression::Shelf;
 use onionscrape::http::{Answer, Body, FAILURE, end_to_end, only_reading, timeout_header};
 use onionscrape::pairing::REVISION;
 use onionscrape::ssh::ChannelStream;
@@ -25,26 +29,15 @@ use crate::inventory::one_line;
 use crate::pool::Places;
 use crate::target::Target;
 use ask::Answered;
-use body::ScrapeBody;
+use body::{ScrapeBody, Source};
+use decoded::{Decoded, NotBegun};
+use harmless::make_harmless;
+use offer::Offer;
 
 /// Kept of Prometheus' own timeout so that our answer arrives before it gives up.
 const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
 /// Path under which every listener serves its exporter, whatever the exporter's own path is.
 const METRICS: &str = "/metrics";
-/// Fields by which an answer has a power over a browser that it should not have: a device's page would
-/// be one of the bridge's own otherwise, since it comes from the bridge's address.
-const POWERS: [&str; 7] = [
-    "set-cookie",
-    "service-worker-allowed",
-    "clear-site-data",
-    "alt-svc",
-    "refresh",
-    "link",
-    "access-control-allow-origin",
-];
-/// Fields that have a browser show an answer and do nothing else with it.
-const HARMLESS: [(&str, &str); 2] =
-    [("content-security-policy", "sandbox; default-src 'none'"), ("x-content-type-options", "nosniff")];
 /// That no channel opened in time.
 const UNOPENED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -55,12 +48,19 @@ pub struct Scraper {
     target: Arc<Target>,
     index: usize,
     limits: ScrapeLimits,
+    /// The exporter's last bodies, if it is asked for small ones.
+    shelf: Option<Arc<Shelf>>,
 }
 
 impl Scraper {
     /// The exporter that is the target's number `index`.
     pub fn new(target: Arc<Target>, index: usize, limits: ScrapeLimits) -> Self {
-        Self { target, index, limits }
+        Self { target, index, limits, shelf: None }
+    }
+
+    /// The same, which asks an agent for small answers and keeps the last ones in `shelf`.
+    pub fn compressing(self, shelf: Shelf) -> Self {
+        Self { shelf: Some(Arc::new(shelf)), ..self }
     }
 
     /// The target.
@@ -162,6 +162,26 @@ impl Scraper {
         laps: &mut Laps,
         deadline: Instant,
     ) -> Result<(Response<()>, ScrapeBody), ScrapeFailure> {
+        let offer = self.shelf.as_ref().and_then(|shelf| Offer::new(self.exporter(), request, shelf));
+        let Some(offer) = offer else { return self.scrape_once(request, None, laps, deadline).await };
+        match self.scrape_once(&offer.put_on(request), Some(&offer), laps, deadline).await {
+            Err(ScrapeFailure::Undecodable) => {
+                // Nothing was passed on, and GET can be repeated.
+                self.target.metrics.compression_fallbacks.inc();
+                offer.was_of_no_use();
+                self.scrape_once(request, None, laps, deadline).await
+            }
+            scraped => scraped,
+        }
+    }
+
+    async fn scrape_once<B>(
+        &self,
+        request: &Request<B>,
+        offer: Option<&Offer>,
+        laps: &mut Laps,
+        deadline: Instant,
+    ) -> Result<(Response<()>, ScrapeBody), ScrapeFailure> {
         let exporter = self.exporter();
         let pool =
             timeout_at(deadline, self.target.pool()).await.map_err(|_| self.target.last_failure())??;
@@ -203,24 +223,34 @@ impl Scraper {
             ));
         }
         end_to_end(&mut head.headers);
+        let source = match offer.and_then(|offer| offer.taken_by(&mut head.headers)) {
+            None => Source::Passed(incoming),
+            Some(taken) => {
+                let most = self.limits.max_body;
+                match Decoded::begin(incoming, taken, self.target.clone(), most, deadline).await {
+                    Ok(decoded) => Source::Decoded(Box::new(decoded)),
+                    Err(NotBegun { failure, is_drained }) => {
+                        if is_drained {
+                            pool.give_back(self.index, connection);
+                        }
+                        return Err(failure);
+                    }
+                }
+            }
+        };
         if request.method() != Method::HEAD {
             // Written anew from what the body really is.
             head.headers.remove(CONTENT_LENGTH);
         }
         head.headers.insert(SERVER_TIMING, laps.header());
-        for name in POWERS {
-            head.headers.remove(name);
-        }
-        for (name, value) in HARMLESS {
-            head.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
+        make_harmless(&mut head.headers);
         let mut passed_on = Response::new(());
         *passed_on.status_mut() = head.status;
         *passed_on.headers_mut() = head.headers;
         if let Some(phrase) = head.extensions.remove::<ReasonPhrase>() {
             passed_on.extensions_mut().insert(phrase);
         }
-        let body = ScrapeBody::new(incoming, self, pool, connection, *laps, deadline);
+        let body = ScrapeBody::new(source, self, pool, connection, *laps, deadline);
         Ok((passed_on, body))
     }
 }

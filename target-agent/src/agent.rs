@@ -72,7 +72,7 @@ impl Agent {
         let access = Access::new(config.sources.clone());
         let tor = Box::pin(Tor::start(&config.tor, shutdown.clone())).await?;
         let (identities, seen) = watch::channel(Arc::new(identity.clone()));
-        let exporters = Exporters::new(&config.exporters, &metrics);
+        let exporters = Exporters::compressing(&config.exporters, config.compression, &metrics);
         let front = match config.front.clone() {
             FrontConfig::Forward(to) => Front::Forward(Forward::new(to)),
             FrontConfig::Ssh(settings) => {

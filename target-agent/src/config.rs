@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onionscrape::address::{ExporterAddress, ListenAddress, is_loopback};
+use onionscrape::compression::CompressionSettings;
 use onionscrape::config::{self, Mistakes, Period, Section};
 use onionscrape::files::{FileError, Stamp};
 use onionscrape::logs::{Level, LogSettings};
@@ -24,6 +25,8 @@ pub const OWN_NAME: &str = "agent";
 /// What Tor may keep in a device's memory of what is on its way, in bytes, unless told otherwise: as little
 /// as arti works with.
 const MEMORY_LIMIT: u64 = 256 << 20;
+/// What the last bodies may take of a device's memory unless configured otherwise, in bytes.
+const DICTIONARIES: u64 = 16 << 20;
 /// How long a peer may take to log in unless configured otherwise.
 const LOGIN_GRACE: Duration = Duration::from_secs(60);
 
@@ -42,6 +45,8 @@ pub struct AgentConfig {
     pub front: FrontConfig,
     /// What can be scraped, in the order of the file; the built-in one is last.
     pub exporters: Vec<ExporterConfig>,
+    /// What is done to make answers small on their way to a bridge.
+    pub compression: CompressionSettings,
     /// Where `/metrics` and its neighbours are served, if anywhere.
     pub admin: Option<SocketAddr>,
     /// What is worth a line.
@@ -180,12 +185,25 @@ impl AgentConfig {
         let onion = OnionSettings::read(top.section("onion"), &mut sources);
         let front = FrontConfig::read(top.section("ssh"), &mut sources);
         let admin = read_admin(top.section("admin"));
+        let compression = CompressionSettings::read(top.section("compression"), DICTIONARIES);
         let mut log = LogSettings::read(top.section("log"));
         log.level = origin.log_level.unwrap_or(log.level);
         let exporters = exporter::read_all(top)?;
         let origin = origin.clone();
         let (tor, seen) = (tor?, None);
-        Some(Self { state_directory, tor, onion, sources, front, exporters, admin, log, origin, seen })
+        Some(Self {
+            state_directory,
+            tor,
+            onion,
+            sources,
+            front,
+            exporters,
+            compression,
+            admin,
+            log,
+            origin,
+            seen,
+        })
     }
 }
 

@@ -1,9 +1,12 @@
 //! Asking an exporter: over HTTP, each time on a fresh local connection, or the built-in one.
 
 mod body;
+mod compressed;
+mod exchange;
 mod failure;
 mod filter;
 mod own_fields;
+mod streamed;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +14,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use onionscrape::address::ExporterAddress;
+use onionscrape::compression::Shelf;
 use onionscrape::http::{
-    Answer, Body, FAILURE, MAX_FIELDS, MAX_HEAD, end_to_end, only_reading, page, timeout_header,
+    Answer, Body, FAILURE, MAX_FIELDS, MAX_HEAD, full, only_reading, page, timeout_header,
 };
 use onionscrape::metrics::CLASSIC_TEXT;
 use onionscrape::tls::TlsClient;
@@ -30,7 +33,7 @@ use tracing::{debug, warn};
 use crate::config::{ExporterConfig, Source};
 use crate::host::Host;
 use crate::metrics::{ExporterMetrics, Metrics};
-use body::PassedBody;
+use compressed::Compression;
 use failure::ExporterFailure;
 use filter::Filtering;
 pub use filter::{MetricFilter, Patterns};
@@ -55,6 +58,8 @@ struct Inner {
     own_fields: Followed,
     tls: Option<TlsClient>,
     metrics: ExporterMetrics,
+    /// Its last answers, if later ones are made small against them.
+    shelf: Option<Arc<Shelf>>,
     last: Mutex<Option<LastScrape>>,
 }
 
@@ -63,7 +68,7 @@ struct Inner {
 pub struct LastScrape {
     /// When it was asked.
     pub at: SystemTime,
-    /// From there to the beginning of its answer, or to the failure.
+    /// From there to the beginning of its answer (the end of one that was made small), or to the failure.
     pub took: Duration,
     /// Why there was no good answer, if so.
     pub failure: Option<String>,
@@ -99,27 +104,33 @@ impl Exporter {
     /// An exporter as configured.
     pub fn new(config: ExporterConfig, metrics: &Metrics) -> Self {
         let tls = config.tls.clone().map(TlsClient::new);
-        Self::by(Way::new(&config.source), tls, config, metrics)
+        Self::by(Way::new(&config.source), tls, config, None, metrics)
+    }
+
+    /// The same, with answers made small for who takes them, against those in `shelf`.
+    pub fn compressing(config: ExporterConfig, shelf: Shelf, metrics: &Metrics) -> Self {
+        let tls = config.tls.clone().map(TlsClient::new);
+        Self::by(Way::new(&config.source), tls, config, Some(Arc::new(shelf)), metrics)
     }
 
     /// The same exporter with another configuration. One that has not changed stays as it is; what is
     /// built in keeps its collectors, of which one may be hanging.
     pub fn renewed(&self, config: &ExporterConfig, metrics: &Metrics) -> Self {
-        let Inner { config: before, way, tls, .. } = &*self.0;
+        let Inner { config: before, way, tls, shelf, .. } = &*self.0;
         if before == config {
             return self.clone();
         }
         // What is known of files that are read as before.
         let tls = if before.tls == config.tls { tls.clone() } else { config.tls.clone().map(TlsClient::new) };
         let way = if before.source == config.source { way.clone() } else { Way::new(&config.source) };
-        Self::by(way, tls, config.clone(), metrics)
+        Self::by(way, tls, config.clone(), shelf.clone(), metrics)
     }
 
     /// The same exporter for another purpose: what is counted of it is counted in `metrics`. What is
     /// built in has the same collectors, of which one may be hanging.
     pub fn apart(&self, metrics: &Metrics) -> Self {
         let Inner { config, way, tls, .. } = &*self.0;
-        Self::by(way.clone(), tls.clone(), config.clone(), metrics)
+        Self::by(way.clone(), tls.clone(), config.clone(), None, metrics)
     }
 
     /// Every value of the metrics label `reason`.
@@ -127,11 +138,17 @@ impl Exporter {
         ExporterFailure::ALL.map(ExporterFailure::label)
     }
 
-    fn by(way: Way, tls: Option<TlsClient>, config: ExporterConfig, metrics: &Metrics) -> Self {
+    fn by(
+        way: Way,
+        tls: Option<TlsClient>,
+        config: ExporterConfig,
+        shelf: Option<Arc<Shelf>>,
+        metrics: &Metrics,
+    ) -> Self {
         let metrics = metrics.exporter(&config.name, &Self::reasons());
         let own_fields = Followed::new(config.own_fields.clone());
         let exporter =
-            Self(Arc::new(Inner { config, way, own_fields, tls, metrics, last: Mutex::default() }));
+            Self(Arc::new(Inner { config, way, own_fields, tls, metrics, shelf, last: Mutex::default() }));
         // What is wrong with their files is better known at the start than at the first scrape.
         let _ = exporter.put_own_fields(&mut HeaderMap::new());
         if let Some(tls) = &exporter.0.tls {
@@ -162,10 +179,14 @@ impl Exporter {
         let (at, started) = (SystemTime::now(), Instant::now());
         let budget = timeout_header(request.headers()).unwrap_or(BUDGET).min(MAX_BUDGET);
         let deadline = Instant::now() + budget;
+        let compression = self.0.shelf.as_ref().and_then(|shelf| Compression::wanted(&request, shelf));
         let answered = timeout_at(deadline, async {
             match &self.0.way {
-                Way::Http(address, host) => self.ask(address, host, request, uri, deadline).await,
-                Way::BuiltIn(host) => self.make(host, deadline).await,
+                Way::Http(address, host) => {
+                    let onward = self.onward(request, uri, host, compression.is_some())?;
+                    self.ask(address, onward, compression, deadline).await
+                }
+                Way::BuiltIn(host) => self.make(host, compression, deadline).await,
             }
         });
         let answered = answered.await.unwrap_or(Err(ExporterFailure::Timeout));
@@ -202,13 +223,22 @@ impl Exporter {
     }
 
     /// The built-in exporter's answer.
-    async fn make(&self, host: &Host, deadline: Instant) -> Result<Response<Body>, ExporterFailure> {
+    async fn make(
+        &self,
+        host: &Host,
+        compression: Option<Compression>,
+        deadline: Instant,
+    ) -> Result<Response<Body>, ExporterFailure> {
         let mut text = Bytes::from(host.page(deadline).await);
         if let Some(mut filtering) = self.filtering() {
             let begun = filtering.push(&text)?;
             text = [begun, filtering.finish()?].concat().into();
         }
-        Ok(page(CLASSIC_TEXT, text))
+        let (mut head, _) = page(CLASSIC_TEXT, Bytes::new()).into_parts();
+        if let Some(compression) = compression {
+            text = compression.apply(&mut head.headers, text, &self.0.metrics).await;
+        }
+        Ok(Response::from_parts(head, full(text)))
     }
 
     /// The filter at the beginning of an answer, if there is one.
@@ -217,12 +247,11 @@ impl Exporter {
         self.0.config.filter.clone().map(|filter| Filtering::new(filter, dropped.clone()))
     }
 
-    async fn ask<B>(
+    async fn ask(
         &self,
         address: &ExporterAddress,
-        host: &HeaderValue,
-        request: Request<B>,
-        uri: Uri,
+        request: Request<Empty<Bytes>>,
+        compression: Option<Compression>,
         deadline: Instant,
     ) -> Result<Response<Body>, ExporterFailure> {
         let failed = |error: hyper::Error| {
@@ -230,7 +259,6 @@ impl Exporter {
             ExporterFailure::of(&error)
         };
         let of_head = request.method() == Method::HEAD;
-        let request = self.onward(request, uri, host)?;
         let stream = connect(address).await.map_err(|error| {
             debug!(exporter = %self.0.config.name, %error, "an exporter cannot be reached");
             ExporterFailure::Refused
@@ -248,7 +276,7 @@ impl Exporter {
         // The asker may read slowly or not at all; the exporter's connection ends in time anyway.
         tokio::spawn(timeout_at(deadline, connection));
         let response = sender.send_request(request).await.map_err(failed)?;
-        self.back(response, of_head, deadline).await
+        self.back(response, of_head, compression, deadline).await
     }
 
     /// Puts the exporter's own fields in the place of what was passed on.
@@ -256,59 +284,6 @@ impl Exporter {
         let complain = |why: &str| warn!(exporter = %self.0.config.name, "not scraped: {why}");
         let put = self.0.own_fields.put_into(headers, complain);
         put.then_some(()).ok_or(ExporterFailure::OwnFields)
-    }
-
-    fn onward<B>(
-        &self,
-        request: Request<B>,
-        uri: Uri,
-        host: &HeaderValue,
-    ) -> Result<Request<Empty<Bytes>>, ExporterFailure> {
-        let (from, _) = request.into_parts();
-        let mut request = Request::new(Empty::new());
-        *request.method_mut() = from.method;
-        *request.uri_mut() = uri;
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = from.headers;
-        let headers = request.headers_mut();
-        end_to_end(headers);
-        // No body goes on, so nothing may announce one.
-        headers.remove(CONTENT_LENGTH);
-        headers.remove(EXPECT);
-        headers.insert(HOST, host.clone());
-        self.put_own_fields(headers)?;
-        if self.0.config.filter.is_some() {
-            filter::ask_for_text(headers);
-        }
-        Ok(request)
-    }
-
-    async fn back(
-        &self,
-        response: Response<Incoming>,
-        of_head: bool,
-        deadline: Instant,
-    ) -> Result<Response<Body>, ExporterFailure> {
-        if response.status().is_informational() {
-            return Err(ExporterFailure::BadResponse);
-        }
-        if response.body().size_hint().lower() > MAX_BODY {
-            return Err(ExporterFailure::TooLarge);
-        }
-        let (mut head, body) = response.into_parts();
-        end_to_end(&mut head.headers);
-        if !of_head {
-            // Written anew from what the body really is.
-            head.headers.remove(CONTENT_LENGTH);
-        }
-        head.headers.remove(FAILURE);
-        head.version = Version::HTTP_11;
-        let filtering = match self.filtering() {
-            Some(filtering) if filter::has_metrics(&mut head)? => Some(filtering),
-            _ => None,
-        };
-        let body = PassedBody::new(body, filtering, deadline, self.0.metrics.clone()).gather().await?;
-        Ok(Response::from_parts(head, body))
     }
 }
 

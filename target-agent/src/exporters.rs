@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use onionscrape::address::Name;
+use onionscrape::compression::{CompressionSettings, Dictionaries};
 use tokio::sync::watch;
 
 use crate::config::ExporterConfig;
@@ -16,24 +17,41 @@ pub struct Exporters(Arc<Inner>);
 
 struct Inner {
     metrics: Metrics,
+    /// Where the last answers of all are kept, if they are.
+    dictionaries: Option<Dictionaries>,
     now: watch::Sender<Arc<[Exporter]>>,
 }
 
 impl Exporters {
     /// Exporters as configured.
     pub fn new(configured: &[ExporterConfig], metrics: &Metrics) -> Self {
-        let now = configured.iter().map(|one| Exporter::new(one.clone(), metrics)).collect();
-        let (now, _) = watch::channel(now);
-        Self(Arc::new(Inner { metrics: metrics.clone(), now }))
+        Self::keeping(configured, None, metrics)
+    }
+
+    /// The same, with answers made small for who takes them, if the settings say so.
+    pub fn compressing(
+        configured: &[ExporterConfig],
+        settings: CompressionSettings,
+        metrics: &Metrics,
+    ) -> Self {
+        let CompressionSettings { enabled, memory } = settings;
+        let dictionaries = enabled.then(|| Dictionaries::new(memory, metrics.dictionary_bytes.clone()));
+        Self::keeping(configured, dictionaries, metrics)
+    }
+
+    fn keeping(configured: &[ExporterConfig], dictionaries: Option<Dictionaries>, metrics: &Metrics) -> Self {
+        let fresh = |config: &ExporterConfig| fresh(config, dictionaries.as_ref(), metrics);
+        let (now, _) = watch::channel(configured.iter().map(fresh).collect());
+        Self(Arc::new(Inner { metrics: metrics.clone(), dictionaries, now }))
     }
 
     /// Has these from now on, and no others. One that is configured as it was stays as it is.
     pub fn become_these(&self, configured: &[ExporterConfig]) {
         let before = self.now();
-        let metrics = &self.0.metrics;
+        let Inner { metrics, dictionaries, .. } = &*self.0;
         let renewed = |config: &ExporterConfig| match named(&before, config.name.as_str()) {
             Some(known) => known.renewed(config, metrics),
-            None => Exporter::new(config.clone(), metrics),
+            None => fresh(config, dictionaries.as_ref(), metrics),
         };
         self.0.now.send_replace(configured.iter().map(renewed).collect());
         let is_gone = |name: &&Name| !configured.iter().any(|config| config.name == **name);
@@ -63,6 +81,13 @@ impl Exporters {
     /// All of them, as they are configured at this moment.
     pub fn now(&self) -> Arc<[Exporter]> {
         self.0.now.borrow().clone()
+    }
+}
+
+fn fresh(config: &ExporterConfig, dictionaries: Option<&Dictionaries>, metrics: &Metrics) -> Exporter {
+    match dictionaries {
+        Some(dictionaries) => Exporter::compressing(config.clone(), dictionaries.shelf(), metrics),
+        None => Exporter::new(config.clone(), metrics),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the agent counts.
 
 use onionscrape::address::Name;
+use onionscrape::compression::Coding;
 use onionscrape::metrics::{ConfigReload, HealingSteps, Raised, TorProgress};
 use onionscrape::tor::Bootstrap;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -35,6 +36,12 @@ struct ExporterLabel {
 struct ReasonLabel {
     exporter: String,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CodingLabel {
+    exporter: String,
+    coding: &'static str,
 }
 
 /// A kind of SSH request that was refused.
@@ -138,6 +145,10 @@ pub struct Metrics {
     exporter_requests: Family<ExporterLabel, Counter>,
     exporter_failures: Family<ReasonLabel, Counter>,
     exporter_dropped_samples: Family<ExporterLabel, Counter>,
+    exporter_uncompressed: Family<CodingLabel, Counter>,
+    exporter_compressed: Family<CodingLabel, Counter>,
+    /// Bytes of bodies that are kept to compress later ones against.
+    pub dictionary_bytes: Gauge,
     /// What came of reading the configuration.
     pub config: ConfigReload,
 }
@@ -181,6 +192,21 @@ impl Metrics {
             "Samples of an exporter that its filter dropped",
             m.exporter_dropped_samples,
         );
+        to.register(
+            "exporter_uncompressed_bytes",
+            "Bytes of bodies that were compressed on their way to a bridge, before that",
+            m.exporter_uncompressed,
+        );
+        to.register(
+            "exporter_compressed_bytes",
+            "Bytes of bodies that were compressed on their way to a bridge, after that",
+            m.exporter_compressed,
+        );
+        to.register(
+            "dictionary_bytes",
+            "Bytes of bodies that are kept to compress later ones against",
+            m.dictionary_bytes,
+        );
         m.config.register(to);
     }
 
@@ -189,6 +215,11 @@ impl Metrics {
         let exporter = name.to_string();
         for reason in reasons {
             self.exporter_failures.remove(&ReasonLabel { exporter: exporter.clone(), reason });
+        }
+        for coding in Coding::ALL.map(Coding::name) {
+            let label = CodingLabel { exporter: exporter.clone(), coding };
+            self.exporter_uncompressed.remove(&label);
+            self.exporter_compressed.remove(&label);
         }
         let label = ExporterLabel { exporter };
         self.exporter_requests.remove(&label);
@@ -235,11 +266,17 @@ impl Metrics {
             (*reason, self.exporter_failures.get_or_create_owned(&label))
         });
         let failures = failures.collect();
+        let compression = Coding::ALL.map(|coding| {
+            let label = CodingLabel { exporter: exporter.clone(), coding: coding.name() };
+            let before = self.exporter_uncompressed.get_or_create_owned(&label);
+            (coding, before, self.exporter_compressed.get_or_create_owned(&label))
+        });
         let label = ExporterLabel { exporter };
         ExporterMetrics {
             requests: self.exporter_requests.get_or_create_owned(&label),
             dropped_samples: self.exporter_dropped_samples.get_or_create_owned(&label),
             failures,
+            compression,
         }
     }
 }
@@ -253,6 +290,8 @@ pub struct ExporterMetrics {
     pub dropped_samples: Counter,
     /// By reason. They are held, since one that is looked up anew comes back after it was forgotten.
     failures: Vec<(&'static str, Counter)>,
+    /// Bytes before and after, by coding.
+    compression: [(Coding, Counter, Counter); 2],
 }
 
 impl ExporterMetrics {
@@ -260,6 +299,16 @@ impl ExporterMetrics {
     pub fn failure(&self, reason: &'static str) {
         if let Some((_, counter)) = self.failures.iter().find(|(known, _)| *known == reason) {
             counter.inc();
+        }
+    }
+
+    /// Counts a body that was made small, by its bytes before and after.
+    pub fn compressed(&self, coding: Coding, before: usize, after: usize) {
+        if let Some((_, counted_before, counted_after)) =
+            self.compression.iter().find(|(of, ..)| *of == coding)
+        {
+            counted_before.inc_by(before as u64);
+            counted_after.inc_by(after as u64);
         }
     }
 }

@@ -154,6 +154,7 @@ fn fixed(before: &AgentConfig, now: &AgentConfig) -> Vec<&'static str> {
         ("[tor]", format!("{:?}", before.tor) != format!("{:?}", now.tor)),
         ("[onion]", before.onion != now.onion),
         ("[ssh] forward or login_grace", front(before) != front(now)),
+        ("[compression]", before.compression != now.compression),
         ("[admin]", before.admin != now.admin),
         ("[log] format", before.log.format != now.log.format),
     ];

@@ -16,6 +16,10 @@ pub enum Manner {
     Good(String),
     /// Answers with the head of the request, as comments.
     Echoes,
+    /// Answers properly with what this makes of the number of the request; the first is 0.
+    Changing(fn(usize) -> String),
+    /// Sends these bytes where no coding is asked for, else a proper answer with this body.
+    Codes(Vec<u8>, String),
     /// Takes so long before it answers properly.
     Slow(Duration, String),
     /// Sends these bytes and closes the connection.
@@ -77,13 +81,19 @@ pub fn answer(body: &str) -> Vec<u8> {
 
 async fn serve(mut stream: TcpStream, manner: Manner, requests: &AtomicUsize) -> std::io::Result<()> {
     while let Some(head) = read_head(&mut stream).await? {
-        requests.fetch_add(1, Ordering::SeqCst);
+        let number = requests.fetch_add(1, Ordering::SeqCst);
         match &manner {
             Manner::Good(body) => stream.write_all(&answer(body)).await?,
             Manner::Echoes => {
                 let head = String::from_utf8_lossy(&head).to_lowercase();
                 let body: String = head.lines().map(|line| format!("# {line}\n")).collect();
                 stream.write_all(&answer(&body)).await?;
+            }
+            Manner::Changing(body) => stream.write_all(&answer(&body(number))).await?,
+            Manner::Codes(bytes, body) => {
+                let head = String::from_utf8_lossy(&head).to_lowercase();
+                let is_none = head.contains("accept-encoding: identity");
+                stream.write_all(&if is_none { bytes.clone() } else { answer(body) }).await?;
             }
             Manner::Slow(pause, body) => {
                 tokio::time::sleep(*pause).await;

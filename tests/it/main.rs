@@ -18,6 +18,7 @@ mod bad_requests;
 mod browser;
 mod censored;
 mod chain;
+mod compressed;
 mod config;
 mod doctor;
 mod documents;
@@ -96,6 +97,13 @@ fn main() -> ExitCode {
         chain::resumes_after_the_agent_is_killed,
         chain::tor_down_is_503,
         chain::a_session_that_stands_by,
+        compressed::bodies_are_a_direct_scrapes,
+        compressed::a_real_exporters,
+        compressed::two_bridges_and_many_at_once,
+        compressed::a_restart_of_either_side,
+        compressed::what_cannot_be_read_is_asked_for_again,
+        compressed::a_long_one_that_cannot_be_read_breaks_off,
+        compressed::it_can_be_switched_off,
         censored::both_programs_through_obfs4,
         doctor::the_bridges_stops_where_the_way_does,
         doctor::the_bridges_on_other_ways,

@@ -10,14 +10,57 @@ use onionscrape::metrics::Raised;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Scraper;
+use super::decoded::Decoded;
 use crate::failure::ScrapeFailure;
 use crate::hops::Laps;
 use crate::pool::{Connection, Pool};
 
+/// Where a body comes from.
+pub(super) enum Source {
+    /// As it is from the far end.
+    Passed(Incoming),
+    /// Out of what came from there.
+    Decoded(Box<Decoded>),
+}
+
+impl Source {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ScrapeFailure>>> {
+        let incoming = match self {
+            Self::Decoded(decoded) => return decoded.poll_data(cx),
+            Self::Passed(incoming) => incoming,
+        };
+        loop {
+            return Poll::Ready(match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                None => None,
+                Some(Err(_)) => Some(Err(ScrapeFailure::Aborted)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => Some(Ok(data)),
+                    // Trailers are for us alone.
+                    Err(_) => continue,
+                },
+            });
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Passed(incoming) => incoming.is_end_stream(),
+            Self::Decoded(decoded) => decoded.is_at_end(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Passed(incoming) => incoming.size_hint(),
+            Self::Decoded(decoded) => decoded.size_hint(),
+        }
+    }
+}
+
 /// A body that ends only where the exporter's did. Whatever else happens is an error, on which the
 /// connection to Prometheus is cut, so that nothing is taken for whole that is not.
 pub(super) struct ScrapeBody {
-    inner: Incoming,
+    inner: Source,
     scraper: Scraper,
     pool: Arc<Pool>,
     /// Given back to the pool at the end of the body.
@@ -30,7 +73,7 @@ pub(super) struct ScrapeBody {
 
 impl ScrapeBody {
     pub(super) fn new(
-        inner: Incoming,
+        inner: Source,
         scraper: &Scraper,
         pool: Arc<Pool>,
         connection: Connection,
@@ -86,22 +129,20 @@ impl Body for ScrapeBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
-        let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Ready(frame) => frame,
+        let data = match this.inner.poll_data(cx) {
+            Poll::Ready(data) => data,
             Poll::Pending => {
                 ready!(this.deadline.as_mut().poll(cx));
                 return this.fail(ScrapeFailure::Timeout("in the middle of the body")).map_err(Into::into);
             }
         };
-        match frame {
+        match data {
             None => {
                 this.complete();
                 Poll::Ready(None)
             }
-            Some(Err(_)) => this.fail(ScrapeFailure::Aborted).map_err(Into::into),
-            Some(Ok(frame)) => {
-                // Trailers are for us alone.
-                let Ok(data) = frame.into_data() else { return self.poll_frame(cx) };
+            Some(Err(failure)) => this.fail(failure).map_err(Into::into),
+            Some(Ok(data)) => {
                 let Some(left) = this.left.checked_sub(data.len() as u64) else {
                     return this.fail(ScrapeFailure::TooLarge).map_err(Into::into);
                 };

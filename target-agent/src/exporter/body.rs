@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use onionscrape::compression::{MAX_DICTIONARY, Room};
 use onionscrape::http::{Body, BodyError, full};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
@@ -29,6 +30,14 @@ pub(super) struct PassedBody {
     deadline: Pin<Box<Sleep>>,
     left: u64,
     metrics: ExporterMetrics,
+}
+
+/// A body that was waited for.
+pub(super) enum Waited {
+    /// All of it, and the room that it takes until it is made small.
+    Whole(Bytes, Room),
+    /// More than there is room for, as it comes.
+    Passed(Body),
 }
 
 impl PassedBody {
@@ -63,6 +72,25 @@ impl PassedBody {
         }
         self.begun = Some(gathered.freeze()).filter(|begun| !begun.is_empty());
         Ok(self.boxed_unsync())
+    }
+
+    /// Waits for all of the body, as long as there is room for it.
+    ///
+    /// # Errors
+    /// When it breaks off before that.
+    pub(super) async fn whole(mut self, mut room: Room) -> Result<Waited, ExporterFailure> {
+        let mut gathered = BytesMut::new();
+        loop {
+            let Some(frame) = poll_fn(|cx| self.next(cx)).await else {
+                return Ok(Waited::Whole(gathered.freeze(), room));
+            };
+            let data = frame?.into_data().unwrap_or_default();
+            gathered.extend_from_slice(&data);
+            if gathered.len() > MAX_DICTIONARY || !room.take(data.len()) {
+                self.begun = Some(gathered.freeze()).filter(|begun| !begun.is_empty());
+                return Ok(Waited::Passed(self.boxed_unsync()));
+            }
+        }
     }
 
     /// The next frame of what goes on.

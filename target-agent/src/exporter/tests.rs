@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod compressed;
 mod filtered;
 
 /// When an exporter closes the connection: before its answer goes on, after it began to, or never.
