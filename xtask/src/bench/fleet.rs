@@ -144,8 +144,7 @@ pub fn plain(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path) 
     );
     show(page, &seen);
     if let Some(last) = seen.last() {
-        let what =
-            format!("{} targets at 15 s for {:.0} min, 100 kB, without Tor", last.targets, sizes.minutes);
+        let what = format!("{} targets at 15 s for {} min, 100 kB, without Tor", last.targets, sizes.minutes);
         let good = last.outcome.good();
         page.goal(format!("{what}: good"), "≥ 99.99 %", format!("{:.3} %", good * 100.0), good >= 0.9999);
         page.at_most(format!("{what}: processors"), 1.0, "cores", last.cores);
@@ -184,7 +183,7 @@ pub fn onions(page: &mut Page, sizes: &Sizes, ground: &Ground, crowd: &Path) -> 
     );
     show(page, &seen);
     if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
-        let what = format!("{} onions at 15 s for {:.0} min", last.targets, sizes.onion_minutes);
+        let what = format!("{} onions at 15 s for {} min", last.targets, sizes.onion_minutes);
         let good = last.outcome.good();
         let p95 = last.outcome.times.percentile(95.0);
         let found = format!("{:.2} %, p95 {p95:.0} ms", good * 100.0);
