@@ -53,7 +53,7 @@ const DELAYS: [u64; 2] = [0, 40];
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Few of everything: ten minutes at most
+    /// Few of everything: ten minutes at most. All of it takes some two hours
     #[arg(long)]
     quick: bool,
     /// Only these parts
@@ -125,9 +125,11 @@ struct Sizes {
     /// Scrapes of each kind on each.
     scrapes: usize,
     colds: usize,
+    body_circuits: usize,
     tiny: usize,
     large: usize,
-    huge: usize,
+    /// Scrapes of 10 MB, without delay and with: then each takes half a minute.
+    huge: [usize; 2],
     trip_circuits: usize,
     trips: usize,
     blocks: usize,
@@ -150,9 +152,10 @@ impl Sizes {
         circuits: 10,
         scrapes: 20,
         colds: 20,
+        body_circuits: 5,
         tiny: 50,
         large: 20,
-        huge: 10,
+        huge: [10, 10],
         trip_circuits: 3,
         trips: 5,
         blocks: 6,
@@ -168,12 +171,13 @@ impl Sizes {
         growth: Duration::from_secs(90),
     };
     const QUICK: Self = Self {
-        circuits: 3,
-        scrapes: 4,
-        colds: 3,
-        tiny: 5,
-        large: 3,
-        huge: 1,
+        circuits: 2,
+        scrapes: 5,
+        colds: 2,
+        body_circuits: 1,
+        tiny: 3,
+        large: 2,
+        huge: [1, 0],
         trip_circuits: 1,
         trips: 2,
         blocks: 2,

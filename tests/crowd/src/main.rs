@@ -1,22 +1,19 @@
-//! Many agents in one process, for measurements of a bridge with many targets.
+//! Many agents in one process, as a program.
 //!
 //! Each has a host key, an SSH server and exporters of its own, as `target-agent` puts them together; by TCP
 //! on a port of loopback, where no agent ever listens otherwise, or as an onion service. Those that are onion
 //! services share one Tor client. For each device a line is printed, `device ADDRESS FINGERPRINT`, then
 //! `ready`.
 
-mod device;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use crowd::device::{self, Kind};
 use onionscrape::lifecycle::{Failure, exit_code, shutdown_on_signals};
 use onionscrape::tor::Tor;
 use target_agent::config::{AgentConfig, FrontConfig};
 use tokio_util::sync::CancellationToken;
-
-use device::Kind;
 
 /// Many agents in one process
 #[derive(Parser)]

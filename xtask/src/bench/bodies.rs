@@ -20,17 +20,21 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
          not compress.",
     );
     let mut table = table(&["", "body", "scrapes", "p50", "p90", "max", "p50 / (a)", "p50 / (b)"]);
-    for (source, scrapes) in
-        [(Source::Tiny, sizes.tiny), (Source::Large, sizes.large), (Source::Huge, sizes.huge)]
+    let [at_once, late] = sizes.huge;
+    let huge = if delay == 0 { at_once } else { late };
+    for (source, scrapes) in [(Source::Tiny, sizes.tiny), (Source::Large, sizes.large), (Source::Huge, huge)]
     {
+        if scrapes == 0 {
+            continue;
+        }
         let stage = Stage::begin(format!("bodies, {delay} ms: {}", source.title()));
         let mut times = [const { Samples::new() }; 4];
-        let per_circuit = scrapes.div_ceil(BODY_CIRCUITS);
-        for number in 0..scrapes.min(BODY_CIRCUITS) {
+        let circuits = scrapes.min(sizes.body_circuits);
+        for number in 0..circuits {
             let circuit = ground.circuit(&format!("{}{delay}x{number}", source.name()))?;
             times.iter_mut().for_each(Samples::next_group);
             let mut kept = circuit.kept(source)?;
-            for round in 0..per_circuit {
+            for round in 0..scrapes.div_ceil(circuits) {
                 for way in Way::ALL {
                     stage.say(format!("circuit {}, scrape {}, {}", number + 1, round + 1, way.title()));
                     let started = Instant::now();
@@ -48,7 +52,7 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
             cells.extend([to(Way::Recipe), to(Way::Socks)]);
             table.add_row(cells);
         }
-        if source == Source::Huge && scrapes > 0 {
+        if source == Source::Huge {
             let ratio = Ratio::of(&times[Way::Ours as usize], &times[Way::Recipe as usize], 50.0);
             page.ratio(format!("10 MB body, p50, {delay} ms a link"), "(a)", 1.0, ratio);
         }
@@ -56,6 +60,3 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
     page.table(&table);
     Ok(())
 }
-
-/// Circuits that scrapes of one body are spread over.
-const BODY_CIRCUITS: usize = 5;
