@@ -16,7 +16,7 @@ const TARGETS: usize = 1000;
 fn target(number: usize, folder: &std::path::Path) -> String {
     let key = KeyFile::open_or_make(&folder.join(number.to_string()), "device").unwrap();
     format!(
-        "[[target]]\nname = \"device{number:04}\"\naddress = \"reverse\"\nauthorized_keys = [{:?}]\n\
+        "[[target]]\nname = \"device{number:04}\"\ntransport = \"reverse\"\nauthorized_key = {:?}\n\
          labels = {{ site = \"harbour\" }}\n\
          [[target.exporter]]\nname = \"node\"\nport = 20001\n",
         key.public_line()

@@ -77,20 +77,43 @@ async fn chain(folder: &Path, shutdown: &CancellationToken) -> (Bridge, Vec<Sock
     (bridge, addresses)
 }
 
-/// One scrape on a connection that is kept.
+/// One scrape on a connection that is kept; returns the length of its body.
 fn scrape(stream: &mut BufReader<TcpStream>) -> usize {
-    stream.get_mut().write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
-    let mut length = 0;
+    let host = stream.get_ref().peer_addr().unwrap();
+    write!(stream.get_mut(), "GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+    let (mut length, mut chunked) = (0, false);
     loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length: ") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            break;
+        let line = line(stream).to_ascii_lowercase();
+        match line.split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().unwrap(),
+            Some(("transfer-encoding", _)) => chunked = true,
+            Some(_) => {}
+            None if line.is_empty() => break,
+            None => assert_eq!(line, "http/1.1 200 ok"),
         }
     }
+    if !chunked {
+        return read(stream, length);
+    }
+    let mut total = 0;
+    loop {
+        let size = line(stream);
+        let size = read(stream, usize::from_str_radix(&size, 16).unwrap());
+        assert_eq!(line(stream), "");
+        total += size;
+        if size == 0 {
+            return total;
+        }
+    }
+}
+
+fn line(stream: &mut BufReader<TcpStream>) -> String {
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+fn read(stream: &mut BufReader<TcpStream>, length: usize) -> usize {
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
     length

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use onionscrape::address::OnionAddress;
 use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::KeyFile;
 use onionscrape::tor::{ClientAuthKey, Tor};
@@ -11,7 +12,7 @@ use target_agent::config::{AgentConfig, SshSettings};
 use target_agent::exporters::Exporters;
 use target_agent::identity::Identity;
 use target_agent::metrics::Metrics;
-use target_agent::onion::{self, ServiceName};
+use target_agent::onion::ServiceName;
 use target_agent::publication::{Door, Front, Publication};
 use target_agent::ssh::{Server, Services};
 use target_agent::status::AgentStatus;
@@ -23,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 pub enum Kind {
     /// By a port on loopback.
     Tcp,
-    /// By an onion service of this name, which this client publishes.
-    Onion(Tor, ServiceName),
+    /// By an onion service of this name and address, which this client publishes.
+    Onion(Tor, ServiceName, OnionAddress),
 }
 
 /// Starts the one with this number; returns where it is and its host key's fingerprint.
@@ -57,8 +58,7 @@ pub async fn start(
             tokio::spawn(shutdown.run_until_cancelled_owned(serve(listener, server)));
             Ok((address.to_string(), fingerprint))
         }
-        Kind::Onion(tor, service) => {
-            let address = onion::address(&config.tor, service)?;
+        Kind::Onion(tor, service, address) => {
             let own_key = ClientAuthKey::generate().public();
             let door = Door { settings: config.onion.clone(), own_key, guests: access.guests() };
             let publication = Publication { tor, door, front: Front::Ssh(server), metrics, shutdown };

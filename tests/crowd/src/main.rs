@@ -13,7 +13,7 @@ use crowd::device::{self, Kind};
 use onionscrape::lifecycle::{Failure, exit_code, shutdown_on_signals};
 use onionscrape::tor::Tor;
 use target_agent::config::{AgentConfig, FrontConfig};
-use tokio_util::sync::CancellationToken;
+use target_agent::onion::{self, ServiceName};
 
 /// Many agents in one process
 #[derive(Parser)]
@@ -46,36 +46,31 @@ async fn run(options: Options) -> Result<(), Failure> {
     let FrontConfig::Ssh(settings) = config.front.clone() else {
         return Err(Failure("forward makes no sense here".into()));
     };
+    // All keys are made before any service runs: arti lists its key store while it opens one, and fails if a
+    // file of another service goes meanwhile.
+    let names = std::iter::successors(Some(ServiceName::first()), |name| Some(name.next()));
+    let mut services = Vec::new();
+    for name in names.take(if options.onion { options.count as usize } else { 0 }) {
+        services.push((name, onion::address(&config.tor, name)?));
+    }
     let tor = match options.onion {
         true => Some(Box::pin(Tor::start(&config.tor, shutdown.clone())).await?),
         false => None,
     };
-    start(&options, &config, settings, tor.as_ref(), &shutdown).await?;
+    let mut services = services.into_iter();
+    for number in 1..=options.count {
+        let kind = match (&tor, services.next()) {
+            (Some(tor), Some((name, address))) => Kind::Onion(tor.clone(), name, address),
+            _ => Kind::Tcp,
+        };
+        let (address, fingerprint) =
+            device::start(number, &config, settings.clone(), kind, shutdown.clone()).await?;
+        println!("device {address} {fingerprint}");
+    }
     println!("ready");
     shutdown.cancelled().await;
     match tor {
         Some(tor) => Ok(tor.stop().await?),
         None => Ok(()),
     }
-}
-
-async fn start(
-    options: &Options,
-    config: &AgentConfig,
-    settings: target_agent::config::SshSettings,
-    tor: Option<&Tor>,
-    shutdown: &CancellationToken,
-) -> Result<(), Failure> {
-    let mut names =
-        std::iter::successors(Some(target_agent::onion::ServiceName::first()), |name| Some(name.next()));
-    for number in 1..=options.count {
-        let kind = match (tor, names.next()) {
-            (Some(tor), Some(name)) => Kind::Onion(tor.clone(), name),
-            _ => Kind::Tcp,
-        };
-        let (address, fingerprint) =
-            device::start(number, config, settings.clone(), kind, shutdown.clone()).await?;
-        println!("device {address} {fingerprint}");
-    }
-    Ok(())
 }
