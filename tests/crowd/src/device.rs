@@ -60,7 +60,7 @@ pub async fn start(
         }
         Kind::Onion(tor, service, address) => {
             let own_key = ClientAuthKey::generate().public();
-            let door = Door { settings: config.onion.clone(), own_key, guests: access.guests() };
+            let door = Door { settings: config.onion, own_key, guests: access.guests() };
             let publication = Publication { tor, door, front: Front::Ssh(server), metrics, shutdown };
             let launched = publication.launch(service)?;
             let onion = address.clone();
