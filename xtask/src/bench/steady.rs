@@ -93,6 +93,8 @@ fn one(address: SocketAddr, first: Instant, interval: Duration, end: Instant, ou
             next += interval;
         }
     }
+    // Its connection is open to the end, as it would be if this went on.
+    std::thread::sleep(end.saturating_duration_since(Instant::now()));
 }
 
 fn scrape_once(kept: &mut Option<Connection>, address: SocketAddr) -> Result<(), Failure> {
