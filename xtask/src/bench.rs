@@ -1,14 +1,15 @@
 //! Scrapes beside those of other ways, interleaved in one run, with and without Tor.
 //!
 //! In reading order:
+//! - `sizes`: how much of everything;
 //! - `wire`: just enough HTTP to measure with;
 //! - `sample`: what was measured, and how sure one can be of a ratio;
 //! - `usage`: what processes take;
 //! - `page`: the page of figures;
 //! - `exporter`: bodies of a size of one's choice;
-//! - `rivals`, `bridge`, `ground`: every way over Tor, running;
+//! - `way`, `rivals`, `bridge`, `ground`: every way over Tor, running;
 //! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`: what is measured of them;
-//! - `plain`: the same programs without Tor;
+//! - `plain`, `load`: the same programs without Tor, one scrape after the other and many at once;
 //! - `crowd`, `steady`, `fleet`: many targets.
 
 mod bodies;
@@ -19,21 +20,23 @@ mod crowd;
 mod exporter;
 mod fleet;
 mod ground;
+mod load;
 mod memory;
 mod page;
 mod plain;
 mod rivals;
 mod sample;
+mod sizes;
 mod start;
 mod steady;
 mod trips;
 mod usage;
 mod warm;
+mod way;
 mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -44,6 +47,7 @@ use crate::build::{Programs, workspace};
 use crate::{Failure, packages};
 use ground::Ground;
 use page::Page;
+use sizes::Sizes;
 
 /// Set by Ctrl-C and SIGTERM.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -118,82 +122,6 @@ impl Part {
     }
 }
 
-/// How much of everything.
-struct Sizes {
-    /// Circuits that warm scrapes are spread over; a single one may be a lucky or an unlucky one.
-    circuits: usize,
-    /// Scrapes of each kind on each.
-    scrapes: usize,
-    colds: usize,
-    body_circuits: usize,
-    tiny: usize,
-    large: usize,
-    /// Scrapes of 10 MB, without delay and with: then each takes half a minute.
-    huge: [usize; 2],
-    trip_circuits: usize,
-    trips: usize,
-    blocks: usize,
-    /// Scrapes of a block.
-    block: usize,
-    starts: usize,
-    plain: usize,
-    load: usize,
-    at_once: usize,
-    targets: usize,
-    minutes: f64,
-    onions: usize,
-    onion_minutes: f64,
-    /// How long each step on the way to the largest fleet is looked at.
-    growth: Duration,
-}
-
-impl Sizes {
-    const FULL: Self = Self {
-        circuits: 10,
-        scrapes: 20,
-        colds: 20,
-        body_circuits: 5,
-        tiny: 50,
-        large: 20,
-        huge: [10, 10],
-        trip_circuits: 3,
-        trips: 5,
-        blocks: 6,
-        block: 100,
-        starts: 5,
-        plain: 1000,
-        load: 20_000,
-        at_once: 500,
-        targets: 1000,
-        minutes: 30.0,
-        onions: 200,
-        onion_minutes: 15.0,
-        growth: Duration::from_secs(90),
-    };
-    const QUICK: Self = Self {
-        circuits: 2,
-        scrapes: 5,
-        colds: 2,
-        body_circuits: 1,
-        tiny: 3,
-        large: 2,
-        huge: [1, 0],
-        trip_circuits: 1,
-        trips: 2,
-        blocks: 2,
-        block: 30,
-        starts: 1,
-        plain: 100,
-        load: 2000,
-        at_once: 500,
-        targets: 100,
-        minutes: 0.5,
-        onions: 5,
-        onion_minutes: 0.5,
-        growth: Duration::from_secs(15),
-    };
-}
-
 impl Bench {
     /// Measures, prints tables, and writes the page.
     ///
@@ -239,7 +167,7 @@ impl Bench {
             plain::measure(page, sizes, &programs, crowd)?;
         }
         if is_wanted(Part::Load) {
-            plain::load(page, sizes, &programs, crowd)?;
+            load::measure(page, sizes, &programs, crowd)?;
         }
         if is_wanted(Part::Fleet) {
             fleet::plain(page, sizes, &programs, crowd)?;

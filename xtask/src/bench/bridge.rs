@@ -113,3 +113,33 @@ pub fn redial(control: &Path, target: &str) -> Result<(), Failure> {
     bridge.read_answer()?;
     Ok(())
 }
+
+/// Whom a bridge logs in as.
+#[derive(Clone, Copy)]
+pub struct Login<'a> {
+    /// The user's name.
+    pub user: &'a str,
+    /// The key.
+    pub key_file: &'a Path,
+}
+
+/// A `[[target]]` table; with an `sshd` exporters have addresses, with an agent names suffice.
+pub fn target<'a>(
+    name: &str,
+    address: &str,
+    host_key: &str,
+    login: Login<'_>,
+    exporters: impl IntoIterator<Item = (&'a str, Option<SocketAddr>)>,
+) -> String {
+    let mut text = format!(
+        "[[target]]\nname = {name:?}\naddress = {address:?}\nhost_key = {host_key:?}\nuser = {:?}\nkey_file = {:?}\n",
+        login.user, login.key_file,
+    );
+    for (name, address) in exporters {
+        text += &format!("[[target.exporter]]\nname = {name:?}\nlisten = \"127.0.0.1:0\"\n");
+        if let Some(address) = address {
+            text += &format!("address = \"{address}\"\n");
+        }
+    }
+    text
+}

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::Sizes;
-use super::ground::{Ground, Source, Way};
+use super::ground::Ground;
 use super::page::{Page, table};
 use super::sample::{Ratio, Samples};
+use super::sizes::Sizes;
 use super::usage;
+use super::way::{Source, Way};
 use super::wire::Connection;
 use crate::Failure;
 use crate::stage::Stage;

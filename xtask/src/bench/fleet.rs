@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::Sizes;
-use super::bridge::Bridge;
+use super::bridge::{Bridge, Login, target};
 use super::crowd::{Crowd, Kind};
 use super::exporter;
-use super::ground::{Ground, Login, target};
+use super::ground::Ground;
 use super::page::{Page, table};
+use super::sizes::Sizes;
 use super::steady::{self, Outcome};
 use super::usage;
 use crate::Failure;

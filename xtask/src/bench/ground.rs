@@ -2,77 +2,22 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tornet::Network;
 use tornet::process::Process;
 
-use super::bridge::{self, Bridge, Offered};
+use super::bridge::{self, Bridge, Login, Offered, target};
 use super::exporter;
 use super::rivals::{Forwarding, Rivals};
+use super::way::{Source, Way};
 use super::wire::Connection;
 use crate::Failure;
 use crate::build::Programs;
 use crate::chain::{self, Chain};
 use crate::stage::Stage;
-
-/// What is scraped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A real node_exporter.
-    Node,
-    /// A few lines.
-    Tiny,
-    /// 1 MB.
-    Large,
-    /// 10 MB.
-    Huge,
-}
-
-impl Source {
-    /// All of them, in the order of ports.
-    pub const ALL: [Self; 4] = [Self::Node, Self::Tiny, Self::Large, Self::Huge];
-
-    /// What the agent calls it.
-    pub fn name(self) -> &'static str {
-        ["node", "tiny", "large", "huge"][self as usize]
-    }
-
-    /// What the page calls it.
-    pub fn title(self) -> &'static str {
-        ["node_exporter", "200 B", "1 MB", "10 MB"][self as usize]
-    }
-}
-
-/// How it is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// The original recipe.
-    Recipe,
-    /// Tor and nothing else.
-    Socks,
-    /// Our programs.
-    Ours,
-    /// Our bridge, and the recipe's device.
-    OurBridge,
-}
-
-impl Way {
-    /// All of them, in the order of the tables.
-    pub const ALL: [Self; 4] = [Self::Recipe, Self::Socks, Self::Ours, Self::OurBridge];
-
-    /// What the page calls it.
-    pub fn title(self) -> &'static str {
-        [
-            "(a) C tor, socat, ssh -L → C tor, sshd",
-            "(b) C tor SOCKS → C tor, no SSH",
-            "(c) scraper-bridge → target-agent",
-            "(d) scraper-bridge → C tor, sshd",
-        ][self as usize]
-    }
-}
 
 /// All of it. Dropping it ends every process.
 pub struct Ground {
@@ -249,34 +194,4 @@ fn recipe_target(rivals: &Rivals, exporters: &[SocketAddr]) -> String {
     let named = Source::ALL.iter().map(|source| source.name()).zip(exporters.iter().copied().map(Some));
     let login = Login { user: &rivals.sshd.user, key_file: &rivals.sshd.user_key };
     target(TARGET, onion, &rivals.sshd.host_key_public, login, named)
-}
-
-/// Whom a bridge logs in as.
-#[derive(Clone, Copy)]
-pub struct Login<'a> {
-    /// The user's name.
-    pub user: &'a str,
-    /// The key.
-    pub key_file: &'a Path,
-}
-
-/// A `[[target]]` table; with an `sshd` exporters have addresses, with an agent names suffice.
-pub fn target<'a>(
-    name: &str,
-    address: &str,
-    host_key: &str,
-    login: Login<'_>,
-    exporters: impl IntoIterator<Item = (&'a str, Option<SocketAddr>)>,
-) -> String {
-    let mut text = format!(
-        "[[target]]\nname = {name:?}\naddress = {address:?}\nhost_key = {host_key:?}\nuser = {:?}\nkey_file = {:?}\n",
-        login.user, login.key_file,
-    );
-    for (name, address) in exporters {
-        text += &format!("[[target.exporter]]\nname = {name:?}\nlisten = \"127.0.0.1:0\"\n");
-        if let Some(address) = address {
-            text += &format!("address = \"{address}\"\n");
-        }
-    }
-    text
 }

@@ -3,24 +3,20 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tempfile::TempDir;
 use tornet::process::Process;
 use tornet::sshd::{self, Sshd};
 
-use super::Sizes;
-use super::bridge::Bridge;
+use super::bridge::{Bridge, Login, target};
 use super::cost::{Payer, costs, show};
 use super::crowd::{Crowd, Kind};
 use super::exporter;
-use super::ground::{Login, target};
 use super::page::{Page, table};
 use super::rivals::{Forwarding, forward, ssh_to};
 use super::sample::{Ratio, Samples};
-use super::steady::Outcome;
+use super::sizes::Sizes;
 use super::wire::Connection;
 use crate::Failure;
 use crate::build::Programs;
@@ -28,33 +24,35 @@ use crate::chain;
 use crate::stage::Stage;
 
 /// The ways, in the order of the tables.
-const WAYS: [&str; 4] = [
+pub const WAYS: [&str; 4] = [
     "straight to the exporter",
     "ssh -L → sshd",
     "scraper-bridge, ssh:// → sshd",
     "scraper-bridge, ssh:// → agent",
 ];
-const SSH: usize = 1;
-const OURS: usize = 2;
-/// Threads that ask, in the load, need little.
-const STACK: usize = 256 << 10;
-/// Turns that the ways take under load.
-const TURNS: usize = 4;
+/// The way that ours are compared with.
+pub const SSH: usize = 1;
+/// The same `sshd`, through the bridge.
+pub const OURS: usize = 2;
 
 /// `sshd`, `ssh -L`, a bridge and an agent, all without Tor.
-struct Plain {
+pub struct Plain {
     bridge: Bridge,
     forwarding: Forwarding,
     sshd: Sshd,
     crowd: Crowd,
     /// For each way where node_exporter and a tiny exporter are.
-    offered: [[SocketAddr; 2]; 4],
+    pub offered: [[SocketAddr; 2]; 4],
     _node_exporter: Process,
     _folder: TempDir,
 }
 
 impl Plain {
-    fn start(programs: &Programs, crowd: &Path) -> Result<Self, Failure> {
+    /// Starts all of it, and waits until a scrape goes by each way.
+    ///
+    /// # Errors
+    /// When a part of it does not start.
+    pub fn start(programs: &Programs, crowd: &Path) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new().prefix("onionscrape-bench-plain-").tempdir()?;
         let path = folder.path();
         let (node, node_exporter) = chain::node_exporter(path)?;
@@ -88,7 +86,10 @@ impl Plain {
             [find("sshd", "node")?, find("sshd", "tiny")?],
             [find("agent", "node")?, find("agent", "tiny")?],
         ];
-        Ok(Self { bridge, forwarding, sshd, crowd, offered, _node_exporter: node_exporter, _folder: folder })
+        let plain =
+            Self { bridge, forwarding, sshd, crowd, offered, _node_exporter: node_exporter, _folder: folder };
+        plain.kept()?;
+        Ok(plain)
     }
 
     /// A connection by each way, over which a scrape of node_exporter has gone.
@@ -182,93 +183,4 @@ fn payers(plain: &Plain, kept: Vec<Connection>) -> Result<Vec<Payer>, Failure> {
         carrier: (pid, HashSet::from([port])),
     });
     Ok(payers.collect())
-}
-
-/// Many scrapes at once.
-///
-/// # Errors
-/// When a part of it does not start; a scrape that fails is counted.
-pub fn load(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path) -> Result<(), Failure> {
-    let plain = Plain::start(programs, crowd)?;
-    plain.kept()?;
-    let stage = Stage::begin(format!("without Tor: {} scrapes, {} at once", sizes.load, sizes.at_once));
-    let mut outcomes = [const { [const { Outcome::new() }; 4] }; 2];
-    let mut lengths = [[Duration::ZERO; 4]; 2];
-    for turn in 0..TURNS {
-        for (kept, (outcomes, lengths)) in outcomes.iter_mut().zip(&mut lengths).enumerate() {
-            for way in 0..WAYS.len() {
-                stage.say(format!("turn {} of {TURNS}, {}", turn + 1, WAYS[way]));
-                outcomes[way].times.next_group();
-                let address = plain.offered[way][1];
-                let started = Instant::now();
-                storm(address, sizes.load / TURNS, sizes.at_once, kept == 0, &mut outcomes[way])?;
-                lengths[way] += started.elapsed();
-            }
-        }
-    }
-    stage.done();
-    page.section(
-        &format!("Without Tor: {} scrapes of 200 B, {} at once", sizes.load, sizes.at_once),
-        "Each of those who ask at once asks again as soon as it has an answer; the ways take turns.",
-    );
-    let titles = ["kept-alive connections", "a new connection for each"];
-    for ((title, outcomes), lengths) in titles.iter().zip(&outcomes).zip(&lengths) {
-        let head = [title, "scrapes a second", "p50", "p99", "p50 / ssh -L", "p99 / ssh -L", "errors"];
-        let mut table = table(&head);
-        for ((name, own), length) in WAYS.iter().zip(outcomes).zip(lengths) {
-            let rate = own.times.len() as f64 / length.as_secs_f64();
-            let mut cells = vec![(*name).to_owned(), format!("{rate:.0}")];
-            cells.extend([50.0, 99.0].map(|p| format!("{:.0}", own.times.percentile(p))));
-            cells.extend([50.0, 99.0].map(|p| Ratio::of(&own.times, &outcomes[SSH].times, p).to_string()));
-            cells.push(own.complaints());
-            table.add_row(cells);
-        }
-        page.table(&table);
-        let [own, ssh] = [OURS, SSH].map(|way| &outcomes[way]);
-        let what = format!("{} scrapes, {} at once, ssh://, {title}", sizes.load, sizes.at_once);
-        page.ratio(format!("{what}: p99"), "ssh -L", 1.0, Ratio::of(&own.times, &ssh.times, 99.0));
-        page.goal(format!("{what}: errors"), "0", own.complaints(), own.bad.is_empty());
-    }
-    Ok(())
-}
-
-/// So many scrapes, so many at once.
-fn storm(
-    address: SocketAddr,
-    scrapes: usize,
-    at_once: usize,
-    keep: bool,
-    outcome: &mut Outcome,
-) -> Result<(), Failure> {
-    let next = AtomicUsize::new(0);
-    let found = Mutex::new(outcome);
-    std::thread::scope(|scope| {
-        for _ in 0..at_once {
-            let (next, found) = (&next, &found);
-            let asking = move || {
-                let mut kept = None;
-                while next.fetch_add(1, Ordering::Relaxed) < scrapes {
-                    let began = Instant::now();
-                    let scraped = ask(&mut kept, address);
-                    let took = began.elapsed();
-                    if !keep {
-                        kept = None;
-                    }
-                    found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(took, scraped);
-                }
-            };
-            std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, asking)?;
-        }
-        Ok(())
-    })
-}
-
-fn ask(kept: &mut Option<Connection>, address: SocketAddr) -> Result<(), Failure> {
-    let mut connection = match kept.take() {
-        Some(connection) => connection,
-        None => Connection::tcp_within(address, 30)?,
-    };
-    connection.scrape()?;
-    *kept = Some(connection);
-    Ok(())
 }

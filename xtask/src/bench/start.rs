@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use tornet::process::{Process, Signal};
 
-use super::Sizes;
-use super::ground::{Ground, Source, Way};
+use super::ground::Ground;
 use super::page::{Page, table};
 use super::sample::Samples;
+use super::sizes::Sizes;
+use super::way::{Source, Way};
 use super::wire::Connection;
 use crate::Failure;
 use crate::chain;

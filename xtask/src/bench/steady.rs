@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::sample::Samples;
@@ -77,7 +77,7 @@ pub fn scrape(
         }
         Ok::<_, Failure>(())
     })?;
-    Ok(outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+    Ok(outcome.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn one(address: SocketAddr, first: Instant, interval: Duration, end: Instant, outcome: &Mutex<Outcome>) {
@@ -87,7 +87,7 @@ fn one(address: SocketAddr, first: Instant, interval: Duration, end: Instant, ou
         let began = Instant::now();
         let scraped = scrape_once(&mut kept, address);
         let took = began.elapsed();
-        outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(took, scraped);
+        outcome.lock().unwrap_or_else(PoisonError::into_inner).add(took, scraped);
         // A scrape that takes longer than an interval costs the ones that it is in the way of.
         while next <= Instant::now() {
             next += interval;

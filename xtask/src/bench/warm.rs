@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::Sizes;
-use super::ground::{Ground, Source, Way};
+use super::ground::Ground;
 use super::page::{Page, table};
 use super::sample::{Ratio, Samples};
+use super::sizes::Sizes;
+use super::way::{Source, Way};
 use crate::Failure;
 use crate::stage::Stage;
 
