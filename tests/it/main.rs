@@ -44,6 +44,7 @@ mod reload;
 mod reverse;
 mod rotation;
 mod secure;
+mod sharding;
 mod stock;
 mod surfaces;
 mod transports;
@@ -169,6 +170,7 @@ fn main() -> ExitCode {
         reverse::a_stock_ssh_gets_nothing_else,
         reverse::a_stock_ssh_comes_through_tor,
         reverse::an_exporter_with_tls,
+        sharding::each_target_is_in_one_of_two_shards,
         load::twenty_at_once,
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,

@@ -1,202 +1,228 @@
-//! Scrapes beside those of other ways over Tor, interleaved in one run on one network.
+//! Scrapes beside those of other ways, interleaved in one run, with and without Tor.
+//!
+//! In reading order:
+//! - `sizes`: how much of everything;
+//! - `wire`: just enough HTTP to measure with;
+//! - `sample`: what was measured, and how sure one can be of a ratio;
+//! - `usage`: what processes take;
+//! - `page`: the page of figures;
+//! - `exporter`: bodies of a size of one's choice;
+//! - `way`, `rivals`, `bridge`, `ground`: every way over Tor, running;
+//! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`: what is measured of them;
+//! - `plain`, `load`: the same programs without Tor, one scrape after the other and many at once;
+//! - `crowd`, `steady`, `fleet`: many targets.
 
+mod bodies;
+mod bridge;
+mod cold;
+mod cost;
+mod crowd;
+mod exporter;
+mod fleet;
+mod ground;
+mod load;
+mod memory;
+mod page;
+mod plain;
 mod rivals;
+mod sample;
+mod sizes;
+mod start;
+mod steady;
+mod trips;
+mod usage;
+mod warm;
+mod way;
 mod wire;
 
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use comfy_table::{CellAlignment, Table, presets};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tornet::process;
 
-use crate::build::Programs;
-use crate::chain::{self, Chain};
-use crate::stage::Stage;
+use crate::build::{Programs, workspace};
 use crate::{Failure, packages};
-use rivals::Rivals;
-use wire::Connection;
+use ground::Ground;
+use page::Page;
+use sizes::Sizes;
+
+/// Set by Ctrl-C and SIGTERM.
+static STOP: AtomicBool = AtomicBool::new(false);
+/// Delays of each link of the two networks, one way, in milliseconds.
+const DELAYS: [u64; 2] = [0, 40];
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Scrapes of each kind, over all circuits
-    #[arg(long, default_value_t = 100)]
-    scrapes: usize,
-    /// Circuits that they are spread over; a single one may be a lucky or an unlucky one
-    #[arg(long, default_value_t = 10)]
-    circuits: usize,
-    /// Cold starts of each kind
-    #[arg(long, default_value_t = 20)]
-    colds: usize,
-    /// Delay added to every link of the network, one way, in milliseconds
-    #[arg(long, default_value_t = 0)]
-    delay_ms: u64,
+    /// Few of everything: ten minutes at most. All of it takes some two hours
+    #[arg(long)]
+    quick: bool,
+    /// Only these parts
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Vec<Part>,
+    /// Write the page to this file [default of a full run: docs/benchmarks.md]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Targets at once without Tor [default: 1000, quick: 100]
+    #[arg(long)]
+    targets: Option<usize>,
+    /// Minutes that these are scraped for [default: 30, quick: 0.5]
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Targets at once with onion services [default: 200, quick: 5]
+    #[arg(long)]
+    onions: Option<usize>,
+    /// Minutes that these are scraped for [default: 15, quick: 0.5]
+    #[arg(long)]
+    onion_minutes: Option<f64>,
+    /// Scrapes under load [default: 20000, quick: 2000]
+    #[arg(long)]
+    load: Option<usize>,
+    /// Of these, how many at once [default: 500]
+    #[arg(long)]
+    at_once: Option<usize>,
 }
 
-/// How the exporter is reached; the order of the tables.
-const WAYS: [&str; 3] = [
-    "(a) C tor, socat, ssh -L → C tor, sshd",
-    "(b) C tor SOCKS → C tor, no SSH",
-    "(c) scraper-bridge → target-agent",
-];
+/// A part of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Scrapes while everything is up
+    Warm,
+    /// From no session to the first byte
+    Cold,
+    /// Small and large bodies
+    Bodies,
+    /// Round trips of a scrape
+    Trips,
+    /// Processor time and bytes of a scrape
+    Cost,
+    /// Memory with one target
+    Memory,
+    /// From a start to the first scrape
+    Start,
+    /// The programs' files
+    Size,
+    /// Without Tor, one scrape after the other
+    Plain,
+    /// Without Tor, many at once
+    Load,
+    /// Many targets without Tor
+    Fleet,
+    /// Many targets with onion services
+    Onions,
+}
+
+impl Part {
+    /// Whether it needs the network and all rivals.
+    fn needs_tor(self) -> bool {
+        !matches!(self, Self::Size | Self::Plain | Self::Load | Self::Fleet)
+    }
+}
 
 impl Bench {
-    /// Measures and prints tables.
+    /// Measures, prints tables, and writes the page.
+    ///
+    /// # Errors
+    /// When a part cannot be measured; what was found before is printed by then.
     pub fn run(self) -> Result<(), Failure> {
-        packages::ensure(packages::TESTS)?;
-        let programs = Programs::build()?;
-        let folder = tempfile::Builder::new().prefix("onionscrape-bench-").tempdir()?;
-        let stage = Stage::begin("private Tor network: 3 authorities, 6 relays");
-        let options =
-            tornet::Options { delay: Duration::from_millis(self.delay_ms), ..tornet::Options::default() };
-        let network = tornet::Network::start(&options, |step| stage.say(step.to_string()))?;
-        stage.done();
-        let (exporter, _node_exporter) = chain::node_exporter(folder.path())?;
-        let stage = Stage::begin("rivals: C tor, socat, ssh, sshd");
-        let rivals = Rivals::start(&network, folder.path(), exporter)?;
-        stage.done();
-        let chain = Chain::start(&programs, folder.path(), Some(network.fragment()), exporter)?;
-
-        println!("\n{} ms added to each link, one way\n", self.delay_ms);
-        let control = folder.path().join("bridge/control.sock");
-        self.warm(&rivals, &chain, &control)?;
-        self.cold(&rivals, &chain, &control)?;
-        for (name, process) in [("target-agent", &chain.agent), ("scraper-bridge", &chain.bridge)] {
-            println!("resident memory of {name:<15} {:>6.1} MB", resident(process.pid())?);
+        packages::ensure(packages::BENCH)?;
+        let (programs, crowd) = Programs::build_with_crowd()?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        std::thread::spawn(move || {
+            for _ in signals.forever() {
+                STOP.store(true, Ordering::Relaxed);
+                // Whoever waits for a child sees it end, gives up, and cleans up on the way out.
+                process::end_all();
+            }
+        });
+        let as_many_as_may_be = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: as_many_as_may_be, maximum: as_many_as_may_be })?;
+        let mut page = Page::default();
+        let measured = self.measure(&mut page, programs, &crowd);
+        if STOP.load(Ordering::Relaxed) {
+            return Err("stopped; nothing is left behind".into());
+        }
+        println!("\n{}\n", page.goals());
+        measured?;
+        let is_full = !self.quick && self.only.is_empty();
+        if let Some(file) =
+            self.out.clone().or_else(|| is_full.then(|| workspace().join("docs/benchmarks.md")))
+        {
+            page.write(&file)?;
+            println!("written to {}", file.display());
         }
         Ok(())
     }
 
-    /// Scrapes while everything is up, on connections that are kept and on new ones.
-    fn warm(&self, rivals: &Rivals, chain: &Chain, control: &Path) -> Result<(), Failure> {
-        let stage = Stage::begin(format!("{} scrapes of each kind", self.scrapes));
-        let mut times = [[const { Vec::new() }; 3], [const { Vec::new() }; 3]];
-        let mut bytes = [0; 3];
-        for circuit in 0..self.circuits {
-            let name = format!("warm{circuit}");
-            let forwarding = rivals.forward(&name)?;
-            redial(control)?;
-            let connect = |way: usize| -> Result<Connection, Failure> {
-                match way {
-                    0 => tcp(forwarding.local),
-                    1 => Ok(Connection::new(rivals.through_socks(&name)?, "exporter")),
-                    _ => tcp(chain.listen),
-                }
-            };
-            let mut kept = [connect(0)?, connect(1)?, connect(2)?];
-            for connection in &mut kept {
-                connection.scrape()?;
+    fn measure(&self, page: &mut Page, programs: Programs, crowd: &Path) -> Result<(), Failure> {
+        let sizes = &self.sizes();
+        let is_wanted = |part: Part| self.only.is_empty() || self.only.contains(&part);
+        if is_wanted(Part::Size) {
+            memory::sizes(page, &programs)?;
+        }
+        if is_wanted(Part::Plain) {
+            plain::measure(page, sizes, &programs, crowd)?;
+        }
+        if is_wanted(Part::Load) {
+            load::measure(page, sizes, &programs, crowd)?;
+        }
+        if is_wanted(Part::Fleet) {
+            fleet::plain(page, sizes, &programs, crowd)?;
+        }
+        if !self.only.is_empty() && !self.only.iter().any(|part| part.needs_tor()) {
+            return Ok(());
+        }
+        let mut ground = Ground::start(programs)?;
+        if is_wanted(Part::Cost) {
+            cost::measure(&ground, page, sizes)?;
+        }
+        for delay in DELAYS {
+            ground.delay(delay);
+            if is_wanted(Part::Warm) {
+                warm::measure(&ground, page, sizes, delay)?;
             }
-            for round in 0..self.scrapes / self.circuits {
-                stage.say(format!("circuit {} of {}, scrape {}", circuit + 1, self.circuits, round + 1));
-                for way in 0..WAYS.len() {
-                    let started = Instant::now();
-                    bytes[way] = kept[way].scrape()?;
-                    times[0][way].push(started.elapsed());
-                    let started = Instant::now();
-                    connect(way)?.scrape()?;
-                    times[1][way].push(started.elapsed());
-                }
+            if is_wanted(Part::Memory) && delay == 0 {
+                memory::measure(&ground, page, "after scrapes of node_exporter", true)?;
+            }
+            if is_wanted(Part::Cold) {
+                cold::measure(&ground, page, sizes, delay)?;
+            }
+            if is_wanted(Part::Bodies) {
+                bodies::measure(&ground, page, sizes, delay)?;
             }
         }
-        stage.done();
-        for (title, times) in ["kept-alive connection", "new connection"].into_iter().zip(&times) {
-            let mut table = table(&[title, "p50 ms", "p90 ms", "p99 ms", "bytes", "p50 / (a)", "p50 / (b)"]);
-            for (way, name) in WAYS.iter().enumerate() {
-                let of = |other: usize| format!("{:.2}", ms(&times[way], 50) / ms(&times[other], 50));
-                let [p50, p90, p99] = [50, 90, 99].map(|p| format!("{:.0}", ms(&times[way], p)));
-                table.add_row([(*name).to_owned(), p50, p90, p99, bytes[way].to_string(), of(0), of(1)]);
+        if is_wanted(Part::Memory) && is_wanted(Part::Bodies) {
+            memory::measure(&ground, page, "after bodies of 10 MB", false)?;
+        }
+        if is_wanted(Part::Trips) {
+            trips::measure(&ground, page, sizes)?;
+        }
+        for delay in DELAYS {
+            ground.delay(delay);
+            if is_wanted(Part::Start) {
+                start::measure(&mut ground, page, sizes, delay)?;
             }
-            println!("{table}\n");
+        }
+        ground.delay(0);
+        if is_wanted(Part::Onions) {
+            fleet::onions(page, sizes, &ground, crowd)?;
         }
         Ok(())
     }
 
-    /// From no session to the first byte of an answer.
-    fn cold(&self, rivals: &Rivals, chain: &Chain, control: &Path) -> Result<(), Failure> {
-        let stage = Stage::begin(format!("{} cold starts of each kind", self.colds));
-        let mut times = [const { Vec::new() }; 3];
-        for round in 0..self.colds {
-            stage.say(format!("{round} of {}", self.colds));
-            let name = format!("cold{round}");
-            times[0].push(rivals.cold(&name)?);
-            times[1].push(rivals.cold(&name)?);
-            redial(control)?;
-            let started = Instant::now();
-            let mut scrape = tcp(chain.listen)?;
-            scrape.request()?;
-            scrape.first_byte()?;
-            times[2].push(started.elapsed());
+    fn sizes(&self) -> Sizes {
+        let usual = if self.quick { Sizes::QUICK } else { Sizes::FULL };
+        Sizes {
+            targets: self.targets.unwrap_or(usual.targets),
+            minutes: self.minutes.unwrap_or(usual.minutes),
+            onions: self.onions.unwrap_or(usual.onions),
+            onion_minutes: self.onion_minutes.unwrap_or(usual.onion_minutes),
+            load: self.load.unwrap_or(usual.load),
+            at_once: self.at_once.unwrap_or(usual.at_once),
+            ..usual
         }
-        stage.done();
-        let names =
-            ["(a) ssh, fresh circuit", "(a) ssh, circuit still open", "(c) scraper-bridge, fresh circuit"];
-        let mut table = table(&["cold: no session → first byte", "p50 ms", "p90 ms", "p99 ms", "p50 / (a)"]);
-        for (name, of) in names.iter().zip(&times) {
-            let [p50, p90, p99] = [50, 90, 99].map(|p| format!("{:.0}", ms(of, p)));
-            table.add_row([
-                (*name).to_owned(),
-                p50,
-                p90,
-                p99,
-                format!("{:.2}", ms(of, 50) / ms(&times[0], 50)),
-            ]);
-        }
-        println!("{table}\n");
-        Ok(())
-    }
-}
-
-/// Has the bridge throw its session away; returns when it has.
-fn redial(control: &Path) -> Result<(), Failure> {
-    let mut bridge = Connection::new(UnixStream::connect(control)?, "bridge");
-    bridge.send("POST /t/backpack/redial", "")?;
-    bridge.read_answer()?;
-    Ok(())
-}
-
-fn tcp(address: SocketAddr) -> Result<Connection, Failure> {
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    Ok(Connection::new(stream, address))
-}
-
-fn table(head: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(head);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// The `p`th percentile in milliseconds, by nearest rank.
-fn ms(times: &[Duration], p: usize) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort();
-    let rank = (sorted.len() * p).div_ceil(100).max(1);
-    sorted.get(rank - 1).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
-}
-
-/// Megabytes of memory that a process has resident (proc(5), `VmRSS`).
-fn resident(pid: u32) -> Result<f64, Failure> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    std::io::stdout().flush()?;
-    Ok(kib * 1024.0 / 1e6)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_by_nearest_rank() {
-        let times: Vec<_> = (1..=100).rev().map(Duration::from_millis).collect();
-        assert_eq!([50, 90, 99, 100].map(|p| ms(&times, p)), [50.0, 90.0, 99.0, 100.0]);
-        assert_eq!(ms(&times[..1], 50), 100.0);
     }
 }

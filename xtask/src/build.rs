@@ -23,8 +23,34 @@ impl Programs {
         let stage = Stage::begin("building target-agent and scraper-bridge");
         cargo(&["build", "--quiet", "--release", "-p", "target-agent", "-p", "scraper-bridge"])?;
         stage.done();
+        Ok(Self::built())
+    }
+
+    /// Builds both, and many agents in one process with them, all with the same features of what they
+    /// share; returns where the last one is, too.
+    ///
+    /// # Errors
+    /// When they do not compile; cargo has said why.
+    pub fn build_with_crowd() -> Result<(Self, PathBuf), Failure> {
+        let stage = Stage::begin("building target-agent, scraper-bridge and crowd");
+        cargo(&[
+            "build",
+            "--quiet",
+            "--release",
+            "-p",
+            "target-agent",
+            "-p",
+            "scraper-bridge",
+            "-p",
+            "crowd",
+        ])?;
+        stage.done();
+        Ok((Self::built(), target_folder().join("release/crowd")))
+    }
+
+    fn built() -> Self {
         let folder = target_folder().join("release");
-        Ok(Self { agent: folder.join("target-agent"), bridge: folder.join("scraper-bridge") })
+        Self { agent: folder.join("target-agent"), bridge: folder.join("scraper-bridge") }
     }
 }
 

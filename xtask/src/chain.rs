@@ -30,6 +30,10 @@ pub struct Chain {
     pub onion: String,
     /// The bridge's configuration, for its subcommands.
     pub bridge_file: PathBuf,
+    /// The bridge's socket for its own subcommands.
+    pub control: PathBuf,
+    /// The agent's configuration.
+    pub agent_file: PathBuf,
     /// The agent's process.
     pub agent: Process,
     /// The bridge's process.
@@ -50,8 +54,8 @@ pub fn node_exporter(folder: &Path) -> Result<(SocketAddr, Process), Failure> {
 }
 
 impl Chain {
-    /// Starts an agent in front of `exporter` and a bridge, on the network of `fragment` (`None`:
-    /// the public one), and waits until a scrape goes through.
+    /// Starts an agent in front of exporters, each with its name, and a bridge, on the network of
+    /// `fragment` (`None`: the public one), and waits until a scrape of the first one goes through.
     ///
     /// # Errors
     /// When a program cannot be started or the chain does not come about in time.
@@ -59,17 +63,17 @@ impl Chain {
         programs: &Programs,
         folder: &Path,
         fragment: Option<&Path>,
-        exporter: SocketAddr,
+        exporters: &[(&str, SocketAddr)],
     ) -> Result<Self, Failure> {
         let tor =
             fragment.map(|path| format!("[tor]\ninclude = {:?}\n\n", path.display())).unwrap_or_default();
         let agent_admin = free_address()?;
         let agent_file = folder.join("agent.toml");
-        let agent_text = format!(
-            "state_dir = {:?}\n\n{tor}[admin]\nlisten = \"{agent_admin}\"\n\n\
-             [[exporter]]\nname = \"node\"\naddress = \"{exporter}\"\n",
-            folder.join("agent"),
-        );
+        let mut agent_text =
+            format!("state_dir = {:?}\n\n{tor}[admin]\nlisten = \"{agent_admin}\"\n", folder.join("agent"),);
+        for (name, address) in exporters {
+            agent_text += &format!("\n[[exporter]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+        }
         fs::write(&agent_file, agent_text)?;
         let onion = output(&programs.agent, &["hostname"], &agent_file, "")?;
 
@@ -110,7 +114,8 @@ impl Chain {
             Ok(code == 200)
         })?;
         stage.done();
-        Ok(Self { listen, bridge_admin, agent_admin, onion, bridge_file, agent, bridge })
+        let control = bridge_state.join("control.sock");
+        Ok(Self { listen, bridge_admin, agent_admin, onion, bridge_file, control, agent_file, agent, bridge })
     }
 }
 

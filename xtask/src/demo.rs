@@ -81,7 +81,7 @@ impl Demo {
         };
         let fragment = network.as_ref().map(tornet::Network::fragment);
         let (exporter, _node_exporter) = chain::node_exporter(folder)?;
-        let chain = Chain::start(programs, folder, fragment, exporter)?;
+        let chain = Chain::start(programs, folder, fragment, &[("node", exporter)])?;
         let stage = Stage::begin("Prometheus: 3 good scrapes");
         let prometheus = Prometheus::start(folder, chain.listen)?;
         let mut seen = 0;

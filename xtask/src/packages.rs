@@ -12,7 +12,16 @@ type Needed = (&'static str, &'static str);
 /// What the demonstration runs.
 pub const DEMO: &[Needed] =
     &[("tor", "tor"), ("prometheus", "prometheus"), ("prometheus-node-exporter", "prometheus-node-exporter")];
-/// What the tests and the benchmark run besides.
+/// What the benchmark runs.
+pub const BENCH: &[Needed] = &[
+    ("tor", "tor"),
+    ("prometheus-node-exporter", "prometheus-node-exporter"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("socat", "socat"),
+    ("ss", "iproute2"),
+];
+/// What the tests run.
 pub const TESTS: &[Needed] = &[
     ("tor", "tor"),
     ("prometheus", "prometheus"),

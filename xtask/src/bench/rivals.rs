@@ -16,71 +16,72 @@ use crate::chain::free_address;
 /// How long a rival may take for one thing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The hidden service's port for the first exporter; the others follow.
+const FIRST_PORT: u16 = 9100;
+
 /// C tor on both sides, with SSH and without.
 pub struct Rivals {
     folder: PathBuf,
-    exporter: SocketAddr,
-    tor: CTorClient,
-    with_ssh: HiddenService,
-    without_ssh: HiddenService,
-    sshd: Sshd,
+    exporters: Vec<SocketAddr>,
+    /// C tor on the monitor.
+    pub tor: CTorClient,
+    /// C tor on the device, with SSH behind it.
+    pub with_ssh: HiddenService,
+    /// C tor on the device, with nothing but exporters behind it.
+    pub without_ssh: HiddenService,
+    /// What is behind the one.
+    pub sshd: Sshd,
     known_hosts: PathBuf,
 }
 
 /// `ssh -L`, up and listening.
 pub struct Forwarding {
-    /// Where it listens.
-    pub local: SocketAddr,
-    _ssh: Process,
+    /// Where it listens, for each exporter.
+    pub local: Vec<SocketAddr>,
+    /// The process.
+    pub ssh: Process,
 }
 
 impl Rivals {
     /// Starts them all and waits until the services can be reached.
-    pub fn start(network: &Network, folder: &Path, exporter: SocketAddr) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub fn start(network: &Network, folder: &Path, exporters: Vec<SocketAddr>) -> Result<Self, Failure> {
         let tor = network.c_tor_client(&ClientOptions::default())?;
         let sshd = sshd::start(&[])?;
-        let service = |port, to| {
-            network.hidden_service(&ServiceOptions { ports: vec![(port, to)], ..Default::default() })
-        };
-        let with_ssh = service(22, sshd.addr)?;
-        let without_ssh = service(9100, exporter)?;
+        let service = |ports| network.hidden_service(&ServiceOptions { ports, ..ServiceOptions::default() });
+        let with_ssh = service(vec![(22, sshd.addr)])?;
+        let without_ssh = service((FIRST_PORT..).zip(exporters.iter().copied()).collect())?;
         let known_hosts = folder.join("known_hosts");
         std::fs::write(&known_hosts, format!("{} {}\n", with_ssh.hostname(), sshd.host_key_public.trim()))?;
         let folder = folder.to_owned();
-        let rivals = Self { folder, exporter, tor, with_ssh, without_ssh, sshd, known_hosts };
+        let rivals = Self { folder, exporters, tor, with_ssh, without_ssh, sshd, known_hosts };
         rivals.forward("first")?;
-        rivals.through_socks("first")?;
+        rivals.through_socks("first", 0)?;
         Ok(rivals)
     }
 
     /// Starts `ssh -L` over circuits of its own, and waits until it listens.
     pub fn forward(&self, circuit: &str) -> Result<Forwarding, Failure> {
-        let local = free_address()?;
-        let mut command = self.ssh(circuit);
-        command.args(["-N", "-o", "ExitOnForwardFailure=yes", "-L"]);
-        command.arg(format!("{local}:{}", self.exporter)).arg(self.with_ssh.hostname());
-        let ssh = process::spawn(&command, &self.folder.join(format!("ssh-{circuit}.log")))?;
-        let started = Instant::now();
-        while TcpStream::connect(local).is_err() {
-            if !ssh.is_running() || started.elapsed() > PATIENCE {
-                return Err(format!("ssh -L does not come up: {}", ssh.log_tail()).into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(Forwarding { local, _ssh: ssh })
+        let command = self.ssh(circuit);
+        let log = self.folder.join(format!("ssh-{circuit}.log"));
+        forward(command, self.with_ssh.hostname(), &self.exporters, &log)
     }
 
-    /// A stream to the exporter through C tor alone, as `proxy_url: socks5://` makes one. Streams
-    /// with the same word share a circuit.
-    pub fn through_socks(&self, circuit: &str) -> Result<TcpStream, Failure> {
-        Ok(socks::connect(self.tor.socks, self.without_ssh.hostname(), 9100, Some(circuit), PATIENCE)?)
+    /// A stream to an exporter, by its place in the list, through C tor alone, as `proxy_url: socks5://`
+    /// makes one. Streams with the same word share a circuit.
+    pub fn through_socks(&self, circuit: &str, exporter: u16) -> Result<TcpStream, Failure> {
+        let (onion, port) = (self.without_ssh.hostname(), FIRST_PORT + exporter);
+        Ok(socks::connect(self.tor.socks, onion, port, Some(circuit), PATIENCE)?)
     }
 
     /// Starts `ssh`, has it carry one request to the exporter, and returns the time to the answer's
     /// first byte. A word that was used before finds its circuit still open.
     pub fn cold(&self, circuit: &str) -> Result<Duration, Failure> {
+        let exporter = self.exporters.first().ok_or("there is no exporter")?;
         let mut command = self.ssh(circuit);
-        command.arg("-W").arg(self.exporter.to_string()).arg(self.with_ssh.hostname());
+        command.arg("-W").arg(exporter.to_string()).arg(self.with_ssh.hostname());
         let started = Instant::now();
         let mut ssh = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let (Some(mut request), Some(mut answer)) = (ssh.stdin.take(), ssh.stdout.take()) else {
@@ -98,16 +99,50 @@ impl Rivals {
     /// `ssh` through socat and C tor, as the recipe has it.
     fn ssh(&self, circuit: &str) -> Command {
         let (ip, port) = (self.tor.socks.ip(), self.tor.socks.port());
-        let mut command = Command::new("ssh");
+        let mut command = ssh_to(&self.sshd, &self.known_hosts);
         command
-            .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes"])
             .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
-            .arg("-o")
-            .arg(format!("ProxyCommand=socat STDIO SOCKS4A:{ip}:%h:%p,socksport={port},socksuser={circuit}"))
-            .arg("-i")
-            .arg(&self.sshd.user_key)
-            .args(["-l", &self.sshd.user]);
+            .arg(format!("ProxyCommand=socat STDIO SOCKS4A:{ip}:%h:%p,socksport={port},socksuser={circuit}"));
         command
     }
+}
+
+/// `ssh` that logs in to this `sshd`, without a host's name yet.
+pub fn ssh_to(sshd: &Sshd, known_hosts: &Path) -> Command {
+    let mut command = Command::new("ssh");
+    command
+        .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes", "-o"])
+        .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
+        .arg("-i")
+        .arg(&sshd.user_key)
+        .args(["-l", &sshd.user]);
+    command
+}
+
+/// Has `ssh` forward a port to each exporter, and waits until it does.
+///
+/// # Errors
+/// When it does not come up in time: what it says.
+pub fn forward(
+    mut ssh: Command,
+    host: &str,
+    exporters: &[SocketAddr],
+    log: &Path,
+) -> Result<Forwarding, Failure> {
+    ssh.args(["-N", "-o", "ExitOnForwardFailure=yes"]);
+    let mut local = Vec::new();
+    for exporter in exporters {
+        let address = free_address()?;
+        ssh.arg("-L").arg(format!("{address}:{exporter}"));
+        local.push(address);
+    }
+    let ssh = process::spawn(ssh.arg(host), log)?;
+    let started = Instant::now();
+    while !local.iter().all(|address| TcpStream::connect(address).is_ok()) {
+        if !ssh.is_running() || started.elapsed() > PATIENCE {
+            return Err(format!("ssh -L does not come up: {}", ssh.log_tail()).into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(Forwarding { local, ssh })
 }

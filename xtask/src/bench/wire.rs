@@ -1,13 +1,20 @@
 //! Just enough of HTTP/1.1 to measure with, over any byte stream and without a library's delays.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::Failure;
 
+/// How long a scrape may take unless it is said otherwise, in seconds.
+const TIMEOUT: u64 = 110;
+
 /// A connection on which one request follows the other.
 pub struct Connection {
-    stream: BufReader<Box<dyn ReadWrite>>,
+    stream: BufReader<Box<dyn ReadWrite + Send>>,
     host: String,
+    /// How long whoever scrapes says that it waits, in seconds.
+    timeout: u64,
 }
 
 /// A stream in both directions.
@@ -15,9 +22,29 @@ pub trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
 impl Connection {
+    /// Connects to a server by TCP.
+    pub fn tcp(address: SocketAddr) -> Result<Self, Failure> {
+        Self::tcp_within(address, TIMEOUT)
+    }
+
+    /// The same, for scrapes that take so many seconds at most.
+    pub fn tcp_within(address: SocketAddr, timeout: u64) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        // The server gives up first, and says why.
+        let patience = Some(Duration::from_secs(timeout + 2));
+        stream.set_read_timeout(patience)?;
+        stream.set_write_timeout(patience)?;
+        Ok(Self { timeout, ..Self::new(stream, address) })
+    }
+
     /// Takes over a stream that is open to a server that goes by the name of `host`.
-    pub fn new(stream: impl ReadWrite + 'static, host: impl ToString) -> Self {
-        Self { stream: BufReader::with_capacity(64 << 10, Box::new(stream)), host: host.to_string() }
+    pub fn new(stream: impl ReadWrite + Send + 'static, host: impl ToString) -> Self {
+        Self {
+            stream: BufReader::with_capacity(64 << 10, Box::new(stream)),
+            host: host.to_string(),
+            timeout: TIMEOUT,
+        }
     }
 
     /// One scrape, to its last byte; returns the size of its body.
@@ -28,7 +55,12 @@ impl Connection {
 
     /// Sends the request for a scrape, as Prometheus would.
     pub fn request(&mut self) -> Result<(), Failure> {
-        self.send("GET /metrics", "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: gzip\r\n")
+        let fields = format!(
+            "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: gzip\r\n\
+             X-Prometheus-Scrape-Timeout-Seconds: {}\r\n",
+            self.timeout
+        );
+        self.send("GET /metrics", &fields)
     }
 
     /// Sends a request; `fields` are header fields besides Host, each with its line end.

@@ -1,0 +1,167 @@
+//! What a warm scrape costs: processor time of all processes of a way, and bytes.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::ground::Ground;
+use super::page::{Page, table};
+use super::sample::{Ratio, Samples};
+use super::sizes::Sizes;
+use super::usage;
+use super::way::{Source, Way};
+use super::wire::Connection;
+use crate::Failure;
+use crate::stage::Stage;
+
+/// A way whose cost is to be known.
+pub struct Payer {
+    /// Its line in the table.
+    pub title: &'static str,
+    /// A connection over which a scrape has gone.
+    pub connection: Connection,
+    /// What runs for it, by name; what these processes started counts with them.
+    pub programs: Vec<(&'static str, u32)>,
+    /// The process on the monitor whose connections carry it, and the ports that they lead to.
+    pub carrier: (u32, HashSet<u16>),
+}
+
+/// What one way costs, in groups by block.
+#[derive(Default)]
+pub struct Cost {
+    /// Milliseconds of processor time for a scrape, by program.
+    pub by_program: Vec<Samples>,
+    /// The same of all of them.
+    pub cpu: Samples,
+    /// Bytes of a body, as Prometheus gets it.
+    pub body: usize,
+    /// Bytes to the monitor for a scrape.
+    pub received: Samples,
+    /// Bytes from the monitor for a scrape.
+    pub sent: Samples,
+}
+
+/// Has the ways take turns, so many blocks of so many scrapes, one scrape right after the other. The kernel
+/// tells hundredths of a second, so a block must take many of them.
+///
+/// # Errors
+/// When a scrape fails, or the system does not tell.
+pub fn costs(
+    payers: &mut [Payer],
+    (blocks, block): (usize, usize),
+    stage: &Stage,
+) -> Result<Vec<Cost>, Failure> {
+    let mut costs: Vec<_> = payers.iter().map(|_| Cost::default()).collect();
+    for number in 0..blocks {
+        for (payer, cost) in payers.iter_mut().zip(&mut costs) {
+            stage.say(format!("block {} of {blocks}, {}", number + 1, payer.title));
+            let of = |payer: &Payer| -> Vec<Duration> {
+                payer.programs.iter().map(|(_, pid)| usage::cpu(&[*pid])).collect()
+            };
+            let (pid, ports) = payer.carrier.clone();
+            let bytes = usage::carried(pid, &ports)?;
+            let before = of(payer);
+            for _ in 0..block {
+                cost.body = payer.connection.scrape()?;
+            }
+            let after = of(payer);
+            let scrapes = block as f64;
+            cost.by_program.resize_with(before.len(), Samples::default);
+            let mut sum = 0.0;
+            for ((before, after), samples) in before.iter().zip(&after).zip(&mut cost.by_program) {
+                let spent = after.saturating_sub(*before).as_secs_f64() * 1000.0 / scrapes;
+                samples.push(spent);
+                sum += spent;
+            }
+            cost.cpu.next_group();
+            cost.cpu.push(sum);
+            // What is on its way belongs to these scrapes.
+            std::thread::sleep(SETTLE);
+            let carried = usage::carried(pid, &ports)?;
+            cost.received.push(carried[0].saturating_sub(bytes[0]) as f64 / scrapes);
+            cost.sent.push(carried[1].saturating_sub(bytes[1]) as f64 / scrapes);
+        }
+    }
+    Ok(costs)
+}
+
+/// The costs as a table, with ratios to the first line.
+pub fn show(payers: &[Payer], costs: &[Cost]) -> comfy_table::Table {
+    let mut table =
+        table(&["", "CPU ms a scrape", "CPU / first", "of these", "body", "bytes in", "bytes out"]);
+    for (payer, cost) in payers.iter().zip(costs) {
+        let parts = payer.programs.iter().zip(&cost.by_program);
+        let parts: Vec<_> = parts.map(|((name, _), own)| format!("{name} {:.2}", own.mean())).collect();
+        let ratio = costs.first().map(|first| Ratio::of(&cost.cpu, &first.cpu, 50.0).to_string());
+        table.add_row([
+            payer.title.to_owned(),
+            format!("{:.2}", cost.cpu.percentile(50.0)),
+            ratio.unwrap_or_default(),
+            parts.join(", "),
+            cost.body.to_string(),
+            format!("{:.0}", cost.received.percentile(50.0)),
+            format!("{:.0}", cost.sent.percentile(50.0)),
+        ]);
+    }
+    table
+}
+
+/// Measures over Tor.
+///
+/// # Errors
+/// When a scrape fails.
+pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Failure> {
+    let circuit = ground.circuit("cost")?;
+    let rivals = &ground.rivals;
+    let (tor, sshd) = (rivals.tor.process().pid(), rivals.sshd.process().pid());
+    let [with_ssh, without_ssh] =
+        [&rivals.with_ssh, &rivals.without_ssh].map(|service| service.process().pid());
+    let (ours, migrating) = (ground.chain.bridge.pid(), ground.migrating.process.pid());
+    let relays = ground.relay_ports();
+    let programs = [
+        (
+            vec![
+                ("ssh and socat", circuit.forwarding.ssh.pid()),
+                ("tor", tor),
+                ("tor on the device", with_ssh),
+                ("sshd", sshd),
+            ],
+            tor,
+        ),
+        (vec![("tor", tor), ("tor on the device", without_ssh)], tor),
+        (vec![("scraper-bridge", ours), ("target-agent", ground.chain.agent.pid())], ours),
+        (vec![("scraper-bridge", migrating), ("tor on the device", with_ssh), ("sshd", sshd)], migrating),
+    ];
+    let mut payers: Vec<_> = Way::ALL
+        .into_iter()
+        .zip(circuit.kept(Source::Node)?)
+        .zip(programs)
+        .map(|((way, connection), (programs, carrier))| Payer {
+            title: way.title(),
+            connection,
+            programs,
+            carrier: (carrier, relays.clone()),
+        })
+        .collect();
+    let stage = Stage::begin(format!("cost: {} scrapes each", sizes.blocks * sizes.block));
+    let costs = costs(&mut payers, (sizes.blocks, sizes.block), &stage)?;
+    stage.done();
+    page.section(
+        "What a scrape of node_exporter costs, over Tor",
+        &format!(
+            "{} blocks of {} scrapes, one right after the other, without delay. CPU is that of all processes of \
+             the way (`/proc/PID/stat`, children included), not of relays and the exporter. `bytes in` and \
+             `bytes out` are what TCP carried for the monitor from and to relays (`ss`): cells, TLS, and what \
+             else is on those connections.",
+            sizes.blocks, sizes.block
+        ),
+    );
+    page.table(&show(&payers, &costs));
+    let [recipe, socks, ours, ..] = costs.as_slice() else { return Ok(()) };
+    page.ratio("CPU of bridge and agent for a scrape", "(a)", 1.0, Ratio::of(&ours.cpu, &recipe.cpu, 50.0));
+    let wire = Ratio::of(&ours.received, &socks.received, 50.0);
+    page.ratio("bytes from relays for an answer, cells and TLS included", "(b)", 1.0, wire);
+    Ok(())
+}
+
+/// How long after the last answer bytes are counted.
+const SETTLE: Duration = Duration::from_millis(300);

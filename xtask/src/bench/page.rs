@@ -1,0 +1,132 @@
+//! The page of figures: printed as they come, and written into the docs at the end of a full run.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use comfy_table::{CellAlignment, Table, presets};
+use tornet::process;
+
+use super::sample::Ratio;
+use crate::Failure;
+use crate::build::workspace;
+
+/// Everything that was found so far.
+#[derive(Default)]
+pub struct Page {
+    goals: Vec<[String; 4]>,
+    sections: String,
+}
+
+impl Page {
+    /// Adds a heading and what must be known to read the tables below it.
+    pub fn section(&mut self, title: &str, words: &str) {
+        println!("\n{title}\n");
+        self.sections += &format!("## {title}\n\n{words}\n\n");
+    }
+
+    /// Adds a table.
+    pub fn table(&mut self, table: &Table) {
+        println!("{table}\n");
+        self.sections += &format!("{table}\n\n");
+    }
+
+    /// Adds a line.
+    pub fn line(&mut self, words: &str) {
+        println!("{words}\n");
+        self.sections += &format!("{words}\n\n");
+    }
+
+    /// Adds a line to the table of goals.
+    pub fn goal(&mut self, what: impl Into<String>, reach: impl Into<String>, found: String, met: bool) {
+        let met = if met { "yes" } else { "no" };
+        self.goals.push([what.into(), reach.into(), found, met.to_owned()]);
+    }
+
+    /// The same for a ratio that must not be above `bound`; `to` is what it is a ratio to.
+    pub fn ratio(&mut self, what: impl Into<String>, to: &str, bound: f64, ratio: Ratio) {
+        self.goal(what, format!("≤ {bound:.2} × {to}"), ratio.to_string(), ratio.value <= bound);
+    }
+
+    /// The same for a value that must not be above `bound`.
+    pub fn at_most(&mut self, what: impl Into<String>, bound: f64, unit: &str, value: f64) {
+        self.goal(what, format!("≤ {bound} {unit}"), format!("{value:.3} {unit}"), value <= bound);
+    }
+
+    /// The goals, each with what was found.
+    pub fn goals(&self) -> Table {
+        let mut table = table(&["what", "reach", "found", "met"]);
+        for column in table.column_iter_mut() {
+            column.set_cell_alignment(CellAlignment::Left);
+        }
+        table.add_rows(&self.goals);
+        table
+    }
+
+    /// Writes the whole of it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, file: &Path) -> Result<(), Failure> {
+        let arguments: Vec<_> = std::env::args().skip(1).collect();
+        let text = format!(
+            "# Benchmarks\n\nMade by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{EXPLANATION}\n\n{}\n\n{}",
+            arguments.join(" "),
+            said("date", &["--utc", "+%Y-%m-%d"]),
+            surroundings(),
+            self.goals(),
+            self.sections,
+        );
+        Ok(fs::write(file, text.trim_end().to_owned() + "\n")?)
+    }
+}
+
+/// An empty table; its numbers stand to the right.
+pub fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(head);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+const EXPLANATION: &str = "\
+The ways to an exporter, all on one private Tor network of 3 authorities and 6 relays on one machine:
+
+- (a) C tor, socat and `ssh -L` → C tor's hidden service, sshd: the original recipe;
+- (b) C tor's SOCKS port → C tor's hidden service, without SSH: what `proxy_url: socks5://` does;
+- (c) scraper-bridge → target-agent, paired by ticket;
+- (d) scraper-bridge → C tor's hidden service, sshd: what a user of the recipe begins with.
+
+They take turns, scrape by scrape, over new circuits every so often. A ratio is of what was measured in the same run; in \
+brackets is where 95 of 100 such ratios lie when the circuits are drawn again (bootstrap by circuit). Times in \
+milliseconds. All of it, relays too, shares the machine's processors, so with no delay a time is mostly theirs.";
+
+/// The machine and what runs on it.
+fn surroundings() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+    let memory = memory.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0 / 1024.0;
+    format!(
+        "{cores} cores of {}, {memory:.0} GiB, Linux {}; {}, {}, {}; onionscrape {} at {}.",
+        model.map_or("an unknown processor", |(_, model)| model.trim()),
+        said("uname", &["-r"]),
+        said("tor", &["--version"]).trim_end_matches('.'),
+        said("ssh", &["-V"]),
+        said("rustc", &["--version"]),
+        env!("CARGO_PKG_VERSION"),
+        said("git", &["describe", "--always", "--dirty"]),
+    )
+}
+
+/// The first line that a program prints, wherever it prints it.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let program = process::find(program).unwrap_or_else(|_| program.into());
+    let output = Command::new(program).args(arguments).current_dir(workspace()).output();
+    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
+}

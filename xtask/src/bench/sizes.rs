@@ -1,0 +1,96 @@
+//! How much of everything is measured.
+
+use std::time::Duration;
+
+/// How much of everything.
+pub struct Sizes {
+    /// Circuits that warm scrapes are spread over; a single one may be a lucky or an unlucky one.
+    pub circuits: usize,
+    /// Scrapes of each kind on each.
+    pub scrapes: usize,
+    /// Cold starts of each way.
+    pub colds: usize,
+    /// Circuits that scrapes of one body are spread over.
+    pub body_circuits: usize,
+    /// Scrapes of 200 B.
+    pub tiny: usize,
+    /// Scrapes of 1 MB.
+    pub large: usize,
+    /// Scrapes of 10 MB, without delay and with: then each takes half a minute.
+    pub huge: [usize; 2],
+    /// Circuits on which round trips are counted.
+    pub trip_circuits: usize,
+    /// Scrapes of each kind on each of these.
+    pub trips: usize,
+    /// Blocks of scrapes whose cost is taken.
+    pub blocks: usize,
+    /// Scrapes of a block.
+    pub block: usize,
+    /// Starts of each program.
+    pub starts: usize,
+    /// Scrapes without Tor, one after the other.
+    pub plain: usize,
+    /// Scrapes under load.
+    pub load: usize,
+    /// Of these, how many at once.
+    pub at_once: usize,
+    /// Targets at once without Tor.
+    pub targets: usize,
+    /// Minutes that these are scraped for.
+    pub minutes: f64,
+    /// Targets at once with onion services.
+    pub onions: usize,
+    /// Minutes that these are scraped for.
+    pub onion_minutes: f64,
+    /// How long each step on the way to the largest fleet is looked at.
+    pub growth: Duration,
+}
+
+impl Sizes {
+    /// Of a full run.
+    pub const FULL: Self = Self {
+        circuits: 10,
+        scrapes: 20,
+        colds: 20,
+        body_circuits: 5,
+        tiny: 50,
+        large: 20,
+        huge: [10, 10],
+        trip_circuits: 3,
+        trips: 5,
+        blocks: 6,
+        block: 100,
+        starts: 5,
+        plain: 1000,
+        load: 20_000,
+        at_once: 500,
+        targets: 1000,
+        minutes: 30.0,
+        onions: 200,
+        onion_minutes: 15.0,
+        growth: Duration::from_secs(90),
+    };
+    /// Of a quick one.
+    pub const QUICK: Self = Self {
+        circuits: 2,
+        scrapes: 5,
+        colds: 2,
+        body_circuits: 1,
+        tiny: 3,
+        large: 2,
+        huge: [1, 0],
+        trip_circuits: 1,
+        trips: 2,
+        blocks: 2,
+        block: 30,
+        starts: 1,
+        plain: 100,
+        load: 2000,
+        at_once: 500,
+        targets: 100,
+        minutes: 0.5,
+        onions: 5,
+        onion_minutes: 0.5,
+        growth: Duration::from_secs(15),
+    };
+}

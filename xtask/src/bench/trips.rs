@@ -1,0 +1,92 @@
+//! How many round trips a warm scrape takes.
+
+use std::time::Instant;
+
+use super::ground::Ground;
+use super::page::{Page, table};
+use super::sample::Samples;
+use super::sizes::Sizes;
+use super::way::{Source, Way};
+use super::wire::Connection;
+use crate::Failure;
+use crate::stage::Stage;
+
+/// The delay of each link, in milliseconds, one way.
+const DELAY: u64 = 40;
+/// A rendezvous circuit has fewer links than twice this.
+const LINKS: f64 = 6.0;
+
+/// The kinds of scrapes.
+const KINDS: [&str; 3] = ["200 B, kept-alive", "node_exporter, kept-alive", "node_exporter, new connection"];
+
+/// Measures; sets the delay and leaves it at none.
+///
+/// # Errors
+/// When a scrape fails.
+pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Failure> {
+    let stage = Stage::begin(format!("round trips: {} circuits", sizes.trip_circuits));
+    let mut links = [const { [const { Samples::new() }; 3] }; 4];
+    for number in 0..sizes.trip_circuits {
+        ground.delay(0);
+        let circuit = ground.circuit(&format!("trips{number}"))?;
+        let mut tiny = circuit.kept(Source::Tiny)?;
+        let mut node = circuit.kept(Source::Node)?;
+        let mut times = [const { [const { [const { Samples::new() }; 3] }; 4] }; 2];
+        for (delay, times) in [0, DELAY].into_iter().zip(&mut times) {
+            ground.delay(delay);
+            for round in 0..sizes.trips {
+                stage.say(format!("circuit {}, {delay} ms, scrape {}", number + 1, round + 1));
+                for way in Way::ALL {
+                    let at = way as usize;
+                    let mut timed = |kind: usize, scrape: &mut dyn FnMut() -> Result<usize, Failure>| {
+                        let started = Instant::now();
+                        scrape()?;
+                        times[at][kind].time(started.elapsed());
+                        Ok::<_, Failure>(())
+                    };
+                    timed(0, &mut || tiny[at].scrape())?;
+                    timed(1, &mut || node[at].scrape())?;
+                    timed(2, &mut || circuit.connect(way, Source::Node)?.scrape())?;
+                }
+            }
+        }
+        let [without, with] = &times;
+        for (at, of_way) in links.iter_mut().enumerate() {
+            for (kind, of_kind) in of_way.iter_mut().enumerate() {
+                // The least is what was held up least by other things than the delay.
+                let added = with[at][kind].percentile(0.0) - without[at][kind].percentile(0.0);
+                of_kind.push(added / (2 * DELAY) as f64);
+            }
+        }
+        // What is cut off in the middle of a change of the delay would be slow for once.
+        drop::<Vec<Connection>>(tiny);
+    }
+    ground.delay(0);
+    stage.done();
+    page.section(
+        "Round trips of a warm scrape",
+        "Counted on one circuit: what a scrape takes longer with 40 ms on every link than with none, divided by the \
+         80 ms that a link then takes there and back, is the number of links that were crossed there and back. A \
+         rendezvous circuit has 6 to 8 links, so up to 11 is one round trip and 12 or more are two; (b) on a \
+         kept-alive connection is nothing but a request and its answer. Medians over the circuits, each of the \
+         quickest scrape.",
+    );
+    let mut table = table(&["links crossed there and back", KINDS[0], KINDS[1], KINDS[2]]);
+    for way in Way::ALL {
+        let mut cells = vec![way.title().to_owned()];
+        cells.extend(links[way as usize].iter().map(|own| format!("{:.1}", own.percentile(50.0))));
+        table.add_row(cells);
+    }
+    page.table(&table);
+    let ours = &links[Way::Ours as usize];
+    for kind in [1, 2] {
+        let crossed = ours[kind].percentile(50.0);
+        page.goal(
+            format!("round trips of a warm scrape, {}", KINDS[kind]),
+            "1",
+            format!("{crossed:.1} links there and back"),
+            crossed < 2.0 * LINKS - 0.5,
+        );
+    }
+    Ok(())
+}
