@@ -73,7 +73,7 @@ impl Sizes {
     /// Of a quick one.
     pub const QUICK: Self = Self {
         circuits: 2,
-        scrapes: 5,
+        scrapes: 4,
         colds: 2,
         body_circuits: 1,
         tiny: 3,
