@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub struct Pool {
     /// Idle connections, the last used one last, each with the exporter it leads to.
     idle: Mutex<Vec<(usize, Connection)>>,
     returned: Notify,
+    /// Scrapes that wait for a connection, or for a place for one.
+    waiting: AtomicUsize,
     /// Channels in a row that did not open within a scrape's time.
     unopened: AtomicU32,
     /// How long each step to the session took.
@@ -96,6 +98,7 @@ impl Pool {
             splices: Arc::new(Semaphore::new(MAX_SPLICES)),
             idle: Mutex::default(),
             returned: Notify::new(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -127,6 +130,7 @@ impl Pool {
             }
             // An idle connection to another exporter makes room for this one.
             self.evict();
+            let _waiting = Waiting::one_more(&self.waiting);
             tokio::select! {
                 place = self.room.clone().acquire_owned() => break place.map_err(|_| ChannelFailure::Lost)?,
                 () = returned => {}
@@ -155,7 +159,10 @@ impl Pool {
     /// Gives back a connection whose last answer was read to its end.
     pub fn give_back(&self, index: usize, connection: Connection) {
         let mut idle = self.idle();
-        if !connection.is_closed() && idle.iter().filter(|(of, _)| *of == index).count() < MAX_IDLE {
+        // It is not closed where somebody waits to open another.
+        let wanted = self.waiting.load(Ordering::Relaxed) > 0;
+        let is_kept = wanted || idle.iter().filter(|(of, _)| *of == index).count() < MAX_IDLE;
+        if is_kept && !connection.is_closed() {
             idle.push((index, connection));
             drop(idle);
             self.returned.notify_one();
@@ -235,6 +242,22 @@ impl Pool {
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(usize, Connection)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that waits, for as long as this lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn one_more(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -486,3 +486,18 @@ async fn it_moves_to_an_announced_address_beside_the_session_that_is_up() {
     timeout(Duration::from_secs(60), target.pool()).await.expect("not the old one").expect("up");
     assert_eq!(device.dials(), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_of_scrapes_shares_the_channels_that_are_open() {
+    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
+    let target = rig.target("a", &device);
+    up(&target).await;
+    futures::future::join_all((0..300).map(|_| standby::scraped(&target))).await;
+    let text = classic_text(&registry("0", |own| device.metrics.register(own)));
+    let opened: f64 = text
+        .lines()
+        .filter(|line| line.starts_with("onionscrape_ssh_channel_opens_total"))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum();
+    assert!((1.0..=16.0).contains(&opened), "{opened} channels for 300 scrapes");
+}

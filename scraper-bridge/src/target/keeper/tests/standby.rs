@@ -19,7 +19,7 @@ fn request() -> Request<Empty<Bytes>> {
 }
 
 /// How long a scrape took that was good.
-async fn scraped(target: &Arc<Target>) -> Duration {
+pub(super) async fn scraped(target: &Arc<Target>) -> Duration {
     let started = Instant::now();
     let response = Scraper::new(target.clone(), 0, LIMITS).answer(request()).await;
     assert_eq!(response.status(), 200, "{:?}", response.headers());
