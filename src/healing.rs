@@ -29,6 +29,9 @@ const TRANSPORT_GAPS: [Duration; 2] = [Duration::from_secs(120), Duration::from_
 pub(crate) const LOW_POWER_SLACK: u32 = 20;
 /// A client that is younger connects by itself.
 const YOUNG: Duration = Duration::from_secs(5);
+/// Least time between two clients since relays accept connections again: where they do so only now and
+/// then arti needs its time, too.
+const REOPENED_GAP: Duration = Duration::from_secs(30);
 /// A clock that was set by more moves onion services into another period, or certificates out of theirs.
 const FAR: u64 = 30 * 60;
 /// Pause before a client that did not end, or did not start, is tried again.
@@ -36,16 +39,19 @@ const RETRY: Duration = Duration::from_secs(15);
 /// Failures in a row before only a new process may help.
 const FAILURES: u32 = 4;
 /// How long an onion service may be without an introduction point after it had one: each is tried anew at
-/// once, and needs a circuit.
-const INTRODUCED_AGAIN: Duration = Duration::from_secs(8);
+/// once, and needs a circuit. Arti says the same for some seconds when one of several is lost.
+const INTRODUCED_AGAIN: Duration = Duration::from_secs(12);
 /// The same where it had none since it was launched: on a bad network circuits take long.
 const INTRODUCED_FIRST: Duration = Duration::from_secs(60);
-/// Least time between two launches at other introduction points where the last ones worked.
+/// Least time between two launches at other introduction points where the last ones worked, doubled each
+/// time in a row: whoever can make an introduction point fail should not have a say in which is next.
 const ELSEWHERE_AGAIN: Duration = Duration::from_secs(15);
-/// The same where they never did, doubled each time in a row.
+/// The same where they never did.
 const ELSEWHERE_GAP: Duration = Duration::from_secs(60);
 /// How often it is doubled.
 const ELSEWHERE_DOUBLINGS: u32 = 4;
+/// After so long a time without one they are no longer in a row.
+const ELSEWHERE_ROW: Duration = Duration::from_secs(20 * 60);
 /// How long a device may be unreachable, though Tor works, before each step.
 const UNREACHABLE_RENEW: Duration = Duration::from_secs(90);
 /// Least time between two clients for that reason.
@@ -181,6 +187,8 @@ pub struct Healing {
     trouble: Option<Trouble>,
     /// When a client was started for that last, be it mended since or not.
     last_for_trouble: Option<Instant>,
+    /// When relays accepted connections again last, and a client was started for it.
+    reopened: Option<Instant>,
     /// How often in a row onion services were launched at other introduction points, and when last.
     elsewhere: (u32, Option<Instant>),
 }
@@ -204,6 +212,7 @@ impl Healing {
             failures: 0,
             trouble: None,
             last_for_trouble: None,
+            reopened: None,
             elsewhere: (0, None),
         }
     }
@@ -269,10 +278,12 @@ impl Healing {
 
     /// Relays accept connections again that did not, and nothing has come from any yet.
     pub fn reopened(&mut self, silence: Option<Duration>, now: Instant) -> Option<(Step, Reason)> {
-        if self.failures > 0 || now - self.renewed < YOUNG || self.silent_for(silence, now) < DEAD {
+        let too_soon = self.reopened.is_some_and(|last| now - last < REOPENED_GAP);
+        if self.failures > 0 || too_soon || now - self.renewed < YOUNG || self.silent_for(silence, now) < DEAD
+        {
             return None;
         }
-        self.silent = 0;
+        self.reopened = Some(now);
         Some(self.renew(Reason::Silence, now))
     }
 
@@ -307,6 +318,13 @@ impl Healing {
         }
         let Some(trouble) = &mut self.trouble else {
             self.trouble = Some(Trouble { since: now, renewals: 0 });
+            let (times, last) = &mut self.elsewhere;
+            // Points that were chosen just now are given their time.
+            if last.is_some_and(|last| now - last < ELSEWHERE_GAP) {
+                return None;
+            }
+            *times += 1;
+            *last = Some(now);
             return Some((Step::Relaunch, Reason::Unreachable));
         };
         let too_soon = |last: Instant| now - last < UNREACHABLE_GAP;
@@ -330,12 +348,12 @@ impl Healing {
         let Some(Unintroduced { time, had_one }) = unintroduced else {
             return false;
         };
-        let (least, gap) = if had_one {
+        if last.is_some_and(|last| now - last >= ELSEWHERE_ROW) {
             *times = 0;
-            (INTRODUCED_AGAIN, ELSEWHERE_AGAIN)
-        } else {
-            (INTRODUCED_FIRST, ELSEWHERE_GAP * 2u32.pow((*times).min(ELSEWHERE_DOUBLINGS)))
-        };
+        }
+        let (least, gap) =
+            if had_one { (INTRODUCED_AGAIN, ELSEWHERE_AGAIN) } else { (INTRODUCED_FIRST, ELSEWHERE_GAP) };
+        let gap = gap * 2u32.pow((*times).min(ELSEWHERE_DOUBLINGS));
         if time < least || last.is_some_and(|last| now - last < gap) {
             return false;
         }

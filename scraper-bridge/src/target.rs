@@ -207,7 +207,11 @@ impl Target {
                 State::Waiting(trouble) | State::Refused(trouble) => return Err(trouble.failure()),
             }
             if state.changed().await.is_err() {
-                return Err(ScrapeFailure::NotConnected("the bridge is stopping".into()));
+                return match &*state.borrow() {
+                    // One that nobody keeps is what it was; whoever uses it sees that it is over.
+                    State::Up(pool) => Ok(pool.clone()),
+                    _ => Err(ScrapeFailure::NotConnected("the bridge is stopping".into())),
+                };
             }
         }
     }

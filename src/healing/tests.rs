@@ -14,6 +14,7 @@ fn begun(now: Instant) -> Healing {
         failures: 0,
         trouble: None,
         last_for_trouble: None,
+        reopened: None,
         elsewhere: (0, None),
     }
 }
@@ -96,7 +97,9 @@ fn a_way_that_is_open_again_is_taken_at_once() {
     assert_eq!(healing.tick(seen(seconds(30), Reach::Proved), at(30)), Some((Step::Renew, Reason::Silence)));
     assert_eq!(healing.reopened(seconds(32), at(32)), None, "that one finds out by itself");
     assert_eq!(healing.reopened(seconds(60), at(60)), Some((Step::Renew, Reason::Silence)));
-    assert_eq!(healing.reopened(SOME, at(70)), None, "it is heard already");
+    assert_eq!(healing.reopened(seconds(85), at(85)), None, "one that opens now and then");
+    assert_eq!(healing.reopened(seconds(95), at(95)), Some((Step::Renew, Reason::Silence)));
+    assert_eq!(healing.reopened(SOME, at(200)), None, "it is heard already");
 }
 
 #[test]
@@ -217,13 +220,22 @@ fn introduction_points_that_are_gone_are_replaced_and_a_slow_network_is_not_hurr
     };
     let step = Some((Step::Relaunch, Reason::Unintroduced));
     let mut healing = begun(start);
-    assert_eq!(healing.tick(without(5, true), at(5)), None);
-    assert_eq!(healing.tick(without(10, true), at(10)), step);
+    assert_eq!(healing.tick(without(10, true), at(10)), None);
+    assert_eq!(healing.tick(without(15, true), at(15)), step);
     // Those that were chosen then may be dead, too; but each choice takes the time of several circuits.
     let after: Vec<_> =
-        (0..600).filter(|second| healing.tick(without(*second, false), at(10 + second)) == step).collect();
+        (0..600).filter(|second| healing.tick(without(*second, false), at(15 + second)) == step).collect();
     assert_eq!(after, [60 * 2, 60 * 6], "never hurried, and ever more slowly");
-    assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(700)), None);
-    assert_eq!(healing.tick(without(10, true), at(800)), step);
-    assert_eq!(healing.tick(Seen { clock_wrong: true, ..without(600, true) }, at(2000)), None);
+    // Nor by whoever makes those fail that worked, again and again.
+    let start_of_row = 15 + 360 + 20 * 60;
+    let forced: Vec<_> = (0..600)
+        .filter(|second| healing.tick(without(15, true), at(start_of_row + second)) == step)
+        .collect();
+    assert_eq!(forced, [0, 30, 90, 210, 450]);
+    // What cannot be dialled though they were chosen just now is given time.
+    let lost = Seen { reach: Reach::Lost, ..without(1, true) };
+    assert_eq!(healing.tick(lost, at(start_of_row + 460)), None);
+    assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(start_of_row + 470)), None);
+    assert_eq!(healing.tick(lost, at(start_of_row + 520)), Some((Step::Relaunch, Reason::Unreachable)));
+    assert_eq!(healing.tick(Seen { clock_wrong: true, ..without(600, true) }, at(9000)), None);
 }

@@ -18,7 +18,7 @@ use tor_rtcompat::{CompoundRuntime, PreferredRuntime};
 use tracing::{info, warn};
 
 use super::clock::Clock;
-use super::damage::{is_damage, is_no_database, put_aside, put_services_aside};
+use super::damage::{forget_introductions_of_all, is_damage, is_no_database, put_aside};
 use super::introduced::{Introduced, Unintroduced};
 use super::links::Links;
 use super::tasks::Tasks;
@@ -59,7 +59,7 @@ struct Shared {
     /// The client of this moment; `None` while one takes another's place.
     now: watch::Sender<Option<Running>>,
     bootstrap: watch::Sender<Bootstrap>,
-    poked: watch::Sender<Launch>,
+    poked: watch::Sender<()>,
     introduced: Introduced,
     /// Held while one client takes another's place; with what completes when the last has let go of the
     /// state, if it had not in time.
@@ -81,21 +81,37 @@ struct Running {
 pub(super) struct Client {
     pub(super) arti: Arc<TorClient>,
     pub(super) config: Arc<TorClientConfig>,
+    parts: Parts,
     /// Cancelled when another is to take its place.
     pub(super) over: CancellationToken,
     /// Told when onion services must be launched again.
-    pub(super) poked: watch::Receiver<Launch>,
+    pub(super) poked: watch::Receiver<()>,
     /// Told whether clients can be introduced to them.
     pub(super) introduced: Introduced,
 }
 
-/// How an onion service is launched again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Launch {
-    /// At the introduction points that it has.
-    Again,
-    /// At others: arti itself keeps one that does not work for a quarter of an hour.
-    Elsewhere,
+/// What a runtime for tasks of a client is made of.
+#[derive(Clone)]
+struct Parts {
+    plain: PreferredRuntime,
+    tcp: TcpProvider,
+}
+
+impl Parts {
+    /// One whose tasks end when this is cancelled.
+    fn runtime(&self, over: CancellationToken) -> Runtime {
+        let tasks = Tasks::new(self.plain.clone(), over);
+        let [sleep, coarse_time, unix, tls, udp] = [(); 5].map(|()| self.plain.clone());
+        CompoundRuntime::new(tasks, sleep, coarse_time, self.tcp.clone(), unix, tls, udp)
+    }
+}
+
+impl Client {
+    /// A runtime whose tasks end with the client or when the guard is dropped.
+    pub(super) fn runtime(&self) -> (Runtime, DropGuard) {
+        let over = self.over.child_token();
+        (self.parts.runtime(over.clone()), over.drop_guard())
+    }
 }
 
 impl Tor {
@@ -110,7 +126,7 @@ impl Tor {
             links: Links::default(),
             now: watch::channel(None).0,
             bootstrap: watch::channel(Bootstrap::Going { ratio: 0.0 }).0,
-            poked: watch::channel(Launch::Again).0,
+            poked: watch::channel(()).0,
             introduced: Introduced::default(),
             renewing: Mutex::default(),
             mended: std::sync::Mutex::default(),
@@ -154,16 +170,18 @@ impl Tor {
         let links = &self.0.links;
         let all = moved && self.0.settings.through_transports();
         let closed = if all { links.close_all() } else { links.close_stale() };
-        self.0.poked.send_replace(Launch::Again);
+        self.0.poked.send_replace(());
         if let Some(client) = self.client() {
             client.arti.set_dormant(DormantMode::Normal);
         }
         closed
     }
 
-    /// Has onion services launched again at other introduction points. Sessions that are alive stay so.
+    /// Has onion services launched again, at other introduction points where those that there are do not
+    /// work: arti itself keeps them for a quarter of an hour. Sessions that are alive stay so.
     pub fn introduce_elsewhere(&self) {
-        self.0.poked.send_replace(Launch::Elsewhere);
+        self.0.introduced.want_others();
+        self.poke(false);
     }
 
     /// The onion service that has no introduction point for longest, if there is one.
@@ -196,7 +214,7 @@ impl Tor {
     /// # Errors
     /// As [`renew`](Self::renew).
     pub async fn renew_elsewhere(&self) -> Result<(), TorError> {
-        self.renew_without(put_services_aside).await
+        self.renew_without(forget_introductions_of_all).await
     }
 
     /// The same, with something done to the state while nobody uses it.
@@ -283,10 +301,8 @@ impl Tor {
         let tcp = TcpProvider::new(settings.outbound_bind_address, links.clone());
         let over = CancellationToken::new();
         let _over = over.clone().drop_guard();
-        let tasks = Tasks::new(plain.clone(), over.clone());
-        let [sleep, coarse_time, unix, tls, udp] = [(); 5].map(|()| plain.clone());
-        let runtime = CompoundRuntime::new(tasks, sleep, coarse_time, tcp, unix, tls, udp);
-        let arti = arti_client::TorClient::with_runtime(runtime)
+        let parts = Parts { plain, tcp };
+        let arti = arti_client::TorClient::with_runtime(parts.runtime(over.clone()))
             .config(config.clone())
             .bootstrap_behavior(BootstrapBehavior::OnDemand)
             .create_unbootstrapped_async()
@@ -322,7 +338,7 @@ impl Tor {
         });
         let poked = self.0.poked.subscribe();
         let introduced = self.0.introduced.clone();
-        let client = Client { arti, config: Arc::new(config.clone()), over, poked, introduced };
+        let client = Client { arti, config: Arc::new(config.clone()), parts, over, poked, introduced };
         self.0.now.send_replace(Some(Running { client, _over }));
         Ok(Ok(()))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arti_client::{ErrorKind, HasKind as _};
 use futures::channel::mpsc;
+use tokio_util::sync::DropGuard;
 use tor_circmgr::isolation::StreamIsolation;
 use tor_hsclient::{ConnError, HsClientConnector, HsClientSecretKeys};
 use tor_hscrypto::pk::HsId;
@@ -57,6 +58,8 @@ pub struct Connector {
     keys: HsClientSecretKeys,
     /// Held so that arti's housekeeping for this connector ends with it.
     _housekeeping: mpsc::Sender<()>,
+    /// The same for its dials: one that nobody waits for any more would go on, and keep its circuit.
+    _tasks: DropGuard,
 }
 
 impl Connector {
@@ -71,12 +74,12 @@ impl Connector {
         let client = tor.client().ok_or_else(|| refused("it is being started anew".into()))?;
         let pool = client.arti.hs_circ_pool().map_err(|error| refused(one_line(&error)))?;
         let (housekeeping, prompts) = mpsc::channel(0);
-        let runtime = client.arti.runtime().clone();
+        let (runtime, guard) = client.runtime();
         let connector = HsClientConnector::new(runtime, pool, &*client.config, Box::pin(prompts))
             .map_err(|error| refused(one_line(&error)))?;
         let keys = key.map_or_else(HsClientSecretKeys::none, ClientAuthKey::for_arti);
         let onion = onion.clone();
-        Ok(Self { client, connector, onion, service, keys, _housekeeping: housekeeping })
+        Ok(Self { client, connector, onion, service, keys, _housekeeping: housekeeping, _tasks: guard })
     }
 
     /// Opens a stream to `port` of the service. The caller sets the time it may take in all.

@@ -68,12 +68,23 @@ pub(super) fn put_service_aside(settings: &TorSettings, name: &str) {
     told(&state, move_files(&state.join("iptreplay"), &aside, |_| true));
 }
 
-/// The same for all onion services. Arti itself keeps an introduction point that does not work for a
-/// quarter of an hour, and takes it up again after a restart.
-pub(super) fn put_services_aside(settings: &TorSettings) {
+/// Removes what the onion service of this name remembers of its introduction points, so that it chooses
+/// others: arti itself keeps one that does not work for a quarter of an hour, and takes it up again after a
+/// restart.
+pub(super) fn forget_introductions(settings: &TorSettings, name: &str) {
+    let state = settings.state.join("hss").join(name);
+    for file in ["ipts.json", "iptpub.json"] {
+        told(&state, gone_is_well(fs::remove_file(state.join(file))));
+    }
+    // Each belongs to one of them.
+    told(&state, gone_is_well(fs::remove_dir_all(state.join("iptreplay"))));
+}
+
+/// The same for all onion services.
+pub(super) fn forget_introductions_of_all(settings: &TorSettings) {
     for entry in fs::read_dir(settings.state.join("hss")).into_iter().flatten().flatten() {
         if let Some(name) = entry.file_name().to_str().filter(|_| entry.path().is_dir()) {
-            put_service_aside(settings, name);
+            forget_introductions(settings, name);
         }
     }
 }
@@ -120,7 +131,7 @@ fn gone_is_well(removed: io::Result<()>) -> io::Result<()> {
 
 fn told<T>(place: &Path, done: io::Result<T>) {
     if let Err(error) = done {
-        warn!("{}: damaged files cannot be put aside: {error}", place.display());
+        warn!("{}: files cannot be put aside or removed: {error}", place.display());
     }
 }
 

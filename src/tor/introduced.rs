@@ -1,6 +1,6 @@
 //! Whether clients can be introduced to the onion services of this program, by what arti says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +16,18 @@ pub struct Unintroduced {
     pub had_one: bool,
 }
 
-/// The services that have no introduction point at this moment; clones are the same.
+/// The services that are launched at this moment, and which of them have no introduction point; clones are
+/// the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Introduced(Arc<Mutex<HashMap<String, Since>>>);
+pub(super) struct Introduced(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    launched: HashSet<String>,
+    without: HashMap<String, Since>,
+    /// Those that are to have others when they are launched next.
+    elsewhere: HashSet<String>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Since {
@@ -29,17 +38,34 @@ struct Since {
 impl Introduced {
     /// What is to be known of the service of this name, which was just launched.
     pub(super) fn service(&self, name: &str) -> Service {
+        self.locked().launched.insert(name.to_owned());
         Service { all: self.clone(), name: name.to_owned(), had_one: false }
+    }
+
+    /// Asks that services have other introduction points when they are launched next: those without one,
+    /// or all if each has one.
+    pub(super) fn want_others(&self) {
+        let known = &mut *self.locked();
+        if known.without.is_empty() {
+            known.elsewhere.extend(known.launched.iter().cloned());
+        } else {
+            known.elsewhere.extend(known.without.keys().cloned());
+        }
+    }
+
+    /// True if that was asked for the service of this name, which is launched now.
+    pub(super) fn takes_others(&self, name: &str) -> bool {
+        self.locked().elsewhere.remove(name)
     }
 
     /// Whoever waits longest for one.
     pub(super) fn longest_without(&self) -> Option<Unintroduced> {
         let now = Instant::now();
-        let waiting = self.locked().values().copied().min_by_key(|since| since.at)?;
+        let waiting = self.locked().without.values().copied().min_by_key(|since| since.at)?;
         Some(Unintroduced { time: now - waiting.at, had_one: waiting.had_one })
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<String, Since>> {
+    fn locked(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,10 +89,10 @@ impl Service {
         let mut all = self.all.locked();
         if one {
             // Before arti had looked it knew of no problem either.
-            self.had_one |= all.remove(&self.name).is_some();
+            self.had_one |= all.without.remove(&self.name).is_some();
         } else {
             let since = Since { at: Instant::now(), had_one: self.had_one };
-            all.entry(self.name.clone()).or_insert(since);
+            all.without.entry(self.name.clone()).or_insert(since);
         }
     }
 }
@@ -77,6 +103,7 @@ fn has_one(state: State, problem: Option<&Problem>) -> Option<bool> {
     match (state, problem) {
         (State::Shutdown, _) => None,
         (State::Recovering, _) => Some(false),
+        (State::Running | State::DegradedReachable | State::DegradedUnreachable, _) => Some(true),
         (_, Some(Problem::Ipt(causes))) => causes.is_empty().then_some(false),
         _ => Some(true),
     }
@@ -84,7 +111,9 @@ fn has_one(state: State, problem: Option<&Problem>) -> Option<bool> {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.all.locked().remove(&self.name);
+        let mut all = self.all.locked();
+        all.without.remove(&self.name);
+        all.launched.remove(&self.name);
     }
 }
 
@@ -109,7 +138,11 @@ mod tests {
         assert_eq!(all.longest_without(), lasts(10, false));
         first.has(true);
         assert_eq!(all.longest_without(), lasts(5, true));
+        all.want_others();
+        assert!(!all.takes_others("first") && all.takes_others("second") && !all.takes_others("second"));
         drop(second);
+        all.want_others();
+        assert!(all.takes_others("first") && !all.takes_others("second"), "all that there are");
         assert_eq!(all.longest_without(), None);
     }
 

@@ -20,10 +20,10 @@ use tor_hsservice::status::State;
 use tor_hsservice::{HsNickname, OnionServiceConfig, RendRequest, RunningOnionService};
 use tracing::{debug, warn};
 
-use super::client::{Client, Launch};
-use super::damage::{is_damage_of_service, put_service_aside};
+use super::client::Client;
+use super::damage::{forget_introductions, is_damage_of_service, put_service_aside};
 use super::introduced;
-use super::{ClientAuthPublicKey, Tor, TorError, TorSettings, TorStream, one_line};
+use super::{ClientAuthPublicKey, Tor, TorError, TorStream, one_line};
 use crate::lifecycle::Failure;
 pub use key::OnionKey;
 
@@ -87,7 +87,6 @@ pub struct OnionService {
     requests: Pin<Box<dyn Stream<Item = RendRequest> + Send>>,
     /// The client that it was launched with.
     client: Client,
-    settings: TorSettings,
     name: String,
 }
 
@@ -107,6 +106,9 @@ impl OnionService {
         // What was wanted before is what happens now.
         client.poked.mark_unchanged();
         let config = service_config(name, limits, discovery)?;
+        if client.introduced.takes_others(name) {
+            forget_introductions(tor.settings(), name);
+        }
         let launch = || client.arti.launch_onion_service(config.clone());
         let launched = launch().or_else(|error| {
             if !is_damage_of_service(tor.settings(), name, error.kind()) {
@@ -118,8 +120,8 @@ impl OnionService {
         });
         let launched = launched.map_err(|error| failed(one_line(&error)))?;
         let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
-        let (settings, name) = (tor.settings().clone(), name.to_owned());
-        Ok(Self { circuits: limits.circuits, running, requests: Box::pin(requests), client, settings, name })
+        let (circuits, name) = (limits.circuits, name.to_owned());
+        Ok(Self { circuits, running, requests: Box::pin(requests), client, name })
     }
 
     /// Waits until arti says that it began to publish, or for a minute; arti is not always right.
@@ -161,7 +163,6 @@ impl OnionService {
         let circuits = TaskTracker::new();
         let Client { over: replaced, mut poked, introduced, .. } = self.client.clone();
         let mut watching = std::pin::pin!(watch(&self.running, introduced.service(&self.name)));
-        let mut elsewhere = false;
         let mut over = std::pin::pin!(over);
         let was_over = loop {
             let next = async {
@@ -173,10 +174,7 @@ impl OnionService {
                 biased;
                 () = shutdown.cancelled() => break true,
                 () = replaced.cancelled() => break true,
-                Ok(()) = poked.changed() => {
-                    elsewhere = *poked.borrow() == Launch::Elsewhere;
-                    break true;
-                }
+                Ok(()) = poked.changed() => break true,
                 () = &mut over => break true,
                 never = &mut watching => match never {},
                 next = next => next,
@@ -195,11 +193,7 @@ impl OnionService {
         };
         circuits.close();
         // Dropped first, so that no new client is led to a service that ends.
-        let Self { running, requests, client, settings, name, .. } = self;
-        drop((running, requests, client));
-        if elsewhere {
-            put_service_aside(&settings, &name);
-        }
+        drop(self);
         if shutdown.is_cancelled() {
             circuits.wait().await;
         }

@@ -22,6 +22,8 @@ use crate::pool::{Connection, Pool, Taken};
 
 /// The same where TLS is spoken in it.
 const UNSECURED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device, or TLS in it");
+/// Sessions in a row that may be lost under a scrape: both of two, and the one that was dialled then.
+const SUCCESSORS: usize = 2;
 /// How long after its channels a session that is lost ends at the latest.
 const SOON: Duration = Duration::from_millis(50);
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
@@ -41,20 +43,47 @@ impl Scraper {
     /// counts, and the other channel is closed.
     pub(super) async fn ask_all<B>(
         &self,
-        pool: Arc<Pool>,
+        mut pool: Arc<Pool>,
         request: &Request<B>,
         laps: &mut Laps,
         deadline: Instant,
     ) -> Result<Answered, ScrapeFailure> {
-        let began = Instant::now();
-        let asked = self.ask_both(pool, request, *laps, deadline).await;
+        let (began, start) = (Instant::now(), *laps);
+        let mut asked = self.ask_both(pool.clone(), request, start, deadline).await;
+        if asked.is_ok() {
+            self.target.answered(self.index, began.elapsed());
+        }
+        for _ in 0..SUCCESSORS {
+            let Some(next) = self.successor(&asked, &pool, request, deadline).await else { break };
+            // What it waited for was the session.
+            let mut waited = start;
+            waited.lap(Hop::Session);
+            asked = self.ask(next.clone(), request, waited, deadline).await;
+            pool = next;
+        }
         let (answered, timed) = asked.map_err(|(failure, timed)| {
             *laps = timed;
             failure
         })?;
         *laps = timed;
-        self.target.answered(self.index, began.elapsed());
         Ok(answered)
+    }
+
+    /// What takes the place of the session of `pool`, if a request that can be repeated was lost with that
+    /// and something does in time.
+    async fn successor<B>(
+        &self,
+        asked: &Asked,
+        pool: &Arc<Pool>,
+        request: &Request<B>,
+        deadline: Instant,
+    ) -> Option<Arc<Pool>> {
+        if request.method() != Method::GET || !asked.as_ref().is_err_and(is_lost) {
+            return None;
+        }
+        // Its channels may end a moment before it does.
+        timeout(SOON, pool.session().ended()).await.ok()?;
+        timeout_at(deadline, self.target.pool()).await.ok()?.ok()
     }
 
     async fn ask_both<B>(
@@ -75,19 +104,17 @@ impl Scraper {
             Ok(asked) => return asked,
             Err(_) => None,
         };
-        let other = match target.other_pool(&pool) {
-            None if lost.is_some() => self.successor(&pool, deadline).await,
-            other => other,
-        };
-        let Some(other) = other else {
+        let Some(other) = target.other_pool(&pool) else {
             return match lost {
                 Some(lost) => Err(lost),
                 None => first.await,
             };
         };
         target.metrics.standby_requests.inc();
-        // Whether that session is still there is asked while the other one is used.
-        target.doubt();
+        if !pool.session().is_over() {
+            // Whether it is still there is asked while the other one is used.
+            target.doubt();
+        }
         let mut second = pin!(self.ask(other, request, laps, deadline));
         let (asked, is_seconds) = match lost {
             Some(lost) => (second.await.map_err(|_| lost), true),
@@ -106,13 +133,6 @@ impl Scraper {
             target.metrics.standby_answers.inc();
         }
         asked
-    }
-
-    /// What takes the place of the session of `pool`, if that is over and something does in time.
-    async fn successor(&self, pool: &Arc<Pool>, deadline: Instant) -> Option<Arc<Pool>> {
-        // Its channels may end a moment before it does.
-        timeout(SOON, pool.session().ended()).await.ok()?;
-        timeout_at(deadline, self.target.pool()).await.ok()?.ok()
     }
 
     /// Asks in the session of `pool`.

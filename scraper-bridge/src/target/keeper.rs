@@ -20,6 +20,8 @@ use crate::pool::Pool;
 use crate::session::Session;
 use pauses::Pauses;
 
+/// How long the dial of a target that was well until now has a turn: circuits that come about do so by then.
+const AT_ONCE_TURN: Duration = Duration::from_secs(15);
 /// Pause between dials of a new address while there is a session at the old one.
 const MOVE_PAUSE: Duration = Duration::from_secs(600);
 
@@ -139,10 +141,20 @@ impl Keeper {
     ) -> Result<Connection, Trouble> {
         let target = &self.target;
         let name = target.config.name.as_str();
-        let turn = dialling.turns.wait(self.at_once).await;
+        let mut turn = dialling.turns.wait(self.at_once).await;
         target.metrics.connects.inc();
         let started = Instant::now();
-        let dialled = dialling.dial.dial(address.as_ref()).await;
+        let dialled = {
+            let mut dialled = dialling.dial.dial(address.as_ref());
+            tokio::select! {
+                dialled = &mut dialled => dialled,
+                () = sleep(AT_ONCE_TURN), if self.at_once => {
+                    // One that may be gone keeps nobody waiting who is there.
+                    drop(turn.take());
+                    dialled.await
+                }
+            }
+        };
         let stream = dialled.map_err(|failure| {
             target.metrics.connect_failure(failure.stage);
             warn!(target = name, stage = failure.stage.label(), "not connected: {failure}");

@@ -118,8 +118,8 @@ fn wait_until_back(
         let now = scene.history.now();
         let is_over = |way: Way, limit| {
             let probes = scene.history.probes(way, span.began);
-            // One that is still under way may yet turn out to be lost.
-            let is_back = |back| scene.history.is_complete(way, span.fine + back);
+            // Any that is still under way may yet turn out to be lost.
+            let is_back = |back| scene.history.is_complete(way, span.fine + back + STEADY);
             now.saturating_sub(span.fine) > limit
                 || verdict::way(&probes, span, now).back.is_some_and(is_back)
         };
