@@ -41,8 +41,11 @@ struct Kept {
     asked: Option<u64>,
     dictionary: Arc<Dictionary>,
     used: Instant,
-    /// True if a later one took its place, so that it will hardly be asked for again.
+    /// True if a later one took its place, or its answer was lost, so that it will hardly be asked for
+    /// again.
     is_past: bool,
+    /// True if somebody who has it said so.
+    was_known: bool,
 }
 
 impl Dictionaries {
@@ -75,7 +78,17 @@ pub struct Shelf {
 impl Shelf {
     /// The one that goes by this digest.
     pub fn known(&self, digest: Digest) -> Option<Arc<Dictionary>> {
-        self.find(|kept| kept.dictionary.digest() == digest)
+        let mut state = self.all.0.state();
+        let now = Instant::now();
+        for kept in state.of(self.number) {
+            if kept.dictionary.digest() == digest {
+                (kept.used, kept.was_known) = (now, true);
+                return Some(kept.dictionary.clone());
+            }
+        }
+        // Somebody has another one: what they were told last did not arrive.
+        state.of(self.number).filter(|kept| !kept.was_known).for_each(|kept| kept.is_past = true);
+        None
     }
 
     /// The last one that was asked for in this way.
@@ -127,18 +140,27 @@ impl Shelf {
 
     fn put(&self, state: &mut State, dictionary: Arc<Dictionary>, asked: Option<u64>) -> bool {
         let now = Instant::now();
-        if state.of(self.number).count() >= MAX_OF_ONE {
-            state.drop_first(|kept| kept.shelf == self.number);
+        let makes_room = |kept: &Kept| kept.is_past || now.duration_since(kept.used) > STALE;
+        if state.of(self.number).count() >= MAX_OF_ONE
+            && !state.drop_first(|kept| kept.shelf == self.number && makes_room(kept))
+        {
+            return false;
         }
         let length = dictionary.bytes().len() as u64;
         while state.bytes() + length > self.all.0.limit {
-            let makes_room = |kept: &Kept| kept.is_past || now.duration_since(kept.used) > STALE;
             if length > self.all.0.limit || !state.drop_first(makes_room) {
                 self.all.0.show(state);
                 return false;
             }
         }
-        state.kept.push(Kept { shelf: self.number, asked, dictionary, used: now, is_past: false });
+        state.kept.push(Kept {
+            shelf: self.number,
+            asked,
+            dictionary,
+            used: now,
+            is_past: false,
+            was_known: false,
+        });
         self.all.0.show(state);
         true
     }

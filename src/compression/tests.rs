@@ -297,14 +297,19 @@ fn one_exporter_has_a_few_bodies() {
     let all = Dictionaries::new(1 << 30, Gauge::default());
     let shelf = all.shelf();
     let bodies: Vec<_> = (0..20).map(|seed| of_length(1, seed)).collect();
-    for body in &bodies {
-        assert!(shelf.keep(body.clone(), None));
-    }
-    let known: Vec<_> = bodies.iter().map(|body| shelf.known(body.digest()).is_some()).collect();
-    assert_eq!(known, [vec![false; 12], vec![true; 8]].concat());
+    // Further ones push none out that may yet be asked for, or none would ever be of use.
+    let kept: Vec<_> = bodies.iter().map(|body| shelf.keep(body.clone(), None)).collect();
+    assert_eq!(kept, [vec![true; 8], vec![false; 12]].concat());
     // One that is the same again takes no second place.
-    assert!(shelf.keep(bodies[19].clone(), Some(bodies[19].digest())));
-    assert!(shelf.known(bodies[12].digest()).is_some());
+    assert!(shelf.keep(bodies[7].clone(), Some(bodies[7].digest())));
+    for body in &bodies[..7] {
+        assert!(shelf.known(body.digest()).is_some());
+    }
+    // Whoever got the eighth would say so, and not have another.
+    assert!(shelf.known(bodies[19].digest()).is_none());
+    assert!(shelf.keep(bodies[8].clone(), None));
+    let known = |body: &Arc<Dictionary>| shelf.known(body.digest()).is_some();
+    assert!(known(&bodies[8]) && !known(&bodies[7]) && known(&bodies[0]));
 }
 
 #[test]

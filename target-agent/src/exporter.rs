@@ -235,10 +235,17 @@ impl Exporter {
             text = [begun, filtering.finish()?].concat().into();
         }
         let (mut head, _) = page(CLASSIC_TEXT, Bytes::new()).into_parts();
-        if let Some(compression) = compression {
-            text = compression.apply(&mut head.headers, text, &self.0.metrics).await;
-        }
-        Ok(Response::from_parts(head, full(text)))
+        let with_room = compression.and_then(|compression| {
+            let mut room = compression.room();
+            room.take(text.len()).then_some((compression, room))
+        });
+        let body = match with_room {
+            Some((compression, room)) => {
+                compression.apply(&mut head.headers, (text, room), &self.0.metrics).await
+            }
+            None => full(text),
+        };
+        Ok(Response::from_parts(head, body))
     }
 
     /// The filter at the beginning of an answer, if there is one.

@@ -17,7 +17,7 @@ use onionscrape::compression::{
     AVAILABLE_DICTIONARY, Accepted, Coding, Dictionary, MIN_DICTIONARY, Room, SMALL, Shelf,
     USE_AS_DICTIONARY, encode, use_as,
 };
-use onionscrape::http::Body;
+use onionscrape::http::{Body, full};
 
 use super::streamed::StreamedBody;
 use crate::metrics::ExporterMetrics;
@@ -39,7 +39,8 @@ impl Compression {
         let headers = request.headers();
         let accepted = Accepted::of(headers);
         let is_whole = *request.method() == Method::GET && !headers.contains_key(RANGE);
-        let wanted = is_whole && (accepted.zstd || accepted.dcz.is_some());
+        let is_known = || accepted.dcz.flatten().is_some_and(|digest| shelf.known(digest).is_some());
+        let wanted = is_whole && (accepted.zstd || is_known());
         wanted.then(|| Self { shelf: shelf.clone(), accepted, path: request.uri().path().to_owned() })
     }
 
@@ -49,31 +50,37 @@ impl Compression {
     }
 
     /// The body as it goes on. Its head says how it is made small, if it is, and whether later ones can be
-    /// told by it.
+    /// told by it. The room is held until all of it has gone, or until the work is done that nobody waits
+    /// for any more.
     pub(super) async fn apply(
         self,
         headers: &mut HeaderMap,
-        body: Bytes,
+        (body, room): (Bytes, Room),
         metrics: &ExporterMetrics,
-    ) -> Bytes {
+    ) -> Body {
         let Self { shelf, accepted, path } = self;
         let known = accepted.dcz.flatten().and_then(|digest| shelf.known(digest));
         if body.len() < MIN_DICTIONARY || (known.is_none() && !accepted.zstd) {
-            return body;
+            return holding(body, room);
         }
         let past = known.as_ref().map(|known| known.digest());
         let coding = if known.is_some() { Coding::Dcz } else { Coding::Zstd };
         let is_small = body.len().max(known.as_ref().map_or(0, |known| known.bytes().len())) <= SMALL;
         let (of, is_offered) = (body.clone(), accepted.dcz.is_some());
         let work = move || {
-            let encoded = encode(&of, known.as_deref())?;
+            let encoded = encode(&of, known.as_deref());
             // What it is taken out of may be larger.
             let own = || Dictionary::new(Bytes::copy_from_slice(&of)).map(Arc::new);
-            Some((encoded, is_offered.then(own).flatten()))
+            let own = if encoded.is_some() && is_offered { own() } else { None };
+            (encoded, own, room)
         };
         // The agent has one thread for all that waits.
-        let done = if is_small { work() } else { tokio::task::spawn_blocking(work).await.unwrap_or(None) };
-        let Some((encoded, own)) = done else { return body };
+        let done = if is_small { Ok(work()) } else { tokio::task::spawn_blocking(work).await };
+        let (encoded, own, room) = match done {
+            Ok((Some(encoded), own, room)) => (encoded, own, room),
+            Ok((None, _, room)) => return holding(body, room),
+            Err(_) => return full(body),
+        };
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         metrics.compressed(coding, body.len(), encoded.len());
         if let Some((own, said)) = own.zip(use_as(&path))
@@ -81,7 +88,7 @@ impl Compression {
         {
             headers.insert(USE_AS_DICTIONARY, said);
         }
-        encoded.into()
+        holding(encoded.into(), room)
     }
 
     /// The same for a body that there is no room to wait for.
@@ -97,6 +104,16 @@ impl Compression {
             Err(body) => body,
         }
     }
+}
+
+/// A body that holds room until it has gone.
+fn holding(body: Bytes, room: Room) -> Body {
+    full(body)
+        .map_frame(move |frame| {
+            let _held = &room;
+            frame
+        })
+        .boxed_unsync()
 }
 
 /// Changes a request's header fields so that they ask for the whole body as it is.

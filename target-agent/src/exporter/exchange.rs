@@ -1,11 +1,12 @@
 //! The request on its way to an exporter, and the answer on its way back.
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
 use hyper::{Request, Response, Uri, Version};
-use onionscrape::http::{Body, FAILURE, end_to_end, full};
+use onionscrape::compression::MAX_DICTIONARY;
+use onionscrape::http::{Body, FAILURE, end_to_end};
 use tokio::time::Instant;
 
 use super::body::{PassedBody, Waited};
@@ -69,16 +70,18 @@ impl Exporter {
             Some(filtering) if filter::has_metrics(&mut head)? => Some(filtering),
             _ => None,
         };
-        let is_small = compressed::is_small(&body.size_hint());
+        let (is_small, is_long) =
+            (compressed::is_small(&body.size_hint()), body.size_hint().lower() > MAX_DICTIONARY as u64);
         let body = PassedBody::new(body, filtering, deadline, self.0.metrics.clone());
         let body = match compression.filter(|_| !is_small && compressed::is_text(&head)) {
             None => body.gather().await?,
+            Some(compression) if is_long => {
+                compression.stream(&mut head.headers, body.boxed_unsync(), &self.0.metrics)
+            }
             Some(compression) => match body.whole(compression.room()).await? {
                 Waited::Passed(body) => compression.stream(&mut head.headers, body, &self.0.metrics),
                 Waited::Whole(text, room) => {
-                    let small = compression.apply(&mut head.headers, text, &self.0.metrics).await;
-                    drop(room);
-                    full(small)
+                    compression.apply(&mut head.headers, (text, room), &self.0.metrics).await
                 }
             },
         };

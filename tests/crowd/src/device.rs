@@ -46,7 +46,7 @@ pub async fn start(
     let metrics = Metrics::new();
     let (_, status) = watch::channel(AgentStatus::Reachable);
     let pages = Pages::new(&metrics, &config.exporters, status);
-    let exporters = Exporters::new(&config.exporters, &metrics);
+    let exporters = Exporters::compressing(&config.exporters, config.compression, &metrics);
     let access = Access::new(config.sources.clone());
     let services = Services { exporters, pages };
     let server =
