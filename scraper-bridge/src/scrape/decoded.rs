@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming, SizeHint};
-use onionscrape::compression::{Coding, Decoder, Gathered, Shelf};
+use onionscrape::compression::{Coding, Decoder, Digest, Gathered, Room, Shelf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::offer::Taken;
@@ -38,7 +38,10 @@ pub(super) struct Decoded {
     most: u64,
     /// Bytes that came out.
     out: u64,
-    gathered: Option<(Gathered, Arc<Shelf>, u64)>,
+    /// The body that it is told by.
+    told_by: Option<Digest>,
+    /// What later ones can be told by, the room that it takes until it is kept, and its place.
+    gathered: Option<(Gathered, Room, Arc<Shelf>, u64)>,
     target: Arc<Target>,
 }
 
@@ -59,6 +62,7 @@ impl Decoded {
         deadline: Instant,
     ) -> Result<Self, NotBegun> {
         let Taken { coding, dictionary, place } = taken;
+        let told_by = dictionary.as_ref().map(|dictionary| dictionary.digest());
         let mut body = Self {
             incoming,
             input: Bytes::new(),
@@ -69,7 +73,8 @@ impl Decoded {
             came: 0,
             most: most.saturating_add(OVERHEAD),
             out: 0,
-            gathered: place.map(|(shelf, asked)| (Gathered::default(), shelf, asked)),
+            told_by,
+            gathered: place.map(|(shelf, asked)| (Gathered::default(), shelf.room(), shelf, asked)),
             target,
         };
         let beginning = timeout_at(deadline, body.beginning(most)).await;
@@ -122,12 +127,19 @@ impl Decoded {
         let failed = |failure| Poll::Ready(Some(Err(failure)));
         loop {
             match self.decoder.next(&mut self.input) {
-                Err(_) => return failed(ScrapeFailure::Undecodable),
+                Err(_) => {
+                    self.forget();
+                    return failed(ScrapeFailure::Undecodable);
+                }
                 Ok(Some(data)) => {
                     self.out += data.len() as u64;
-                    if let Some((gathered, ..)) = &mut self.gathered {
-                        gathered.expect(self.decoder.announced().unwrap_or_default());
-                        gathered.push(&data);
+                    if let Some((gathered, room, ..)) = &mut self.gathered {
+                        if room.take(data.len()) {
+                            gathered.expect(self.decoder.announced().unwrap_or_default());
+                            gathered.push(&data);
+                        } else {
+                            self.gathered = None;
+                        }
                     }
                     return Poll::Ready(Some(Ok(data)));
                 }
@@ -156,11 +168,18 @@ impl Decoded {
     fn finish(&mut self) {
         self.is_whole = true;
         self.target.metrics.decompressed(self.coding, self.came, self.out);
-        if let Some((gathered, shelf, asked)) = self.gathered.take()
+        if let Some((gathered, _room, shelf, asked)) = self.gathered.take()
             && let Some(dictionary) = gathered.finish()
         {
             // Without room for it the next one is compressed by itself.
             let _ = shelf.replace(asked, Arc::new(dictionary));
+        }
+    }
+
+    /// Has the next answer not told by the body that this one could not be told by.
+    fn forget(&self) {
+        if let (Some((.., shelf, _)), Some(digest)) = (&self.gathered, self.told_by) {
+            shelf.forget(digest);
         }
     }
 
