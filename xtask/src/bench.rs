@@ -147,14 +147,22 @@ impl Bench {
         }
         println!("\n{}\n", page.goals());
         measured?;
-        let is_full = !self.quick && self.only.is_empty();
-        if let Some(file) =
-            self.out.clone().or_else(|| is_full.then(|| workspace().join("docs/benchmarks.md")))
-        {
+        let published = || self.is_full().then(|| workspace().join("docs/benchmarks.md"));
+        if let Some(file) = self.out.clone().or_else(published) {
             page.write(&file)?;
             println!("written to {}", file.display());
         }
         Ok(())
+    }
+
+    /// True if all of it is measured, in full sizes.
+    fn is_full(&self) -> bool {
+        let Self { quick, only, out: _, targets, minutes, onions, onion_minutes, load, at_once } = self;
+        let counts = [targets, onions, load, at_once];
+        !quick
+            && only.is_empty()
+            && counts.iter().all(|count| count.is_none())
+            && [minutes, onion_minutes].iter().all(|time| time.is_none())
     }
 
     fn measure(&self, page: &mut Page, programs: Programs, crowd: &Path) -> Result<(), Failure> {
