@@ -168,7 +168,6 @@ impl Scraper {
             Err(ScrapeFailure::Undecodable) => {
                 // Nothing was passed on, and GET can be repeated.
                 self.target.metrics.compression_fallbacks.inc();
-                offer.was_of_no_use();
                 self.scrape_once(request, None, laps, deadline).await
             }
             scraped => scraped,

@@ -40,8 +40,9 @@ pub(super) struct Decoded {
     out: u64,
     /// The body that it is told by.
     told_by: Option<Digest>,
-    /// What later ones can be told by, the room that it takes until it is kept, and its place.
-    gathered: Option<(Gathered, Room, Arc<Shelf>, u64)>,
+    /// What later ones can be told by, the room that it takes until it is kept, and what it is kept as.
+    gathered: Option<(Gathered, Room, u64)>,
+    shelf: Arc<Shelf>,
     target: Arc<Target>,
 }
 
@@ -61,7 +62,7 @@ impl Decoded {
         most: u64,
         deadline: Instant,
     ) -> Result<Self, NotBegun> {
-        let Taken { coding, dictionary, place } = taken;
+        let Taken { coding, dictionary, shelf, kept_as } = taken;
         let told_by = dictionary.as_ref().map(|dictionary| dictionary.digest());
         let mut body = Self {
             incoming,
@@ -74,7 +75,8 @@ impl Decoded {
             most: most.saturating_add(OVERHEAD),
             out: 0,
             told_by,
-            gathered: place.map(|(shelf, asked)| (Gathered::default(), shelf.room(), shelf, asked)),
+            gathered: kept_as.map(|asked| (Gathered::default(), shelf.room(), asked)),
+            shelf,
             target,
         };
         let beginning = timeout_at(deadline, body.beginning(most)).await;
@@ -127,10 +129,7 @@ impl Decoded {
         let failed = |failure| Poll::Ready(Some(Err(failure)));
         loop {
             match self.decoder.next(&mut self.input) {
-                Err(_) => {
-                    self.forget();
-                    return failed(ScrapeFailure::Undecodable);
-                }
+                Err(_) => return failed(self.undecodable()),
                 Ok(Some(data)) => {
                     self.out += data.len() as u64;
                     if let Some((gathered, room, ..)) = &mut self.gathered {
@@ -150,7 +149,7 @@ impl Decoded {
                     self.finish();
                     return Poll::Ready(None);
                 }
-                None => return failed(ScrapeFailure::Undecodable),
+                None => return failed(self.undecodable()),
                 Some(Err(_)) => return failed(ScrapeFailure::Aborted),
                 Some(Ok(frame)) => {
                     // All of what was there is taken.
@@ -168,19 +167,20 @@ impl Decoded {
     fn finish(&mut self) {
         self.is_whole = true;
         self.target.metrics.decompressed(self.coding, self.came, self.out);
-        if let Some((gathered, _room, shelf, asked)) = self.gathered.take()
+        if let Some((gathered, _room, asked)) = self.gathered.take()
             && let Some(dictionary) = gathered.finish()
         {
             // Without room for it the next one is compressed by itself.
-            let _ = shelf.replace(asked, Arc::new(dictionary));
+            let _ = self.shelf.replace(asked, Arc::new(dictionary));
         }
     }
 
-    /// Has the next answer not told by the body that this one could not be told by.
-    fn forget(&self) {
-        if let (Some((.., shelf, _)), Some(digest)) = (&self.gathered, self.told_by) {
-            shelf.forget(digest);
+    /// That it cannot be read. The next one is not told by what this one was told by.
+    fn undecodable(&self) -> ScrapeFailure {
+        if let Some(digest) = self.told_by {
+            self.shelf.forget(digest);
         }
+        ScrapeFailure::Undecodable
     }
 
     /// Reads what is left of the answer, if that is little.

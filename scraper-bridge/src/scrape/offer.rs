@@ -28,8 +28,10 @@ pub(super) struct Taken {
     pub(super) coding: Coding,
     /// What it may be told by.
     pub(super) dictionary: Option<Arc<Dictionary>>,
-    /// Where it is kept for the next one, if it may be.
-    pub(super) place: Option<(Arc<Shelf>, u64)>,
+    /// Where that is, and the body itself may be kept for the next one.
+    pub(super) shelf: Arc<Shelf>,
+    /// What it is kept as, if it may be.
+    pub(super) kept_as: Option<u64>,
 }
 
 impl Offer {
@@ -83,14 +85,7 @@ impl Offer {
         let mut codings = headers.get_all(CONTENT_ENCODING).iter();
         let coding = codings.next().filter(|_| codings.next().is_none()).and_then(Coding::of)?;
         headers.remove(CONTENT_ENCODING);
-        let place = is_to_be_kept.then(|| (self.shelf.clone(), self.asked));
-        Some(Taken { coding, dictionary: self.dictionary.clone(), place })
-    }
-
-    /// Drops what was offered: the next answer would not be any better with it.
-    pub(super) fn was_of_no_use(&self) {
-        if let Some(dictionary) = &self.dictionary {
-            self.shelf.forget(dictionary.digest());
-        }
+        let kept_as = is_to_be_kept.then_some(self.asked);
+        Some(Taken { coding, dictionary: self.dictionary.clone(), shelf: self.shelf.clone(), kept_as })
     }
 }
