@@ -58,7 +58,9 @@ impl Scraper {
             // What it waited for was the session.
             let mut waited = start;
             waited.lap(Hop::Session);
-            asked = self.ask(next.clone(), request, waited, deadline).await;
+            if let Ok(answered) = self.ask(next.clone(), request, waited, deadline).await {
+                asked = Ok(answered);
+            }
             pool = next;
         }
         let (answered, timed) = asked.map_err(|(failure, timed)| {
