@@ -87,7 +87,7 @@ fn storm(
                 let mut kept = None;
                 while next.fetch_add(1, Ordering::Relaxed) < scrapes {
                     let began = Instant::now();
-                    let scraped = ask(&mut kept, address);
+                    let scraped = Connection::scrape_kept(&mut kept, address, TIMEOUT);
                     let took = began.elapsed();
                     if !keep {
                         kept = None;
@@ -99,14 +99,4 @@ fn storm(
         }
         Ok(())
     })
-}
-
-fn ask(kept: &mut Option<Connection>, address: SocketAddr) -> Result<(), Failure> {
-    let mut connection = match kept.take() {
-        Some(connection) => connection,
-        None => Connection::tcp_within(address, TIMEOUT)?,
-    };
-    connection.scrape()?;
-    *kept = Some(connection);
-    Ok(())
 }

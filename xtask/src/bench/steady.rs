@@ -85,7 +85,7 @@ fn one(address: SocketAddr, first: Instant, interval: Duration, end: Instant, ou
     while next < end {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
         let began = Instant::now();
-        let scraped = scrape_once(&mut kept, address);
+        let scraped = Connection::scrape_kept(&mut kept, address, TIMEOUT);
         let took = began.elapsed();
         outcome.lock().unwrap_or_else(PoisonError::into_inner).add(took, scraped);
         // A scrape that takes longer than an interval costs the ones that it is in the way of.
@@ -95,14 +95,4 @@ fn one(address: SocketAddr, first: Instant, interval: Duration, end: Instant, ou
     }
     // Its connection is open to the end, as it would be if this went on.
     std::thread::sleep(end.saturating_duration_since(Instant::now()));
-}
-
-fn scrape_once(kept: &mut Option<Connection>, address: SocketAddr) -> Result<(), Failure> {
-    let mut connection = match kept.take() {
-        Some(connection) => connection,
-        None => Connection::tcp_within(address, TIMEOUT)?,
-    };
-    connection.scrape()?;
-    *kept = Some(connection);
-    Ok(())
 }

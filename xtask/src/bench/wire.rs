@@ -47,6 +47,18 @@ impl Connection {
         }
     }
 
+    /// One scrape on the connection that is kept, or on a new one for scrapes of so many seconds at most. It
+    /// is kept from then on if that went well.
+    pub fn scrape_kept(kept: &mut Option<Self>, address: SocketAddr, timeout: u64) -> Result<(), Failure> {
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => Self::tcp_within(address, timeout)?,
+        };
+        connection.scrape()?;
+        *kept = Some(connection);
+        Ok(())
+    }
+
     /// One scrape, to its last byte; returns the size of its body.
     pub fn scrape(&mut self) -> Result<usize, Failure> {
         self.request()?;
