@@ -318,13 +318,12 @@ impl Healing {
         }
         let Some(trouble) = &mut self.trouble else {
             self.trouble = Some(Trouble { since: now, renewals: 0 });
-            let (times, last) = &mut self.elsewhere;
+            let (times, last) = self.elsewhere;
             // Points that were chosen just now are given their time.
             if last.is_some_and(|last| now - last < ELSEWHERE_GAP) {
                 return None;
             }
-            *times += 1;
-            *last = Some(now);
+            self.elsewhere = (times + 1, Some(now));
             return Some((Step::Relaunch, Reason::Unreachable));
         };
         let too_soon = |last: Instant| now - last < UNREACHABLE_GAP;
@@ -344,21 +343,20 @@ impl Healing {
 
     /// True if it is time to be introduced at other places; noted.
     fn should_be_elsewhere(&mut self, unintroduced: Option<Unintroduced>, now: Instant) -> bool {
-        let (times, last) = &mut self.elsewhere;
+        let (mut times, last) = self.elsewhere;
         let Some(Unintroduced { time, had_one }) = unintroduced else {
             return false;
         };
         if last.is_some_and(|last| now - last >= ELSEWHERE_ROW) {
-            *times = 0;
+            times = 0;
         }
         let (least, gap) =
             if had_one { (INTRODUCED_AGAIN, ELSEWHERE_AGAIN) } else { (INTRODUCED_FIRST, ELSEWHERE_GAP) };
-        let gap = gap * 2u32.pow((*times).min(ELSEWHERE_DOUBLINGS));
+        let gap = gap * 2u32.pow(times.min(ELSEWHERE_DOUBLINGS));
         if time < least || last.is_some_and(|last| now - last < gap) {
             return false;
         }
-        *times += 1;
-        *last = Some(now);
+        self.elsewhere = (times + 1, Some(now));
         true
     }
 
