@@ -168,6 +168,8 @@ impl Scraper {
             Err(ScrapeFailure::Undecodable) => {
                 // Nothing was passed on, and GET can be repeated.
                 self.target.metrics.compression_fallbacks.inc();
+                // It is the exporter's answer that took so long, and not the session that is there.
+                laps.lap(Hop::Answer);
                 self.scrape_once(request, None, laps, deadline).await
             }
             scraped => scraped,

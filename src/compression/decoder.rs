@@ -20,7 +20,7 @@ const CHUNK: usize = 64 << 10;
 pub struct Undecodable;
 
 /// Undoes a coding part by part. It holds a window of 8 MiB at most, or of a quarter more than its
-/// dictionary has, besides 64 KiB.
+/// dictionary has, rounded up to a power of two; a copy of the dictionary; and 64 KiB.
 pub struct Decoder {
     state: State,
     /// True between two frames, which is where a body may end.

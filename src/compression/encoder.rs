@@ -1,5 +1,7 @@
 //! A whole body made small.
 
+use std::io::Cursor;
+
 use zstd::zstd_safe::{CCtx, CParameter, SafeResult};
 
 use super::decoder::MAGIC;
@@ -22,18 +24,18 @@ pub fn encode(body: &[u8], dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
     prepare(&mut context, body.len(), known).ok()?;
     // What does not fit is not worth it.
     let mut encoded = Vec::with_capacity(body.len() / 10 * 9);
-    let mut frame = match dictionary {
-        Some(dictionary) => {
-            context.ref_prefix(known).ok()?;
-            encoded.extend_from_slice(&MAGIC);
-            encoded.extend_from_slice(&dictionary.digest().0);
-            encoded.split_off(encoded.len())
-        }
-        None => Vec::new(),
-    };
-    frame.reserve_exact((body.len() / 10 * 9).checked_sub(encoded.len())?);
-    context.compress2(&mut frame, body).ok()?;
-    encoded.append(&mut frame);
+    if let Some(dictionary) = dictionary {
+        context.ref_prefix(known).ok()?;
+        encoded.extend_from_slice(&MAGIC);
+        encoded.extend_from_slice(&dictionary.digest().0);
+    }
+    if encoded.len() > body.len() / 10 * 9 {
+        return None;
+    }
+    let mut after = Cursor::new(encoded);
+    after.set_position(after.get_ref().len() as u64);
+    context.compress2(&mut after, body).ok()?;
+    let mut encoded = after.into_inner();
     encoded.shrink_to_fit();
     Some(encoded)
 }

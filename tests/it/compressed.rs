@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use onionscrape::compression::{StreamEncoder, encode};
+use onionscrape::compression::{Dictionary, StreamEncoder, encode};
 use scraper_bridge::target::State;
 
 use crate::exporters::{Exporter, Manner};
@@ -159,18 +159,28 @@ pub async fn a_restart_of_either_side(world: &World) {
 }
 
 pub async fn what_cannot_be_read_is_asked_for_again(world: &World) {
-    let garbled = coded("dcz", page(2).as_bytes());
-    let exporter = Exporter::start(Manner::Codes(garbled, page(1))).await;
-    let device = world.device(&[("app", exporter.address)]).await;
-    let monitor = world.monitor(&[("backpack", &device, &["app"])]).await;
+    // One that is no frame at all, and one that is right against a body that the bridge never had.
+    let unknown = Dictionary::new(page(7).into()).unwrap();
+    let answers = [
+        coded("dcz", page(2).as_bytes()),
+        coded("dcz", &encode(page(2).as_bytes(), Some(&unknown)).unwrap()),
+    ];
+    let all = answers.map(|answer| Manner::Codes(answer, page(1)));
+    let [garbled, unknown] = all.map(Exporter::start);
+    let (garbled, unknown) = (garbled.await, unknown.await);
+    let device = world.device(&[("garbled", garbled.address), ("unknown", unknown.address)]).await;
+    let names = ["garbled", "unknown"];
+    let monitor = world.monitor(&[("backpack", &device, &names)]).await;
     monitor.connected("backpack").await;
     for _ in 0..3 {
-        assert_eq!(whole(&scrape(&monitor.address("backpack", "app")).await), page(1));
+        for name in names {
+            assert_eq!(whole(&scrape(&monitor.address("backpack", name)).await), page(1), "{name}");
+        }
     }
     let metrics = monitor.metrics().await;
     for line in [
-        "onionscrape_scrape_compression_fallbacks_total{target=\"backpack\"} 3\n",
-        "onionscrape_scrape_requests_total{target=\"backpack\"} 3\n",
+        "onionscrape_scrape_compression_fallbacks_total{target=\"backpack\"} 6\n",
+        "onionscrape_scrape_requests_total{target=\"backpack\"} 6\n",
         "onionscrape_scrape_failures_total{target=\"backpack\",reason=\"bad_response\"} 0\n",
     ] {
         assert!(metrics.contains(line), "{line:?} is missing in:\n{metrics}");
