@@ -10,7 +10,6 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use crowd::device::{self, Kind};
 use scraper_bridge::bridge::Bridge;
 use scraper_bridge::config::BridgeConfig;
-use scraper_bridge::target::State;
 use target_agent::config::{AgentConfig, FrontConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +69,7 @@ async fn chain(folder: &Path, shutdown: &CancellationToken) -> (Bridge, Vec<Sock
     let config = BridgeConfig::read(Some(&file), None).unwrap();
     let bridge = Box::pin(Bridge::start(config, shutdown.clone())).await.unwrap();
     let target = bridge.fleet().target("backpack").unwrap();
-    target.state().wait_for(|state| matches!(state, State::Up(_))).await.unwrap();
+    target.state().wait_for(|state| state.pool().is_some()).await.unwrap();
     let offered = bridge.fleet().offered().remove(0);
     let addresses =
         offered.listening.iter().map(|listening| listening.to_string().parse().unwrap()).collect();

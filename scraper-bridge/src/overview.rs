@@ -44,7 +44,7 @@ pub struct BridgeOverview {
 pub struct TargetOverview {
     /// Its name.
     pub name: String,
-    /// `up`, `connecting`, `waiting`, `refused` or `blocked`.
+    /// `up`, `suspect`, `connecting`, `waiting`, `refused` or `blocked`.
     pub state: String,
     /// Since when, as RFC 3339 has it.
     pub since: String,
@@ -52,6 +52,8 @@ pub struct TargetOverview {
     pub why: Option<String>,
     /// What to do about it.
     pub remedy: Option<String>,
+    /// When it is dialled next, as RFC 3339 has it, while it waits for that.
+    pub next_dial: Option<String>,
     /// True if a second session stands by, false if one is wanted and not there.
     pub standby: Option<bool>,
     /// When a scrape was good last, as RFC 3339 has it.
@@ -151,13 +153,21 @@ impl Overview {
 
     /// True if every target has a session.
     pub fn is_all_up(&self) -> bool {
-        self.targets.iter().all(|target| target.state == "up")
+        self.targets.iter().all(TargetOverview::is_up)
+    }
+}
+
+impl TargetOverview {
+    /// True if scrapes can use a session.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state.as_str(), "up" | "suspect")
     }
 }
 
 fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> TargetOverview {
     let state = target.state();
     let (label, trouble) = describe(&state.borrow());
+    let next_dial = state.borrow().next_dial();
     let (name, history) = (&target.config.name, &target.history);
     let exporters = target.config.exporters.iter().zip(listening).enumerate();
     let exporters = exporters.map(|(index, (exporter, place))| {
@@ -179,6 +189,7 @@ fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> Targ
         since: time(target.since()),
         remedy: trouble.as_ref().map(|trouble| remedy::of_trouble(trouble, &target.config)),
         why: trouble.map(|trouble| trouble.what),
+        next_dial: next_dial.map(time),
         standby: target.config.standby.then(|| target.has_standby()),
         last_good_scrape: history.last_good().map(time),
         latency_p50_seconds: history.quantile(0.5).map(seconds),
@@ -225,8 +236,8 @@ fn seconds(took: Duration) -> f64 {
 fn describe(state: &State) -> (&'static str, Option<Trouble>) {
     let label = state.label();
     let trouble = match state {
-        State::Up(_) | State::Dialling(None) => None,
-        State::Dialling(Some(trouble)) | State::Waiting(trouble) | State::Refused(trouble) => {
+        State::Up(_) | State::Suspect(_) | State::Dialling(None) => None,
+        State::Dialling(Some(trouble)) | State::Waiting(trouble, _) | State::Refused(trouble, _) => {
             Some(trouble.clone())
         }
         State::Blocked(why) => Some(Trouble::of_bootstrap(why.clone())),

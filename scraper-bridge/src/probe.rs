@@ -81,7 +81,7 @@ async fn connected(bridge: &Bridge, started: Instant) {
     let waiting = async {
         loop {
             let (said, done) = match &*state.borrow_and_update() {
-                State::Up(pool) => {
+                State::Up(pool) | State::Suspect(pool) => {
                     let DialTimes { transport, stream, login } = pool.times();
                     for (hop, took) in [
                         (transport, stream),
@@ -94,7 +94,7 @@ async fn connected(bridge: &Bridge, started: Instant) {
                 }
                 State::Blocked(why) => (why.clone(), false),
                 State::Dialling(_) => ("connecting to the device".to_owned(), false),
-                State::Waiting(trouble) | State::Refused(trouble) => (trouble.what.clone(), true),
+                State::Waiting(trouble, _) | State::Refused(trouble, _) => (trouble.what.clone(), true),
             };
             eprintln!("{:>6.1} s  {said}", started.elapsed().as_secs_f64());
             if done || state.changed().await.is_err() {

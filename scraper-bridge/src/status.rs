@@ -103,7 +103,9 @@ fn print(overview: &Overview) {
 /// What is wrong with it, in words, and what to do about it.
 fn explain(target: &TargetOverview) {
     if let (Some(why), Some(remedy)) = (&target.why, &target.remedy) {
-        println!("\n{}: {why}\n    {remedy}", target.name);
+        let next =
+            target.next_dial.as_deref().and_then(until).map(|pause| format!("; dialled again in {pause} s"));
+        println!("\n{}: {why}{}\n    {remedy}", target.name, next.unwrap_or_default());
     }
     for exporter in &target.exporters {
         if let (None, Some(failure)) = (&target.why, &exporter.failure) {
@@ -119,6 +121,12 @@ fn exporters(target: &TargetOverview) -> String {
         format!("{} {place}", exporter.name)
     });
     shown.collect::<Vec<_>>().join(", ")
+}
+
+/// How many seconds it is until a time, as RFC 3339 has it; nothing if it is past.
+fn until(time: &str) -> Option<u64> {
+    let time = humantime::parse_rfc3339(time).ok()?;
+    time.duration_since(SystemTime::now()).ok().map(|pause| pause.as_secs())
 }
 
 /// How long ago a time was, as RFC 3339 has it.

@@ -42,10 +42,13 @@ pub enum State {
     Dialling(Option<Trouble>),
     /// Scrapes can use this.
     Up(Arc<Pool>),
-    /// The last dial failed so; the next one comes by itself.
-    Waiting(Trouble),
-    /// The target is not who it should be, or will not have us; a person has to act.
-    Refused(Trouble),
+    /// They still can, while it is asked whether it is there at all.
+    Suspect(Arc<Pool>),
+    /// The last dial failed so. The next one comes by itself, at this time if anything is dialled.
+    Waiting(Trouble, Option<SystemTime>),
+    /// The target is not who it should be, or will not have us; a person has to act. It is dialled from
+    /// time to time all the same, next at this time.
+    Refused(Trouble, SystemTime),
 }
 
 impl State {
@@ -55,8 +58,26 @@ impl State {
             Self::Blocked(_) => "blocked",
             Self::Dialling(_) => "connecting",
             Self::Up(_) => "up",
-            Self::Waiting(_) => "waiting",
-            Self::Refused(_) => "refused",
+            Self::Suspect(_) => "suspect",
+            Self::Waiting(..) => "waiting",
+            Self::Refused(..) => "refused",
+        }
+    }
+
+    /// What scrapes can use.
+    pub fn pool(&self) -> Option<&Arc<Pool>> {
+        match self {
+            Self::Up(pool) | Self::Suspect(pool) => Some(pool),
+            _ => None,
+        }
+    }
+
+    /// When the target is dialled next, if that is known.
+    pub fn next_dial(&self) -> Option<SystemTime> {
+        match self {
+            Self::Waiting(_, until) => *until,
+            Self::Refused(_, until) => Some(*until),
+            _ => None,
         }
     }
 }
@@ -201,17 +222,17 @@ impl Target {
         let mut state = self.state.clone();
         loop {
             match &*state.borrow_and_update() {
-                State::Up(pool) if !pool.session().is_over() => return Ok(pool.clone()),
-                State::Up(_) | State::Dialling(_) => {}
+                State::Up(pool) | State::Suspect(pool) if !pool.session().is_over() => {
+                    return Ok(pool.clone());
+                }
+                State::Up(_) | State::Suspect(_) | State::Dialling(_) => {}
                 State::Blocked(why) => return Err(ScrapeFailure::NotConnected(why.clone())),
-                State::Waiting(trouble) | State::Refused(trouble) => return Err(trouble.failure()),
+                State::Waiting(trouble, _) | State::Refused(trouble, _) => return Err(trouble.failure()),
             }
             if state.changed().await.is_err() {
-                return match &*state.borrow() {
-                    // One that nobody keeps is what it was; whoever uses it sees that it is over.
-                    State::Up(pool) => Ok(pool.clone()),
-                    _ => Err(ScrapeFailure::NotConnected("the bridge is stopping".into())),
-                };
+                // One that nobody keeps is what it was; whoever uses it sees that it is over.
+                let last = state.borrow().pool().cloned();
+                return last.ok_or_else(|| ScrapeFailure::NotConnected("the bridge is stopping".into()));
             }
         }
     }
@@ -219,10 +240,7 @@ impl Target {
     /// The pool of another session than this one, if there is one at this moment: what took this one's
     /// place, or the one that stands by.
     pub fn other_pool(&self, than: &Arc<Pool>) -> Option<Arc<Pool>> {
-        let now = match &*self.state.borrow() {
-            State::Up(pool) => Some(pool.clone()),
-            _ => None,
-        };
+        let now = self.state.borrow().pool().cloned();
         let pools = now.into_iter().chain(self.standby.pool());
         pools.filter(|pool| !pool.session().is_over()).find(|pool| !Arc::ptr_eq(pool, than))
     }
@@ -263,8 +281,11 @@ impl Target {
         self.since.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
-    /// Notes that it is in this state now.
+    /// Notes that it is in this state now. A session that is suspected is up for as long as it was.
     fn stays(&self, state: &State) {
+        if matches!(state, State::Suspect(_)) {
+            return;
+        }
         let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         if since.0 != state.label() {
             *since = (state.label(), SystemTime::now());
@@ -276,7 +297,7 @@ impl Target {
     pub async fn redial(&self) {
         self.redial.notify_one();
         let mut state = self.state.clone();
-        let gone = state.wait_for(|state| !matches!(state, State::Up(_)));
+        let gone = state.wait_for(|state| state.pool().is_none());
         let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
     }
 
@@ -317,7 +338,7 @@ impl Target {
     /// there, and what failed before is no reason to wait any more.
     pub fn look(&self) {
         self.ways.send_replace(());
-        if matches!(&*self.state.borrow(), State::Up(_)) {
+        if self.state.borrow().pool().is_some() {
             self.doubt.notify_one();
         }
     }

@@ -179,7 +179,7 @@ pub async fn resumes_after_the_agent_is_killed(world: &World) {
     assert_eq!(scrape(&address).await.status, 200);
 
     drop(agent); // SIGKILL
-    monitor.state("backpack", "given up", |state| !matches!(state, State::Up(_))).await;
+    monitor.state("backpack", "given up", |state| state.pool().is_none()).await;
     let scraped = scrape(&address).await;
     assert_eq!(scraped.status, 503, "{scraped:?}");
     let agent = start("second.log");
@@ -216,7 +216,7 @@ pub async fn a_session_that_stands_by(world: &World) {
     for round in 0..3 {
         world.until("a second session stands by", || target.has_standby()).await;
         let pool = match &*target.state().borrow() {
-            State::Up(pool) => pool.clone(),
+            State::Up(pool) | State::Suspect(pool) => pool.clone(),
             other => panic!("round {round}: {}", other.label()),
         };
         pool.session().cut();

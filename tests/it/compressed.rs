@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use onionscrape::compression::{Dictionary, StreamEncoder, encode};
-use scraper_bridge::target::State;
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraped, Scraper, scrape};
@@ -138,7 +137,7 @@ pub async fn a_restart_of_either_side(world: &World) {
     assert_eq!(counted(&monitor, "backpack", "zstd").await.1, size);
 
     device.stop().await;
-    monitor.state("backpack", "given up", |state| !matches!(state, State::Up(_))).await;
+    monitor.state("backpack", "given up", |state| state.pool().is_none()).await;
     let device = start().await;
     monitor.connected("backpack").await;
     for number in 3..6 {

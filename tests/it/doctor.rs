@@ -94,7 +94,7 @@ pub async fn the_bridges_stops_where_the_way_does(world: &World) {
         monitor.connected(name).await;
     }
     let pool = |name: &str| match &*monitor.bridge.fleet().target(name).unwrap().state().borrow() {
-        State::Up(pool) => Arc::clone(pool),
+        State::Up(pool) | State::Suspect(pool) => Arc::clone(pool),
         other => panic!("{name} is {}", other.label()),
     };
     let kept = pool("well");

@@ -89,7 +89,7 @@ async fn scraped(monitor: &Monitor, targets: &[&str]) {
 }
 
 async fn refused(monitor: &Monitor, target: &str, reason: &str) {
-    monitor.state(target, "refused", |state| matches!(state, State::Refused(_))).await;
+    monitor.state(target, "refused", |state| matches!(state, State::Refused(..))).await;
     let scraped = scrape(&monitor.address(target, "app")).await;
     assert_eq!((scraped.status, scraped.reason.as_str()), (502, reason), "{target}");
 }

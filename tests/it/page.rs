@@ -53,7 +53,7 @@ pub async fn a_browser_shows_the_fleet_and_follows_it(world: &World) {
             assert_eq!(scrape(&monitor.address(target, "app")).await.status, 200);
         }
     }
-    monitor.state("cabin", "refused", |state| matches!(state, State::Refused(_))).await;
+    monitor.state("cabin", "refused", |state| matches!(state, State::Refused(..))).await;
     let admin = monitor.bridge.admin().to_string();
     served_strictly(&admin).await;
 
@@ -170,8 +170,8 @@ pub async fn pictures_are_taken(world: &World) {
         }
     }
     hours(&monitor.bridge.fleet().target("van").unwrap(), 20);
-    monitor.state("cabin", "refused", |state| matches!(state, State::Refused(_))).await;
-    monitor.state("van", "waiting", |state| matches!(state, State::Waiting(_))).await;
+    monitor.state("cabin", "refused", |state| matches!(state, State::Refused(..))).await;
+    monitor.state("van", "waiting", |state| matches!(state, State::Waiting(..))).await;
     let mut browser = Browser::start(&world.folder()).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
     fs::create_dir_all(&folder).unwrap();

@@ -36,7 +36,7 @@ pub async fn one_copied_line_pairs(world: &World) {
         out.split_whitespace().find(|word| word.starts_with("http://")).expect("where Prometheus finds it");
     let address = url.trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
     let mut state = running.bridge.fleet().target("backpack").expect("taken up").state();
-    let up = state.wait_for(|state| matches!(state, State::Up(_)));
+    let up = state.wait_for(|state| state.pool().is_some());
     tokio::time::timeout(Duration::from_secs(90), up).await.expect("connected").unwrap();
     assert_eq!(scrape(&address).await.text(), "a 1\n");
     assert!(!out.contains("other"), "only what the ticket was for: {out}");
@@ -83,7 +83,7 @@ pub async fn one_copied_line_pairs(world: &World) {
         assert!(since.elapsed() < Duration::from_secs(5), "the session goes on");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let refused = state.wait_for(|state| matches!(state, State::Waiting(_) | State::Refused(_)));
+    let refused = state.wait_for(|state| matches!(state, State::Waiting(..) | State::Refused(..)));
     tokio::time::timeout(Duration::from_secs(90), refused).await.expect("kept out").unwrap();
     // Whether it cannot be found any more, or answers no more, is a matter of moments.
     let answer = scrape(&address).await;
@@ -242,7 +242,7 @@ pub async fn a_stock_tor_client_is_invited_with_c_tors_files(world: &World) {
     monitor.connected("with").await;
     assert_eq!(scrape(&monitor.address("with", "app")).await.text(), "a 1\n");
     let refused =
-        |state: &State| matches!(state, State::Waiting(why) if why.what.contains("closed to strangers"));
+        |state: &State| matches!(state, State::Waiting(why, _) if why.what.contains("closed to strangers"));
     monitor.state("without", "refused", refused).await;
     let answer = Scraper::connect(&monitor.address("without", "app")).await.get("/metrics", &[]).await;
     assert_eq!(

@@ -36,7 +36,7 @@ pub async fn a_wrong_key(world: &World) {
     let target = world.target("backpack", &device, "", &["app"]);
     let target = target.replace(world.key_file().to_str().unwrap(), stranger.to_str().unwrap());
     let monitor = world.monitor_of("", &target).await;
-    monitor.state("backpack", "refused", |state| matches!(state, State::Refused(_))).await;
+    monitor.state("backpack", "refused", |state| matches!(state, State::Refused(..))).await;
     let scraped = scrape(&monitor.address("backpack", "app")).await;
     assert_eq!(scraped.status, 502, "{scraped:?}");
     assert!(scraped.reason.contains("does not know this bridge's key"), "{}", scraped.reason);
@@ -48,7 +48,7 @@ pub async fn a_wrong_key(world: &World) {
     std::fs::rename(&right, &stranger).unwrap();
     let is_up = || {
         let target = monitor.bridge.fleet().target("backpack");
-        target.is_some_and(|target| matches!(&*target.state().borrow(), State::Up(_)))
+        target.is_some_and(|target| target.state().borrow().pool().is_some())
     };
     world.until("the target is up with the other key", is_up).await;
     assert_eq!(scrape(&monitor.address("backpack", "app")).await.text(), "a 1\n");
@@ -60,7 +60,7 @@ pub async fn a_wrong_host_key(world: &World) {
     let target = world.target("backpack", &device, "", &["app"]);
     let target = target.replace(&device.host_key, &world.key().fingerprint());
     let monitor = world.monitor_of("", &target).await;
-    monitor.state("backpack", "refused", |state| matches!(state, State::Refused(_))).await;
+    monitor.state("backpack", "refused", |state| matches!(state, State::Refused(..))).await;
     let scraped = scrape(&monitor.address("backpack", "app")).await;
     assert_eq!((scraped.status, scraped.reason.as_str()), (502, "ssh host key mismatch"));
     let metrics = monitor.metrics().await;

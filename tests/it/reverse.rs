@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use onionscrape::ssh::KeyFile;
 use scraper_bridge::overview::{Overview, Wanted};
-use scraper_bridge::target::State;
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 use tornet::ClientOptions;
@@ -217,7 +216,7 @@ pub async fn a_stock_ssh_gets_nothing_else(world: &World) {
     world
         .until("the other key is the target's", || {
             let target = monitor.bridge.fleet().target("router");
-            target.is_some_and(|target| matches!(&*target.state().borrow(), State::Up(_)))
+            target.is_some_and(|target| target.state().borrow().pool().is_some())
         })
         .await;
     until_scraped(&monitor, "router", "node", "a 1\n").await;
@@ -244,7 +243,7 @@ pub async fn a_stock_ssh_comes_through_tor(world: &World) {
     // It is published some time after the start, so that the first may not find it, as a device's.
     let started = Instant::now();
     let mut ssh = router.ssh_to(&known, host, &arguments);
-    while !matches!(&*monitor.bridge.fleet().target("router").unwrap().state().borrow(), State::Up(_)) {
+    while monitor.bridge.fleet().target("router").unwrap().state().borrow().pool().is_none() {
         assert!(started.elapsed() < Duration::from_secs(60), "{}", ssh.log_text());
         if !ssh.is_running() {
             ssh = router.ssh_to(&known, host, &arguments);

@@ -4,7 +4,6 @@ use std::fs;
 use std::time::Duration;
 
 use scraper_bridge::fleet::Fleet;
-use scraper_bridge::target::State;
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
@@ -18,7 +17,7 @@ async fn connected(fleet: &Fleet, anew: bool) {
     if anew {
         target.redial().await;
     }
-    let up = state.wait_for(|state| matches!(state, State::Up(_)));
+    let up = state.wait_for(|state| state.pool().is_some());
     tokio::time::timeout(Duration::from_secs(90), up).await.expect("connected").unwrap();
 }
 

@@ -265,7 +265,7 @@ pub async fn status_says_what_is_wrong_and_what_to_do(world: &World) {
     let wrong = wrong.replace(&device.host_key, &world.key().fingerprint());
     let monitor = world.monitor_of("", &(good + &wrong)).await;
     monitor.connected("backpack").await;
-    monitor.state("wrong", "refused", |state| matches!(state, State::Refused(_))).await;
+    monitor.state("wrong", "refused", |state| matches!(state, State::Refused(..))).await;
     for name in ["app", "app", "down"] {
         scrape(&monitor.address("backpack", name)).await;
     }
@@ -277,7 +277,8 @@ pub async fn status_says_what_is_wrong_and_what_to_do(world: &World) {
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
     assert!(line("backpack ").contains(" up ") && line("backpack ").contains(" ms"), "{text}");
     assert!(line("wrong ").contains(" refused ") && line("wrong ").contains("never"), "{text}");
-    assert!(text.contains("wrong: ssh host key mismatch\n    compare target-agent hostname"), "{text}");
+    assert!(text.contains("wrong: ssh host key mismatch; dialled again in "), "{text}");
+    assert!(text.contains(" s\n    compare target-agent hostname"), "{text}");
     assert!(text.contains("backpack: exporter down: exporter down refused the connection"), "{text}");
 
     let shown = run("scraper-bridge", &["status", "--json", "--config.file", file]);

@@ -85,7 +85,7 @@ pub async fn an_sshd_by_tcp(world: &World) {
         ("another", 502, "ssh host key mismatch", "host_key"),
         ("off", 503, "host unreachable: connection refused", "connect"),
     ] {
-        let is_down = |state: &State| matches!(state, State::Waiting(_) | State::Refused(_));
+        let is_down = |state: &State| matches!(state, State::Waiting(..) | State::Refused(..));
         monitor.state(name, "down", is_down).await;
         let scraped = scrape(&monitor.address(name, "app")).await;
         assert_eq!((scraped.status, scraped.reason.as_str()), (status, reason), "{name}");
@@ -199,7 +199,7 @@ pub async fn an_sshd_through_proxies(world: &World) {
         ("name", "the proxy refused with status 403"),
         ("gone", "no way to the proxy: host unreachable: connection refused"),
     ] {
-        monitor.state(name, "down", |state| matches!(state, State::Waiting(_))).await;
+        monitor.state(name, "down", |state| matches!(state, State::Waiting(..))).await;
         let scraped = scrape(&monitor.address(name, "app")).await;
         assert_eq!((scraped.status, scraped.reason.as_str()), (503, reason), "{name}");
         let metrics = monitor.metrics().await;
@@ -210,6 +210,6 @@ pub async fn an_sshd_through_proxies(world: &World) {
 
     // Without its proxy a target is not reached in another way.
     jumping.kill();
-    monitor.state("socks", "down", |state| matches!(state, State::Waiting(_))).await;
+    monitor.state("socks", "down", |state| matches!(state, State::Waiting(..))).await;
     assert_eq!(scrape(&monitor.address("socks", "app")).await.status, 503);
 }

@@ -290,7 +290,7 @@ impl Monitor {
     }
 
     pub async fn connected(&self, target: &str) {
-        self.state(target, "up", |state| matches!(state, State::Up(_))).await;
+        self.state(target, "up", |state| state.pool().is_some()).await;
     }
 
     /// The bridge's own metrics.

@@ -157,8 +157,8 @@ impl Patient {
     /// The session in which a device came that comes by itself.
     fn arrived(&self) -> Result<Arc<Pool>, Finding> {
         match self.kept.as_ref().map(|kept| kept.state().borrow().clone()) {
-            Some(State::Up(pool)) => Ok(pool),
-            Some(State::Waiting(trouble)) => Err(of_trouble(&trouble, &self.config)),
+            Some(State::Up(pool) | State::Suspect(pool)) => Ok(pool),
+            Some(State::Waiting(trouble, _)) => Err(of_trouble(&trouble, &self.config)),
             _ => {
                 let found = "it comes by itself, and there is no bridge to come to";
                 Err(Finding::failed(hop(Stage::Arrival), found, "start the bridge"))
@@ -271,7 +271,7 @@ fn of_kept(kept: &Target) -> Finding {
     let since = humantime::format_duration(Duration::from_secs(since.as_secs()));
     let state = kept.state().borrow().clone();
     match state {
-        State::Up(_) => Finding::passed("kept session", format!("up for {since}")),
+        State::Up(_) | State::Suspect(_) => Finding::passed("kept session", format!("up for {since}")),
         state => {
             let found = format!("{} for {since}, although the device can be reached", state.label());
             let remedy = format!("wait a minute, or: scraper-bridge redial {}", kept.config.name);

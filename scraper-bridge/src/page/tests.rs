@@ -59,6 +59,7 @@ fn target(name: &str, state: &str, milliseconds: f64, failures: u32) -> TargetOv
         since: at(4000),
         why: down.then(|| "onion not found: the device is off or offline".into()),
         remedy: down.then(|| "switch the device on".into()),
+        next_dial: None,
         last_good_scrape: Some(at(12)),
         standby: None,
         latency_p50_seconds: Some(took),

@@ -104,8 +104,11 @@ impl Keeper {
                 Err(trouble) => (trouble, self.pauses.next()),
             };
             last = Some(trouble.clone());
-            let refused = trouble.refused;
-            self.tell(if trouble.refused { State::Refused(trouble) } else { State::Waiting(trouble) });
+            let (refused, until) = (trouble.refused, SystemTime::now() + pause);
+            self.tell(match refused {
+                true => State::Refused(trouble, until),
+                false => State::Waiting(trouble, Some(until)),
+            });
             self.target.metrics.backoff_seconds.set(pause.as_secs_f64());
             tokio::select! {
                 () = sleep(pause) => {}
@@ -246,7 +249,10 @@ impl Keeper {
                 }
                 () = target.redial.notified() => return Held::Asked,
                 () = target.doubt.notified() => {
-                    if !pool.session().answers().await {
+                    self.tell(State::Suspect(pool.clone()));
+                    if pool.session().answers().await {
+                        self.tell(State::Up(pool.clone()));
+                    } else {
                         target.metrics.keepalive_failures.inc();
                         warn!(target = name, "session does not answer; dialling anew");
                         return Held::Lost;

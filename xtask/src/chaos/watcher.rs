@@ -88,7 +88,8 @@ impl Watched {
                 let counts = metrics()?
                     .lines()
                     .any(|line| line == "onionscrape_target_connected{target=\"backpack\"} 1");
-                Some([state == "up", counts])
+                // One that is suspected is up as far as anybody knows.
+                Some([["up", "suspect"].contains(&state.as_str()), counts])
             }
         }
     }

@@ -37,7 +37,7 @@ impl Keeper {
             match self.hold(&pool, None, arrivals.next()).await {
                 Held::Replaced(arrived) => (next, old) = (Some(arrived), Some(pool)),
                 Held::Lost | Held::Asked => {
-                    self.tell(State::Waiting(not_here()));
+                    self.tell(State::Waiting(not_here(), None));
                     pool.session().close().await;
                 }
             }
@@ -45,7 +45,7 @@ impl Keeper {
     }
 
     async fn wait_for(&self, arrivals: &Arrivals) -> Arrived {
-        self.tell(State::Waiting(not_here()));
+        self.tell(State::Waiting(not_here(), None));
         loop {
             tokio::select! {
                 arrived = arrivals.next() => return arrived,

@@ -3,6 +3,7 @@
 
 mod inventory;
 mod standby;
+mod suspected;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -244,7 +245,7 @@ impl Rig {
 
 async fn up(target: &Target) {
     let mut state = target.state();
-    let up = state.wait_for(|state| matches!(state, State::Up(_)));
+    let up = state.wait_for(|state| state.pool().is_some());
     timeout(Duration::from_secs(600), up).await.expect("up in time").expect("still kept");
 }
 
@@ -316,7 +317,7 @@ async fn a_session_that_ends_is_dialled_anew_at_once_only_if_it_was_of_use() {
     pool.session().give_up();
     pool.session().ended().await;
     let mut state = target.state();
-    let fresh = |state: &State| matches!(state, State::Up(now) if !Arc::ptr_eq(now, &pool));
+    let fresh = |state: &State| state.pool().is_some_and(|now| !Arc::ptr_eq(now, &pool));
     state.wait_for(fresh).await.expect("kept");
     assert!(lost_at.elapsed() < pauses::FIRST, "no pause: {:?}", lost_at.elapsed());
     assert_eq!(device.dials(), 2);
@@ -363,7 +364,7 @@ async fn a_device_from_which_nothing_comes_is_given_up_in_time() {
     device.frozen.lock().expect("lock").iter().for_each(CancellationToken::cancel);
     let silent_since = Instant::now();
     let mut state = target.state();
-    state.wait_for(|state| !matches!(state, State::Up(_))).await.expect("kept");
+    state.wait_for(|state| state.pool().is_none()).await.expect("kept");
     assert!(silent_since.elapsed() <= Duration::from_secs(20), "{:?}", silent_since.elapsed());
     assert_eq!(rig.metric("onionscrape_ssh_keepalive_failures_total{target=\"a\"}"), "1");
 }

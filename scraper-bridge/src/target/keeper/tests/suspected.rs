@@ -1,0 +1,46 @@
+//! A session that is asked whether it is still there.
+
+use super::standby::scraped;
+use super::*;
+
+async fn suspected(target: &Target) {
+    let mut state = target.state();
+    let suspected = state.wait_for(|state| matches!(state, State::Suspect(_)));
+    timeout(Duration::from_secs(1), suspected).await.expect("at once").expect("kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_answers_was_up_all_the_time() {
+    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
+    let target = rig.target("a", &device);
+    up(&target).await;
+    let since = target.since();
+    for _ in 0..3 {
+        let mut state = target.state();
+        state.mark_unchanged();
+        target.doubt();
+        // It may have answered before anybody sees that it is suspected.
+        state.changed().await.expect("kept");
+        state.wait_for(|state| matches!(state, State::Up(_))).await.expect("kept");
+        scraped(&target).await;
+    }
+    assert_eq!((device.dials(), target.since()), (1, since));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_is_given_up_and_used_until_then() {
+    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
+    let target = rig.target("a", &device);
+    up(&target).await;
+    let pool = target.pool().await.map_err(|_| ()).expect("up");
+    device.frozen.lock().expect("lock").iter().for_each(CancellationToken::cancel);
+    target.doubt();
+    suspected(&target).await;
+    assert!(Arc::ptr_eq(&pool, &target.pool().await.map_err(|_| ()).expect("still used")));
+    let asked = Instant::now();
+    let mut state = target.state();
+    let fresh = |state: &State| state.pool().is_some_and(|now| !Arc::ptr_eq(now, &pool));
+    state.wait_for(fresh).await.expect("kept");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    scraped(&target).await;
+}
