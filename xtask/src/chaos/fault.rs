@@ -57,6 +57,8 @@ pub fn all() -> Vec<Fault> {
     all.extend(clock::faults());
     all.extend(disk::faults());
     all.extend(slow_exporter::faults());
+    // Last, because relays vouch for each other: for a while after it a network is less than it was.
+    all.extend(relays::network_faults());
     all
 }
 

@@ -15,27 +15,15 @@ const SHORT_OUTAGE: Duration = Duration::from_secs(15);
 /// How long the agent may take to write down where it is introduced.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Relays that go for good, one or a few.
 pub fn faults() -> Vec<Fault> {
-    let fault = |name, what, reach, short, told_by, for_recipe, act| Fault {
-        name,
-        what,
-        reach: Some(seconds(reach)),
-        short,
-        apart: true,
-        told_by,
-        for_recipe,
-        act,
-        tidy: revive,
-    };
-    use Tellers::{Both, Bridge};
     vec![
         fault(
             "guard-killed",
             "guard killed (the device's, the bridge's, in turn)",
             20,
             1,
-            Bridge,
-            false,
+            Tellers::Bridge,
             guard,
         ),
         fault(
@@ -43,18 +31,46 @@ pub fn faults() -> Vec<Fault> {
             "middle or rendezvous relay killed, each in turn",
             20,
             1,
-            Bridge,
-            false,
+            Tellers::Bridge,
             on_the_way,
         ),
-        fault("introductions-killed", "all introduction points killed", 45, 1, Both, false, introductions),
-        fault("network-down-15s", "whole Tor network down 15 s, then up", 60, 1, Both, true, |scene, _| {
-            network(scene, SHORT_OUTAGE)
-        }),
-        fault("network-down-2min", "whole Tor network down 2 min, then up", 60, 0, Both, true, |scene, _| {
-            network(scene, OUTAGE)
-        }),
+        fault("introductions-killed", "all introduction points killed", 45, 1, Tellers::Both, introductions),
     ]
+}
+
+/// All of them at once, for a while.
+pub fn network_faults() -> Vec<Fault> {
+    let faults = [
+        fault(
+            "network-down-15s",
+            "whole Tor network down 15 s, then up",
+            60,
+            1,
+            Tellers::Both,
+            |scene, _| network(scene, SHORT_OUTAGE),
+        ),
+        fault(
+            "network-down-2min",
+            "whole Tor network down 2 min, then up",
+            60,
+            0,
+            Tellers::Both,
+            |scene, _| network(scene, OUTAGE),
+        ),
+    ];
+    faults.into_iter().map(|fault| Fault { for_recipe: true, ..fault }).collect()
+}
+
+fn fault(
+    name: &'static str,
+    what: &'static str,
+    reach: u64,
+    short: usize,
+    told_by: Tellers,
+    act: fn(&mut Scene, usize) -> Result<Span, Failure>,
+) -> Fault {
+    let reach = Some(seconds(reach));
+    Fault { name, what, reach, short, apart: true, told_by, for_recipe: false, act, tidy: revive }
 }
 
 fn guard(scene: &mut Scene, run: usize) -> Result<Span, Failure> {
