@@ -41,6 +41,7 @@ impl Healer {
         let reopening = Reopening::watch(move || Some(tor.clone()));
         let mut ticks = interval(TICK);
         let mut healing = Healing::new(Instant::now(), self.tor.settings());
+        let mut introduced = true;
         loop {
             let decision = tokio::select! {
                 disturbance = disturbances.next() => {
@@ -53,6 +54,11 @@ impl Healer {
                 }
                 _ = ticks.tick() => {
                     let seen = self.look_around(healing.is_doubtful(self.tor.silence()));
+                    let was_introduced = std::mem::replace(&mut introduced, seen.unintroduced.is_none());
+                    if was_introduced && !introduced {
+                        // Whoever asks how the device is shall not hear of the last dial, which got through.
+                        self.look.notify_one();
+                    }
                     healing.tick(seen, Instant::now())
                 }
             };
