@@ -1,6 +1,7 @@
 //! Whether relays that were met before accept connections again, asked while nothing comes from any: arti
 //! itself waits longer and longer before it tries.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,9 @@ use crate::healing::LOW_POWER_SLACK;
 const SILENT: Duration = Duration::from_secs(20);
 /// How long one may take to accept a connection.
 const LIMIT: Duration = Duration::from_secs(3);
+/// For so long the connection must stay: something on the way may accept it, find that the relay does not,
+/// and close it. A relay itself waits to be spoken to.
+const STAYS: Duration = Duration::from_millis(500);
 /// Shortest pause between two questions; a twentieth of the silence if that is longer.
 const SHORTEST: Duration = Duration::from_secs(2);
 /// Longest one.
@@ -71,7 +75,7 @@ fn pause(silence: Duration, low_power: bool) -> Duration {
     (silence / 20).clamp(SHORTEST, if low_power { LONGEST_LOW_POWER } else { LONGEST })
 }
 
-/// True if one of these accepts a connection in time.
+/// True if one of these accepts a connection in time, and keeps it.
 async fn is_open(relays: Vec<SocketAddr>, from: Option<IpAddr>) -> bool {
     let knocks: FuturesUnordered<_> = relays.into_iter().map(|relay| knock(relay, from)).collect();
     let mut answers = knocks.filter(|opened| std::future::ready(*opened));
@@ -84,9 +88,10 @@ async fn knock(relay: SocketAddr, from: Option<IpAddr>) -> bool {
         if let Some(from) = from.filter(|from| from.is_ipv4() == relay.is_ipv4()) {
             socket.bind(SocketAddr::new(from, 0))?;
         }
-        socket.connect(relay).await
+        let stream = socket.connect(relay).await?;
+        io::Result::Ok(timeout(STAYS, stream.readable()).await.is_err())
     };
-    connected.await.is_ok()
+    connected.await.unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -103,6 +108,15 @@ mod tests {
         assert!(is_open(addresses.to_vec(), None).await);
         assert!(!is_open(vec![addresses[1]], None).await);
         assert!(!is_open(Vec::new(), None).await);
+        let slammed = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = slammed.local_addr().expect("bound");
+        let slamming = tokio::spawn(async move {
+            while let Ok((stream, _)) = slammed.accept().await {
+                drop(stream);
+            }
+        });
+        assert!(!is_open(vec![address], None).await);
+        slamming.abort();
         // An address that is not this machine's.
         assert!(!is_open(vec![addresses[0]], Some("192.0.2.7".parse().expect("IP"))).await);
     }
