@@ -1,6 +1,7 @@
 //! Through Tor to an onion service.
 
 use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::select_all;
@@ -16,6 +17,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// After so long another attempt is made beside the one that is under way: some circuits never come about,
 /// and who asked for a device that was not there is not answered when it comes.
 const BESIDE: Duration = Duration::from_secs(10);
+/// Sooner, once, if the last dial took less than this part of the time. A device that lost its sessions
+/// is dialled while the relays that introduce to it may not know yet that it has gone from them.
+const SOONER: u32 = 4;
+/// But not before this.
+const SOONEST: Duration = Duration::from_secs(2);
 /// Attempts under way at once. The first one has all the time there is, for slow networks; of the others
 /// the latest count.
 const AT_ONCE: usize = 3;
@@ -26,20 +32,23 @@ pub struct OnionDial {
     address: OnionAddress,
     port: u16,
     key: Option<ClientAuthKey>,
+    /// How long the attempt took that succeeded last.
+    last: Mutex<Option<Duration>>,
 }
 
 impl OnionDial {
     /// A way to `port` of the onion service at `address`, or of what it announces in its place; `key`
     /// reads descriptors that are closed to strangers.
     pub fn new(tor: Tor, address: OnionAddress, port: u16, key: Option<ClientAuthKey>) -> Self {
-        Self { tor, address, port, key }
+        Self { tor, address, port, key, last: Mutex::default() }
     }
 
     /// Dials over circuits that nothing else uses.
     async fn attempt(&self, onion: &OnionAddress) -> Result<TorStream, DialFailure> {
         let connector = Connector::new(&self.tor, onion, self.key.as_ref())
             .map_err(|error| DialFailure::at(Stage::Bootstrap, error))?;
-        connector.dial(self.port).await.map_err(|error| {
+        let began = Instant::now();
+        let stream = connector.dial(self.port).await.map_err(|error| {
             let stage = match error.stage {
                 DialStage::Bootstrap => Stage::Bootstrap,
                 DialStage::Descriptor => Stage::Descriptor,
@@ -47,7 +56,15 @@ impl OnionDial {
                 DialStage::Stream => Stage::Stream,
             };
             DialFailure { closed: error.closed, ..DialFailure::at(stage, error) }
-        })
+        })?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(began.elapsed());
+        Ok(stream)
+    }
+
+    /// How long to wait for the first attempt before another is made.
+    fn patience(&self) -> Duration {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map_or(BESIDE, |last| (last * SOONER).clamp(SOONEST, BESIDE))
     }
 }
 
@@ -80,19 +97,22 @@ impl Dial for OnionDial {
         Box::pin(async move {
             let onion = onion.unwrap_or(&self.address);
             let late = || DialFailure::at(Stage::Rendezvous, "onion unreachable: timed out in Tor");
-            let stream = race(|| self.attempt(onion)).await.map_err(|last| last.unwrap_or_else(late))?;
+            let stream = race(|| self.attempt(onion), self.patience())
+                .await
+                .map_err(|last| last.unwrap_or_else(late))?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
     }
 }
 
 /// The first attempt that succeeds, or else the failure of the last one; none if all of them took too long.
-async fn race<T, E, F>(attempt: impl Fn() -> F) -> Result<T, Option<E>>
+/// The second one is begun after this `patience`.
+async fn race<T, E, F>(attempt: impl Fn() -> F, patience: Duration) -> Result<T, Option<E>>
 where
     F: Future<Output = Result<T, E>>,
 {
     let mut under_way = vec![Box::pin(attempt())];
-    let mut beside = interval_at(Instant::now() + BESIDE, BESIDE);
+    let mut beside = interval_at(Instant::now() + patience, BESIDE);
     let mut late = pin!(sleep(LIMIT));
     let mut last = None;
     loop {
@@ -129,8 +149,15 @@ mod tests {
 
     /// Attempts of which each takes so many seconds and succeeds or not; the last goes on for ever.
     async fn raced(attempts: &[(u64, bool)]) -> (Result<usize, Option<usize>>, u64, usize) {
+        raced_after(BESIDE, attempts).await
+    }
+
+    async fn raced_after(
+        patience: Duration,
+        attempts: &[(u64, bool)],
+    ) -> (Result<usize, Option<usize>>, u64, usize) {
         let (begun, started) = (Cell::new(0), Instant::now());
-        let outcome = race(|| {
+        let attempt = || {
             let number = begun.replace(begun.get() + 1);
             let attempt = attempts.get(number).copied();
             async move {
@@ -138,8 +165,8 @@ mod tests {
                 sleep(Duration::from_secs(seconds)).await;
                 if succeeds { Ok(number) } else { Err(number) }
             }
-        });
-        (outcome.await, started.elapsed().as_secs(), begun.get())
+        };
+        (race(attempt, patience).await, started.elapsed().as_secs(), begun.get())
     }
 
     #[tokio::test(start_paused = true)]
@@ -153,5 +180,8 @@ mod tests {
         assert_eq!(raced(&[(55, true), silent, silent]).await, (Ok(0), 55, 6), "a slow network has time");
         assert_eq!(raced(&[(30, false), (3, false), (30, false)]).await, (Err(Some(2)), 60, 6));
         assert_eq!(raced(&[]).await, (Err(None), 60, 6));
+        // Where dials take half a second, three are long; but only the second attempt comes sooner.
+        assert_eq!(raced_after(SOONEST, &[silent, (1, true)]).await, (Ok(1), 3, 2));
+        assert_eq!(raced_after(SOONEST, &[silent, silent, (1, true)]).await, (Ok(2), 13, 3));
     }
 }
