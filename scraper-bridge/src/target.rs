@@ -257,10 +257,7 @@ impl Target {
 
     /// Notes that a scrape of the exporter had its first byte, so long after there was a session.
     pub fn answered(&self, exporter: usize, after: Duration) {
-        // Without a second session nothing is ever late.
-        if self.config.standby {
-            self.patience[exporter].answered(after);
-        }
+        self.patience[exporter].answered(after);
     }
 
     /// Why there is no session yet, for a scrape that waited in vain while one was being dialled.

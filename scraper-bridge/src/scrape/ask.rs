@@ -24,6 +24,10 @@ use crate::pool::{Connection, Pool, Taken};
 const UNSECURED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device, or TLS in it");
 /// Sessions in a row that may be lost under a scrape: both of two, and the one that was dialled then.
 const SUCCESSORS: usize = 2;
+/// Without a second session, which is there at no cost, nothing is in doubt before this.
+const DOUBTFUL: Duration = Duration::from_secs(1);
+/// Nor before so many times of what is usual.
+const MUCH: u32 = 2;
 /// How long after its channels a session that is lost ends at the latest.
 const SOON: Duration = Duration::from_millis(50);
 const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
@@ -100,12 +104,17 @@ impl Scraper {
         if request.method() != Method::GET {
             return first.await;
         }
-        let patience = if target.has_standby() { target.patience(self.index) } else { Duration::MAX };
+        let usual = target.patience(self.index);
+        let patience = if target.has_standby() { usual } else { DOUBTFUL.max(usual * MUCH) };
         let lost = match timeout(patience, &mut first).await {
             Ok(Err(lost)) if is_lost(&lost) => Some(lost),
             Ok(asked) => return asked,
             Err(_) => None,
         };
+        if !pool.session().is_over() {
+            // Whether it is still there is asked meanwhile. If not, the scrape goes on in the next one.
+            target.doubt();
+        }
         let Some(other) = target.other_pool(&pool) else {
             return match lost {
                 Some(lost) => Err(lost),
@@ -113,10 +122,6 @@ impl Scraper {
             };
         };
         target.metrics.standby_requests.inc();
-        if !pool.session().is_over() {
-            // Whether it is still there is asked while the other one is used.
-            target.doubt();
-        }
         let mut second = pin!(self.ask(other, request, laps, deadline));
         let (asked, is_seconds) = match lost {
             Some(lost) => (second.await.map_err(|_| lost), true),

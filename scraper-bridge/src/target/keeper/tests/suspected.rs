@@ -44,3 +44,17 @@ async fn one_that_does_not_is_given_up_and_used_until_then() {
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     scraped(&target).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_scrape_that_is_much_too_late_goes_on_in_the_next_one() {
+    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
+    let target = rig.target("a", &device);
+    up(&target).await;
+    for _ in 0..20 {
+        scraped(&target).await;
+    }
+    device.frozen.lock().expect("lock").iter().for_each(CancellationToken::cancel);
+    let took = scraped(&target).await;
+    assert!((1..=8).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(device.dials(), 2);
+}
