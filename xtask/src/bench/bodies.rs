@@ -87,7 +87,11 @@ fn up(circuit: &Circuit<'_>, line: usize, source: Source) -> Result<Connection, 
     if line != UNCOMPRESSED {
         return circuit.up(LINES[line], source);
     }
-    let mut connection = circuit.connect(LINES[line], source)?.without_compression();
-    connection.scrape()?;
-    Ok(connection)
+    super::go_on()?;
+    let scraped = || -> Result<Connection, Failure> {
+        let mut connection = circuit.connect(LINES[line], source)?.without_compression();
+        connection.scrape()?;
+        Ok(connection)
+    };
+    scraped().map_err(|error| format!("{}: {error}", title(line)).into())
 }

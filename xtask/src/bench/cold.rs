@@ -26,7 +26,7 @@ const LINES: [&str; 7] = [
 /// The steps of a dial, as the bridge counts them, and what the page calls them.
 const STEPS: [(&str, &str); 3] =
     [("onion", "descriptor, circuits, stream"), ("ssh_kex", "SSH key exchange"), ("auth", "SSH login")];
-/// Scrapes whose quickest is one round trip.
+/// Scrapes whose median is one round trip.
 const TRIPS: usize = 5;
 
 /// Measures on a network with this delay.
@@ -82,7 +82,7 @@ pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Sizes, delay: u64) 
         table.add_row(cells);
     }
     page.table(&table);
-    where_it_goes(ground, page, &steps)?;
+    where_it_goes(ground, page, &steps, delay)?;
     let what = format!("cold: no session → first byte, p50, {delay} ms a link");
     for (to, known) in ["fetched", "known"].into_iter().enumerate() {
         let ratio = Ratio::of(times[5], times[to], 50.0);
@@ -92,7 +92,12 @@ pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Sizes, delay: u64) 
 }
 
 /// The steps of our dials, beside the time of one round trip.
-fn where_it_goes(ground: &Ground, page: &mut Page, steps: &[[Samples; 3]; 2]) -> Result<(), Failure> {
+fn where_it_goes(
+    ground: &Ground,
+    page: &mut Page,
+    steps: &[[Samples; 3]; 2],
+    delay: u64,
+) -> Result<(), Failure> {
     let mut trip = Samples::new();
     let mut kept = Connection::tcp(ground.offered(Way::Ours, Source::Tiny)?)?;
     kept.scrape()?;
@@ -101,18 +106,22 @@ fn where_it_goes(ground: &Ground, page: &mut Page, steps: &[[Samples; 3]; 2]) ->
         scrape.time(|| kept.scrape());
         trip.push(scrape.times.percentile(50.0));
     }
-    let trip = trip.percentile(0.0);
+    let trip = trip.percentile(50.0);
     page.line(&format!(
-        "Where the bridge's time goes, by its own counting (`onionscrape_target_connect_hop_duration_seconds`), in milliseconds and, in \
-         brackets, in round trips: one is {trip:.0} ms, the quickest of {TRIPS} warm scrapes of 200 B. What is left is \
-         the channel, which is asked for ahead, and the answer.",
+        "Where the bridge's time goes, by its own counting (`onionscrape_target_connect_hop_duration_seconds`), in \
+         milliseconds{}. What is left is the channel, which is opened before anybody asks for it, and the answer.",
+        if delay > 0 {
+            format!(" and, in brackets, in round trips of {trip:.0} ms, the median of {TRIPS} warm scrapes of 200 B")
+        } else {
+            String::new()
+        }
     ));
     let mut table = table(&["p50", STEPS[0].1, STEPS[1].1, STEPS[2].1]);
     for (way, steps) in [Way::Ours, Way::OurBridge].into_iter().zip(steps) {
         let mut cells = vec![way.title().to_owned()];
         cells.extend(steps.iter().map(|own| {
             let ms = own.percentile(50.0);
-            format!("{ms:.0} ({:.1})", ms / trip)
+            if delay > 0 { format!("{ms:.0} ({:.1})", ms / trip) } else { format!("{ms:.0}") }
         }));
         table.add_row(cells);
     }

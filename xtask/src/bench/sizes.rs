@@ -84,7 +84,7 @@ impl Sizes {
         huge: [1, 0],
         trip_circuits: 1,
         trips: 2,
-        apart: 2,
+        apart: 1,
         blocks: 2,
         block: 30,
         starts: 1,
