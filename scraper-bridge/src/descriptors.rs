@@ -37,7 +37,8 @@ mod tests {
         let file = folder.path().join("bridge.toml");
         let target = |number: usize| {
             format!(
-                "[[target]]\nname = \"d{number}\"\naddress = \"ssh://127.0.0.1:{number}\"\ntrust_on_first_use = true\n"
+                "[[target]]\nname = \"d{number}\"\naddress = \"ssh://127.0.0.1:{number}\"\ntrust_on_first_use = true\n\
+                 [[target.exporter]]\nname = \"a\"\n[[target.exporter]]\nname = \"b\"\n"
             )
         };
         let text: String = (1..=100).map(target).collect();
