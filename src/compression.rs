@@ -4,6 +4,7 @@
 //! - `settings`: what the configuration says of it;
 //! - `fields`: the header fields by which the two agree;
 //! - `dictionary`: a body that later ones can be told by;
+//! - `stored`: the same while it waits;
 //! - `dictionaries`: the bodies that are kept;
 //! - `encoder`, `decoder`: there and back;
 //! - `stream`: there, for a body that is too long to be waited for.
@@ -14,6 +15,7 @@ mod dictionary;
 mod encoder;
 mod fields;
 mod settings;
+mod stored;
 mod stream;
 
 pub use decoder::{Decoder, Undecodable};

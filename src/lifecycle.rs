@@ -52,6 +52,17 @@ pub fn guard_secrets(program: &'static str) {
     }));
 }
 
+/// Lets the process open as many files and connections as it may have (`ulimit -Hn`); the usual limit of 1024
+/// is for programs that use select(2). Returns how many those are, `None` where the system sets no limit.
+pub fn raise_descriptor_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum || setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
+        return maximum;
+    }
+    current
+}
+
 /// The exit code for a program's end, after its failure was printed to standard error.
 pub fn exit_code(program: &str, ended: Result<ExitCode, Failure>) -> ExitCode {
     match ended {
@@ -143,4 +154,21 @@ pub fn at_hangup<F: Future<Output = ()> + Send>(
 /// Tells systemd, if it started the program, its state in one line.
 pub fn notify_status(status: &str) {
     let _ = sd_notify::notify(&[NotifyState::Status(status)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    use super::*;
+
+    #[test]
+    fn the_limit_of_descriptors_is_what_it_may_be() {
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        // Other tests run meanwhile, so it is lowered by little.
+        let low = Rlimit { current: Some(maximum.map_or(1 << 20, |most| most - 1)), maximum };
+        assert!(setrlimit(Resource::Nofile, low).is_ok());
+        assert_eq!(raise_descriptor_limit(), maximum);
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+    }
 }

@@ -9,9 +9,11 @@ use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
 use onionscrape::ssh::KeyFile;
+use tracing::warn;
 
 use crate::bridge::Bridge;
 use crate::config::{self, BridgeConfig, Entrance, Source};
+use crate::descriptors::shortage;
 use crate::doctor::Doctor;
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
@@ -97,6 +99,9 @@ impl Command {
             Act::Run => {
                 let config = source.read()?;
                 logs::start(options.log(config.log));
+                if let Some(warning) = shortage(&config, lifecycle::raise_descriptor_limit()) {
+                    warn!("{warning}");
+                }
                 block_on(THREADS, run(config))
             }
             Act::Key => {

@@ -7,6 +7,7 @@
 //! - [`fleet`]: the targets that are kept, and their listeners;
 //! - [`offer`]: where an exporter is offered;
 //! - [`auto_port`]: ports that the bridge gives out itself;
+//! - [`descriptors`]: whether the system allows as many as targets need;
 //! - [`reload`]: reading the configuration again;
 //! - [`target`]: the owner of a target's session, the only state machine here;
 //! - [`dial`]: a byte stream to a target's SSH server, through Tor or where a target says so by TCP;
@@ -37,6 +38,7 @@ pub mod auto_port;
 pub mod bridge;
 pub mod command;
 pub mod config;
+pub mod descriptors;
 pub mod dial;
 pub mod discovery;
 pub mod doctor;

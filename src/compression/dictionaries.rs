@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
+use super::stored::Stored;
 use super::{Dictionary, Digest};
 
 /// Most bodies of one exporter: of the bridges that ask for it, and the forms they ask for.
@@ -39,7 +40,7 @@ struct Kept {
     shelf: u64,
     /// What it was asked for with, where that is told apart.
     asked: Option<u64>,
-    dictionary: Arc<Dictionary>,
+    body: Stored,
     used: Instant,
     /// True if a later one took its place, or its answer was lost, so that it will hardly be asked for
     /// again.
@@ -79,16 +80,16 @@ impl Shelf {
     /// The one that goes by this digest.
     pub fn known(&self, digest: Digest) -> Option<Arc<Dictionary>> {
         let mut state = self.all.0.state();
-        let now = Instant::now();
-        for kept in state.of(self.number) {
-            if kept.dictionary.digest() == digest {
-                (kept.used, kept.was_known) = (now, true);
-                return Some(kept.dictionary.clone());
-            }
+        let found = state.of(self.number).find(|kept| kept.body.digest() == digest).map(|kept| {
+            (kept.used, kept.was_known) = (Instant::now(), true);
+            kept.body.clone()
+        });
+        if found.is_none() {
+            // Somebody has another one: what they were told last did not arrive.
+            state.of(self.number).filter(|kept| !kept.was_known).for_each(|kept| kept.is_past = true);
         }
-        // Somebody has another one: what they were told last did not arrive.
-        state.of(self.number).filter(|kept| !kept.was_known).for_each(|kept| kept.is_past = true);
-        None
+        drop(state);
+        found?.open()
     }
 
     /// The last one that was asked for in this way.
@@ -99,29 +100,30 @@ impl Shelf {
     /// Keeps a body besides the others. The one of digest `past` is the first to make room from now on.
     /// False if there is no room.
     pub fn keep(&self, dictionary: Arc<Dictionary>, past: Option<Digest>) -> bool {
+        let body = Stored::new(dictionary);
         let mut state = self.all.0.state();
-        let digest = dictionary.digest();
         for kept in state.of(self.number) {
-            kept.is_past |= Some(kept.dictionary.digest()) == past;
+            kept.is_past |= Some(kept.body.digest()) == past;
         }
-        if let Some(known) = state.of(self.number).find(|kept| kept.dictionary.digest() == digest) {
+        if let Some(known) = state.of(self.number).find(|kept| kept.body.digest() == body.digest()) {
             (known.is_past, known.used) = (false, Instant::now());
             return true;
         }
-        self.put(&mut state, dictionary, None)
+        self.put(&mut state, body, None)
     }
 
     /// Keeps a body in the place of those that were asked for in the same way. False if there is no room.
     pub fn replace(&self, asked: u64, dictionary: Arc<Dictionary>) -> bool {
+        let body = Stored::new(dictionary);
         let mut state = self.all.0.state();
         state.kept.retain(|kept| kept.shelf != self.number || kept.asked != Some(asked));
-        self.put(&mut state, dictionary, Some(asked))
+        self.put(&mut state, body, Some(asked))
     }
 
     /// Drops the one of this digest, which was of no use.
     pub fn forget(&self, digest: Digest) {
         let mut state = self.all.0.state();
-        state.kept.retain(|kept| kept.shelf != self.number || kept.dictionary.digest() != digest);
+        state.kept.retain(|kept| kept.shelf != self.number || kept.body.digest() != digest);
         self.all.0.show(&state);
     }
 
@@ -133,12 +135,15 @@ impl Shelf {
 
     fn find(&self, is_it: impl Fn(&Kept) -> bool) -> Option<Arc<Dictionary>> {
         let mut state = self.all.0.state();
-        let found = state.of(self.number).find(|kept| is_it(kept))?;
-        found.used = Instant::now();
-        Some(found.dictionary.clone())
+        let found = state.of(self.number).find(|kept| is_it(kept)).map(|kept| {
+            kept.used = Instant::now();
+            kept.body.clone()
+        });
+        drop(state);
+        found?.open()
     }
 
-    fn put(&self, state: &mut State, dictionary: Arc<Dictionary>, asked: Option<u64>) -> bool {
+    fn put(&self, state: &mut State, body: Stored, asked: Option<u64>) -> bool {
         let now = Instant::now();
         let makes_room = |kept: &Kept| kept.is_past || now.duration_since(kept.used) > STALE;
         if state.of(self.number).count() >= MAX_OF_ONE
@@ -146,7 +151,7 @@ impl Shelf {
         {
             return false;
         }
-        let length = dictionary.bytes().len() as u64;
+        let length = body.weight() as u64;
         while state.bytes() + length > self.all.0.limit {
             if length > self.all.0.limit || !state.drop_first(makes_room) {
                 self.all.0.show(state);
@@ -156,7 +161,7 @@ impl Shelf {
         state.kept.push(Kept {
             shelf: self.number,
             asked,
-            dictionary,
+            body,
             used: now,
             is_past: false,
             was_known: false,
@@ -217,7 +222,7 @@ impl State {
     }
 
     fn bytes(&self) -> u64 {
-        self.kept.iter().map(|kept| kept.dictionary.bytes().len() as u64).sum()
+        self.kept.iter().map(|kept| kept.body.weight() as u64).sum()
     }
 
     /// Drops, of those of which this is true, the one that is past, else the one that was not used for

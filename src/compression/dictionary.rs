@@ -48,7 +48,8 @@ impl Dictionary {
         &self.bytes
     }
 
-    fn hashed(bytes: Bytes, digest: Digest) -> Option<Self> {
+    /// A body whose digest is known.
+    pub(super) fn hashed(bytes: Bytes, digest: Digest) -> Option<Self> {
         let fits = (MIN_DICTIONARY..=MAX_DICTIONARY).contains(&bytes.len());
         (fits && !bytes.starts_with(&STRUCTURED)).then_some(Self { digest, bytes })
     }

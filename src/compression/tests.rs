@@ -263,7 +263,24 @@ fn an_answer_is_a_dictionary_for_its_own_path() {
 }
 
 fn of_length(kilobytes: usize, seed: u8) -> Arc<Dictionary> {
-    Arc::new(Dictionary::new(vec![seed; kilobytes << 10].into()).expect("long enough"))
+    // Nothing in it repeats, so that it is kept as it is.
+    let mut bytes = vec![0; kilobytes << 10];
+    StdRng::seed_from_u64(seed.into()).fill_bytes(&mut bytes);
+    Arc::new(Dictionary::new(bytes.into()).expect("long enough"))
+}
+
+#[test]
+fn a_body_of_text_is_kept_in_less_memory_and_comes_back_as_it_was() {
+    let taken = Gauge::default();
+    let shelf = Dictionaries::new(1 << 20, taken.clone()).shelf();
+    let body = dictionary(&page(900, 1));
+    assert!(shelf.keep(body.clone(), None) && shelf.replace(7, body.clone()));
+    let length = body.bytes().len() as i64;
+    assert!((1..length).contains(&taken.get()), "{} for twice {length}", taken.get());
+    for kept in [shelf.known(body.digest()), shelf.last(7)] {
+        let kept = kept.expect("kept");
+        assert_eq!((kept.digest(), kept.bytes()), (body.digest(), body.bytes()));
+    }
 }
 
 #[tokio::test(start_paused = true)]

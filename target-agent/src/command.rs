@@ -103,6 +103,7 @@ impl Command {
             Act::Run => {
                 let config = read()?;
                 logs::start(options.log(config.log));
+                lifecycle::raise_descriptor_limit();
                 block_on(THREADS, run(config))
             }
             Act::Hostname { json } => hostname(&read()?, json),

@@ -4,6 +4,7 @@
 //! - `sizes`: how much of everything;
 //! - `wire`: just enough HTTP to measure with;
 //! - `sample`: what was measured, and how sure one can be of a ratio;
+//! - `outcome`: the same of scrapes, some of which may have failed;
 //! - `usage`: what processes take;
 //! - `page`: the page of figures;
 //! - `exporter`: bodies of a size of one's choice;
@@ -22,6 +23,7 @@ mod fleet;
 mod ground;
 mod load;
 mod memory;
+mod outcome;
 mod page;
 mod plain;
 mod rivals;
@@ -37,7 +39,9 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use clap::ValueEnum as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -84,6 +88,10 @@ pub struct Bench {
     /// Of these, how many at once [default: 500]
     #[arg(long)]
     at_once: Option<usize>,
+    /// Take the programs as a configuration of cargo has them built, which may leave them unoptimised; such
+    /// figures are never published
+    #[arg(long)]
+    as_configured: bool,
 }
 
 /// A part of the whole.
@@ -116,9 +124,35 @@ enum Part {
 }
 
 impl Part {
+    /// What the command line calls it.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     /// Whether it needs the network and all rivals.
     fn needs_tor(self) -> bool {
         !matches!(self, Self::Size | Self::Plain | Self::Load | Self::Fleet)
+    }
+}
+
+/// Fails if all of it is to stop.
+fn go_on() -> Result<(), Failure> {
+    if STOP.load(Ordering::Relaxed) { Err("stopped; nothing is left behind".into()) } else { Ok(()) }
+}
+
+/// Waits for so long.
+///
+/// # Errors
+/// When all of it is to stop, within a fifth of a second.
+fn pause(length: Duration) -> Result<(), Failure> {
+    let end = Instant::now() + length;
+    loop {
+        go_on()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(Duration::from_millis(200)));
     }
 }
 
@@ -126,10 +160,10 @@ impl Bench {
     /// Measures, prints tables, and writes the page.
     ///
     /// # Errors
-    /// When a part cannot be measured; what was found before is printed by then.
+    /// When something could not be measured; the rest is printed and written by then.
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::BENCH)?;
-        let (programs, crowd) = Programs::build_with_crowd()?;
+        let (programs, crowd) = Programs::build_with_crowd(!self.as_configured)?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         std::thread::spawn(move || {
             for _ in signals.forever() {
@@ -141,84 +175,94 @@ impl Bench {
         let as_many_as_may_be = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: as_many_as_may_be, maximum: as_many_as_may_be })?;
         let mut page = Page::default();
+        if self.as_configured {
+            page.line("The programs are as this machine's configuration has them built, maybe unoptimised.");
+        }
         let measured = self.measure(&mut page, programs, &crowd);
-        if STOP.load(Ordering::Relaxed) {
-            return Err("stopped; nothing is left behind".into());
+        go_on()?;
+        if let Err(failure) = measured {
+            page.failed(failure.to_string());
         }
         println!("\n{}\n", page.goals());
-        measured?;
         let published = || self.is_full().then(|| workspace().join("docs/benchmarks.md"));
         if let Some(file) = self.out.clone().or_else(published) {
             page.write(&file)?;
             println!("written to {}", file.display());
         }
-        Ok(())
+        match page.failures() {
+            0 => Ok(()),
+            count => Err(format!("failed: {count}, as told above; the other figures stand").into()),
+        }
     }
 
     /// True if all of it is measured, in full sizes.
     fn is_full(&self) -> bool {
-        let Self { quick, only, out: _, targets, minutes, onions, onion_minutes, load, at_once } = self;
+        let Self {
+            quick,
+            only,
+            out: _,
+            targets,
+            minutes,
+            onions,
+            onion_minutes,
+            load,
+            at_once,
+            as_configured,
+        } = self;
         let counts = [targets, onions, load, at_once];
         !quick
+            && !as_configured
             && only.is_empty()
             && counts.iter().all(|count| count.is_none())
             && [minutes, onion_minutes].iter().all(|time| time.is_none())
     }
 
+    /// Measures what is wanted. A part that fails is noted and costs the others nothing.
     fn measure(&self, page: &mut Page, programs: Programs, crowd: &Path) -> Result<(), Failure> {
         let sizes = &self.sizes();
         let is_wanted = |part: Part| self.only.is_empty() || self.only.contains(&part);
-        if is_wanted(Part::Size) {
-            memory::sizes(page, &programs)?;
-        }
-        if is_wanted(Part::Plain) {
-            plain::measure(page, sizes, &programs, crowd)?;
-        }
-        if is_wanted(Part::Load) {
-            load::measure(page, sizes, &programs, crowd)?;
-        }
-        if is_wanted(Part::Fleet) {
-            fleet::plain(page, sizes, &programs, crowd)?;
-        }
+        // It fails if all of it is to stop.
+        let part =
+            |part: Part, page: &mut Page, measure: &mut dyn FnMut(&mut Page) -> Result<(), Failure>| {
+                if is_wanted(part)
+                    && let Err(failure) = measure(page)
+                {
+                    go_on()?;
+                    page.failed(format!("{}: {failure}", part.name()));
+                }
+                go_on()
+            };
+        let is_full = self.is_full();
+        part(Part::Size, page, &mut |page| memory::sizes(page, &programs, is_full))?;
+        part(Part::Plain, page, &mut |page| plain::measure(page, sizes, &programs, crowd))?;
+        part(Part::Load, page, &mut |page| load::measure(page, sizes, &programs, crowd))?;
+        part(Part::Fleet, page, &mut |page| fleet::plain(page, sizes, &programs, crowd))?;
         if !self.only.is_empty() && !self.only.iter().any(|part| part.needs_tor()) {
             return Ok(());
         }
         let mut ground = Ground::start(programs)?;
-        if is_wanted(Part::Cost) {
-            cost::measure(&ground, page, sizes)?;
-        }
+        part(Part::Cost, page, &mut |page| cost::measure(&ground, page, sizes))?;
         for delay in DELAYS {
             ground.delay(delay);
-            if is_wanted(Part::Warm) {
-                warm::measure(&ground, page, sizes, delay)?;
+            part(Part::Warm, page, &mut |page| warm::measure(&ground, page, sizes, delay))?;
+            if delay == 0 {
+                let when = "after scrapes of node_exporter";
+                part(Part::Memory, page, &mut |page| memory::measure(&ground, page, when, true))?;
             }
-            if is_wanted(Part::Memory) && delay == 0 {
-                memory::measure(&ground, page, "after scrapes of node_exporter", true)?;
-            }
-            if is_wanted(Part::Cold) {
-                cold::measure(&ground, page, sizes, delay)?;
-            }
-            if is_wanted(Part::Bodies) {
-                bodies::measure(&ground, page, sizes, delay)?;
-            }
+            part(Part::Cold, page, &mut |page| cold::measure(&mut ground, page, sizes, delay))?;
+            part(Part::Bodies, page, &mut |page| bodies::measure(&ground, page, sizes, delay))?;
         }
-        if is_wanted(Part::Memory) && is_wanted(Part::Bodies) {
-            memory::measure(&ground, page, "after bodies of 10 MB", false)?;
+        if is_wanted(Part::Bodies) {
+            let when = "after bodies of 10 MB";
+            part(Part::Memory, page, &mut |page| memory::measure(&ground, page, when, false))?;
         }
-        if is_wanted(Part::Trips) {
-            trips::measure(&ground, page, sizes)?;
-        }
+        part(Part::Trips, page, &mut |page| trips::measure(&ground, page, sizes))?;
         for delay in DELAYS {
             ground.delay(delay);
-            if is_wanted(Part::Start) {
-                start::measure(&mut ground, page, sizes, delay)?;
-            }
+            part(Part::Start, page, &mut |page| start::measure(&mut ground, page, sizes, delay))?;
         }
         ground.delay(0);
-        if is_wanted(Part::Onions) {
-            fleet::onions(page, sizes, &ground, crowd)?;
-        }
-        Ok(())
+        part(Part::Onions, page, &mut |page| fleet::onions(page, sizes, &ground, crowd))
     }
 
     fn sizes(&self) -> Sizes {

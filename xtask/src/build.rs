@@ -27,25 +27,40 @@ impl Programs {
     }
 
     /// Builds both, and many agents in one process with them, all with the same features of what they
-    /// share; returns where the last one is, too.
+    /// share; returns where the last one is, too. If `optimised`, they are so whatever a configuration outside
+    /// the repository says.
     ///
     /// # Errors
     /// When they do not compile; cargo has said why.
-    pub fn build_with_crowd() -> Result<(Self, PathBuf), Failure> {
+    pub fn build_with_crowd(optimised: bool) -> Result<(Self, PathBuf), Failure> {
         let stage = Stage::begin("building target-agent, scraper-bridge and crowd");
-        cargo(&[
-            "build",
-            "--quiet",
-            "--release",
-            "-p",
-            "target-agent",
-            "-p",
-            "scraper-bridge",
-            "-p",
-            "crowd",
-        ])?;
+        let mut arguments = vec!["build", "--quiet", "--release"];
+        arguments.extend(["-p", "target-agent", "-p", "scraper-bridge", "-p", "crowd"]);
+        if optimised {
+            arguments.extend(OPTIMISED.iter().flat_map(|setting| ["--config", setting]));
+        }
+        cargo(&arguments)?;
         stage.done();
         Ok((Self::built(), target_folder().join("release/crowd")))
+    }
+
+    /// Builds both in the profile for packages; returns the folder that they are in.
+    ///
+    /// # Errors
+    /// When they do not compile; cargo has said why.
+    pub fn build_dist() -> Result<PathBuf, Failure> {
+        let stage = Stage::begin("building the same with profile dist");
+        let mut arguments = vec!["build", "--quiet", "--profile", "dist"];
+        arguments.extend(["-p", "target-agent", "-p", "scraper-bridge"]);
+        arguments.extend(OPTIMISED.iter().flat_map(|setting| ["--config", setting]));
+        cargo(&arguments)?;
+        stage.done();
+        Ok(Self::dist_folder())
+    }
+
+    /// Where builds in the profile for packages are put.
+    pub fn dist_folder() -> PathBuf {
+        target_folder().join("dist")
     }
 
     fn built() -> Self {
@@ -53,6 +68,15 @@ impl Programs {
         Self { agent: folder.join("target-agent"), bridge: folder.join("scraper-bridge") }
     }
 }
+
+/// What a configuration must not take away from programs that are measured. `dist` inherits it.
+const OPTIMISED: [&str; 5] = [
+    "profile.release.opt-level=3",
+    "profile.release.package.onionscrape.opt-level=3",
+    "profile.release.package.target-agent.opt-level=3",
+    "profile.release.package.scraper-bridge.opt-level=3",
+    "profile.release.package.crowd.opt-level=3",
+];
 
 /// Runs cargo in the workspace.
 ///

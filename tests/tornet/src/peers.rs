@@ -1,6 +1,8 @@
 use std::ffi::OsString;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use crate::{Error, Network, ports, torrc, wait};
 /// The bound on a bootstrap and on a publication.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+/// A client's control socket, in its directory, which only its owner can enter.
+const CONTROL: &str = "control";
 
 /// What a C tor client shall be like.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +46,29 @@ impl CTorClient {
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Has it forget descriptors and use no circuit again that it has used: what `NEWNYM` does. C tor does that
+    /// once in 10 s and no sooner.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if it does not do it at once.
+    pub fn forget(&self) -> Result<(), Error> {
+        let failed = || Error::system("have the client forget descriptors");
+        let asked = || -> std::io::Result<String> {
+            let mut control = UnixStream::connect(self.dir.join(CONTROL))?;
+            control.set_read_timeout(Some(LIMIT))?;
+            control.write_all(b"AUTHENTICATE\r\nSIGNAL NEWNYM\r\nQUIT\r\n")?;
+            let mut answer = String::new();
+            control.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = asked().map_err(failed())?;
+        match answer.lines().find(|line| !line.starts_with("250")) {
+            None => Ok(()),
+            Some(line) => Err(failed()(std::io::Error::other(line.to_owned()))),
+        }
     }
 
     /// Ends it and starts it again with what it knew; does not wait for it to be of use.
@@ -94,6 +121,7 @@ impl Network {
         let reserved = ports::reserve()?;
         let mut text =
             torrc::peer(&self.common, &dir.join("data"), Some(reserved.addr()), gate_addr(gate.as_ref()));
+        text += &torrc::control(&dir.join(CONTROL));
         if let Some(dir) = &options.onion_auth_dir {
             text += &torrc::onion_auth(dir);
         }

@@ -114,6 +114,11 @@ pub(crate) fn bridge(
     )
 }
 
+/// Where a client takes commands from whoever may enter the folder.
+pub(crate) fn control(socket: &Path) -> String {
+    format!("ControlSocket {}\n", quoted(socket))
+}
+
 /// Where a client finds keys for services that demand them.
 pub(crate) fn onion_auth(dir: &Path) -> String {
     format!("ClientOnionAuthDir {}\n", quoted(dir))

@@ -1,24 +1,31 @@
 //! Bodies of other sizes, which exporters send as they are.
 
-use std::time::Instant;
-
-use super::ground::Ground;
+use super::ground::{Circuit, Ground};
+use super::outcome::Outcome;
 use super::page::{Page, table};
-use super::sample::{Ratio, Samples};
+use super::sample::Ratio;
 use super::sizes::Sizes;
 use super::way::{Source, Way};
+use super::wire::Connection;
 use crate::Failure;
 use crate::stage::Stage;
+
+/// The lines of the table; the last one is our way without compression.
+const LINES: [Way; 5] = [Way::Recipe, Way::Socks, Way::Ours, Way::OurBridge, Way::Ours];
+/// Its place.
+const UNCOMPRESSED: usize = 4;
 
 /// Measures on a network with this delay.
 ///
 /// # Errors
-/// When a scrape fails.
+/// When a way cannot be had any more; a scrape that fails is counted.
 pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> Result<(), Failure> {
     page.section(
         &format!("Other bodies, {delay} ms a link"),
-        "On kept-alive connections. A twentieth of the lines has another value in each answer; the exporter does \
-         not compress.",
+        "On kept-alive connections. Between two rounds a twentieth of the lines gets another value, the same for all \
+         ways; the exporter does not compress, and (a), (b) and (d) do not either. (c) does between its programs, \
+         against the body before, unless `uncompressed`: then who scrapes says `identity;q=0`, and the bridge has the \
+         body come as it is.",
     );
     let mut table = table(&["", "body", "scrapes", "p50", "p90", "max", "p50 / (a)", "p50 / (b)"]);
     let [at_once, late] = sizes.huge;
@@ -29,35 +36,62 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
             continue;
         }
         let stage = Stage::begin(format!("bodies, {delay} ms: {}", source.title()));
-        let mut times = [const { Samples::new() }; 4];
+        let mut outcomes = [const { Outcome::new() }; LINES.len()];
         let circuits = scrapes.min(sizes.body_circuits);
         for number in 0..circuits {
             let circuit = ground.circuit(&format!("{}{delay}x{number}", source.name()))?;
-            times.iter_mut().for_each(Samples::next_group);
-            let mut kept = circuit.kept(source)?;
+            outcomes.iter_mut().for_each(Outcome::next_group);
+            let mut kept =
+                (0..LINES.len()).map(|at| up(&circuit, at, source)).collect::<Result<Vec<_>, _>>()?;
             for round in 0..scrapes.div_ceil(circuits) {
-                for way in Way::ALL {
-                    stage.say(format!("circuit {}, scrape {}, {}", number + 1, round + 1, way.title()));
-                    let started = Instant::now();
-                    kept[way as usize].scrape()?;
-                    times[way as usize].time(started.elapsed());
+                ground.change(source);
+                for at in (0..LINES.len()).map(|at| (at + round + number) % LINES.len()) {
+                    super::go_on()?;
+                    stage.say(format!("circuit {}, scrape {}, {}", number + 1, round + 1, title(at)));
+                    if outcomes[at].time(|| kept[at].scrape()).is_none() {
+                        kept[at] = up(&circuit, at, source)?;
+                    }
                 }
             }
         }
         stage.done();
-        for way in Way::ALL {
-            let own = &times[way as usize];
-            let mut cells = vec![way.title().to_owned(), source.title().to_owned(), own.len().to_string()];
+        let times = outcomes.each_ref().map(|outcome| &outcome.times);
+        for (at, own) in times.into_iter().enumerate() {
+            page.scrapes(&format!("{}, {delay} ms a link, {}", source.title(), title(at)), &outcomes[at]);
+            let mut cells = vec![title(at), source.title().to_owned(), own.len().to_string()];
             cells.extend([50.0, 90.0, 100.0].map(|p| format!("{:.0}", own.percentile(p))));
-            let to = |other: Way| Ratio::of(own, &times[other as usize], 50.0).to_string();
+            let to = |other: Way| Ratio::of(own, times[other as usize], 50.0).to_string();
             cells.extend([to(Way::Recipe), to(Way::Socks)]);
             table.add_row(cells);
         }
         if source == Source::Huge {
-            let ratio = Ratio::of(&times[Way::Ours as usize], &times[Way::Recipe as usize], 50.0);
-            page.ratio(format!("10 MB body, p50, {delay} ms a link"), "(a)", 1.0, ratio);
+            for (how, at, bound) in
+                [("uncompressed", UNCOMPRESSED, 1.0), ("compressed", Way::Ours as usize, 0.3)]
+            {
+                let ratio = Ratio::of(times[at], times[Way::Recipe as usize], 50.0);
+                page.ratio(format!("10 MB body, {how}, p50, {delay} ms a link"), "(a)", bound, ratio);
+            }
         }
     }
     page.table(&table);
     Ok(())
+}
+
+fn title(line: usize) -> String {
+    let title = LINES[line].title();
+    if line == UNCOMPRESSED { format!("{title}, uncompressed") } else { title.to_owned() }
+}
+
+/// A connection over which a scrape has gone.
+fn up(circuit: &Circuit<'_>, line: usize, source: Source) -> Result<Connection, Failure> {
+    if line != UNCOMPRESSED {
+        return circuit.up(LINES[line], source);
+    }
+    super::go_on()?;
+    let scraped = || -> Result<Connection, Failure> {
+        let mut connection = circuit.connect(LINES[line], source)?.without_compression();
+        connection.scrape()?;
+        Ok(connection)
+    };
+    scraped().map_err(|error| format!("{}: {error}", title(line)).into())
 }

@@ -1,66 +1,190 @@
 //! From no session to the first byte of an answer.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use super::ground::Ground;
+use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::{Ratio, Samples};
 use super::sizes::Sizes;
 use super::way::{Source, Way};
 use super::wire::Connection;
 use crate::Failure;
+use crate::chain::get;
 use crate::stage::Stage;
+
+/// The lines of the table.
+const LINES: [&str; 7] = [
+    "(a) ssh, new circuits, descriptor fetched",
+    "(a) ssh, new circuits, descriptor known",
+    "(a) ssh, circuits still open",
+    "(b) new circuits, descriptor fetched",
+    "(b) new circuits, descriptor known",
+    "(c) new circuits, descriptor fetched",
+    "(d) new circuits, descriptor fetched",
+];
+/// The steps of a dial, as the bridge counts them, and what the page calls them.
+const STEPS: [(&str, &str); 3] =
+    [("onion", "descriptor, circuits, stream"), ("ssh_kex", "SSH key exchange"), ("auth", "SSH login")];
+/// Scrapes whose median is one round trip.
+const TRIPS: usize = 5;
 
 /// Measures on a network with this delay.
 ///
 /// # Errors
-/// When no answer comes.
-pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> Result<(), Failure> {
+/// When a bridge does not dial, or C tor does not forget; a start that brings no answer is counted.
+pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> Result<(), Failure> {
     let stage = Stage::begin(format!("cold, {delay} ms: {} starts each", sizes.colds));
-    let mut times = [const { Samples::new() }; 5];
+    let mut outcomes = [const { Outcome::new() }; LINES.len()];
+    let mut steps = [const { [const { Samples::new() }; STEPS.len()] }; 2];
     for round in 0..sizes.colds {
         stage.say(format!("{} of {}", round + 1, sizes.colds));
-        let name = format!("cold{delay}x{round}");
-        times.iter_mut().for_each(Samples::next_group);
-        times[0].time(ground.rivals.cold(&name)?);
-        times[1].time(ground.rivals.cold(&name)?);
-        let started = Instant::now();
-        let mut scrape = Connection::new(ground.rivals.through_socks(&name, 0)?, "exporter");
-        scrape.request()?;
-        scrape.first_byte()?;
-        times[2].time(started.elapsed());
-        for (at, way) in [(3, Way::Ours), (4, Way::OurBridge)] {
-            ground.redial(way)?;
-            let started = Instant::now();
-            let mut scrape = Connection::tcp(ground.offered(way, Source::Node)?)?;
-            scrape.request()?;
-            scrape.first_byte()?;
-            times[at].time(started.elapsed());
-            scrape.read_answer()?;
+        super::go_on()?;
+        outcomes.iter_mut().for_each(Outcome::next_group);
+        let name = |kind: &str| format!("cold{kind}{delay}x{round}");
+        // C tor forgets all descriptors at once, so what fetches them again comes first.
+        let [fetched, known, open, socks_fetched, socks_known, ours, migrating] = &mut outcomes;
+        ground.rivals.forget()?;
+        let both: [(&mut Outcome, bool); 2] = [(fetched, true), (socks_fetched, false)];
+        for (outcome, is_ssh) in in_turn(both, round) {
+            match is_ssh {
+                true => answered(outcome, ground.rivals.cold(&name("fetch"))),
+                false => drop(outcome.time(|| through_socks(ground, &name("fetch")))),
+            }
+        }
+        for way in Way::turn(round) {
+            match way {
+                Way::Recipe => {
+                    answered(known, ground.rivals.cold(&name("")));
+                    answered(open, ground.rivals.cold(&name("")));
+                }
+                Way::Socks => drop(socks_known.time(|| through_socks(ground, &name("")))),
+                Way::Ours => ours_from_nothing(ground, way, ours, &mut steps[0])?,
+                Way::OurBridge => ours_from_nothing(ground, way, migrating, &mut steps[1])?,
+            }
         }
     }
     stage.done();
     page.section(
         &format!("Cold: no session → first byte, {delay} ms a link"),
-        "The descriptor is known, as it is after a session was lost; the circuits are new. Ours: the bridge \
-         throws its session away, and the scrape waits for the new one.",
+        "Circuits are new but where it says otherwise. C tor keeps descriptors for hours, so it has them in memory \
+         when it dials again, unless it was told to forget (`NEWNYM`); the bridge fetches the descriptor anew for \
+         each dial, since a device that was lost may have chosen other introduction points. (a) starts `ssh` and \
+         `socat`; ours: the bridge throws its session away, and the scrape waits for the new one.",
     );
-    let mut table = table(&["", "p50", "p90", "max", "p50 / (a)"]);
-    let names = [
-        "(a) ssh, new circuits",
-        "(a) ssh, circuits still open",
-        "(b) new circuits",
-        "(c) new circuits",
-        "(d) new circuits",
-    ];
-    for (name, own) in names.iter().zip(&times) {
+    let mut table = table(&["", "p50", "p90", "max", "p50 / (a), fetched", "p50 / (a), known"]);
+    let times = outcomes.each_ref().map(|outcome| &outcome.times);
+    for (line, (name, own)) in LINES.iter().zip(times).enumerate() {
+        page.scrapes(&format!("cold, {delay} ms a link, {name}"), &outcomes[line]);
         let mut cells = vec![(*name).to_owned()];
         cells.extend([50.0, 90.0, 100.0].map(|p| format!("{:.0}", own.percentile(p))));
-        cells.push(Ratio::of(own, &times[0], 50.0).to_string());
+        cells.extend([0, 1].map(|to| Ratio::of(own, times[to], 50.0).to_string()));
         table.add_row(cells);
     }
     page.table(&table);
+    where_it_goes(ground, page, &steps, delay)?;
     let what = format!("cold: no session → first byte, p50, {delay} ms a link");
-    page.ratio(what, "cold ssh of (a)", 0.60, Ratio::of(&times[3], &times[0], 50.0));
+    for (to, known) in ["fetched", "known"].into_iter().enumerate() {
+        let ratio = Ratio::of(times[5], times[to], 50.0);
+        page.ratio(&what, &format!("cold ssh of (a), descriptor {known}"), 0.60, ratio);
+    }
     Ok(())
+}
+
+/// The steps of our dials, beside the time of one round trip.
+fn where_it_goes(
+    ground: &Ground,
+    page: &mut Page,
+    steps: &[[Samples; 3]; 2],
+    delay: u64,
+) -> Result<(), Failure> {
+    let mut trip = Samples::new();
+    let mut kept = Connection::tcp(ground.offered(Way::Ours, Source::Tiny)?)?;
+    kept.scrape()?;
+    for _ in 0..TRIPS {
+        let mut scrape = Outcome::new();
+        scrape.time(|| kept.scrape());
+        trip.push(scrape.times.percentile(50.0));
+    }
+    let trip = trip.percentile(50.0);
+    page.line(&format!(
+        "Where the bridge's time goes, by its own counting (`onionscrape_target_connect_hop_duration_seconds`), in \
+         milliseconds{}. What is left is the channel, which is opened before anybody asks for it, and the answer.",
+        if delay > 0 {
+            format!(" and, in brackets, in round trips of {trip:.0} ms, the median of {TRIPS} warm scrapes of 200 B")
+        } else {
+            String::new()
+        }
+    ));
+    let mut table = table(&["p50", STEPS[0].1, STEPS[1].1, STEPS[2].1]);
+    for (way, steps) in [Way::Ours, Way::OurBridge].into_iter().zip(steps) {
+        let mut cells = vec![way.title().to_owned()];
+        cells.extend(steps.iter().map(|own| {
+            let ms = own.percentile(50.0);
+            if delay > 0 { format!("{ms:.0} ({:.1})", ms / trip) } else { format!("{ms:.0}") }
+        }));
+        table.add_row(cells);
+    }
+    page.table(&table);
+    Ok(())
+}
+
+fn in_turn<T, const N: usize>(all: [T; N], round: usize) -> [T; N] {
+    let mut all = all;
+    all.rotate_left(round % N);
+    all
+}
+
+/// Adds what was timed elsewhere.
+fn answered(outcome: &mut Outcome, took: Result<Duration, Failure>) {
+    match took {
+        Ok(took) => outcome.add(took, Ok(())),
+        Err(error) => outcome.add(Duration::ZERO, Err(error)),
+    }
+}
+
+fn through_socks(ground: &Ground, circuit: &str) -> Result<(), Failure> {
+    first_byte(&mut Connection::new(ground.rivals.through_socks(circuit, 0)?, "exporter"))
+}
+
+fn first_byte(scrape: &mut Connection) -> Result<(), Failure> {
+    scrape.request()?;
+    scrape.first_byte()
+}
+
+/// One of our bridges; the answer is read to its end, so that nothing is in the way of the next one.
+fn ours_from_nothing(
+    ground: &Ground,
+    way: Way,
+    outcome: &mut Outcome,
+    steps: &mut [Samples; 3],
+) -> Result<(), Failure> {
+    let admin = if way == Way::OurBridge { ground.migrating.admin } else { ground.chain.bridge_admin };
+    let before = dialled(admin)?;
+    ground.redial(way)?;
+    let mut scrape = Connection::tcp(ground.offered(way, Source::Node)?)?;
+    if outcome.time(|| first_byte(&mut scrape)).is_some() {
+        scrape.read_answer()?;
+    }
+    let after = dialled(admin)?;
+    for (own, (before, after)) in steps.iter_mut().zip(before.into_iter().zip(after)) {
+        let [seconds, count] = [0, 1].map(|at| after[at] - before[at]);
+        // More than one dial, or none in that time, says nothing of this one.
+        if count == 1.0 {
+            own.push(seconds * 1000.0);
+        }
+    }
+    Ok(())
+}
+
+/// Seconds that dials took, and how many, for each step, by a bridge's own metrics.
+fn dialled(admin: std::net::SocketAddr) -> Result<[[f64; 2]; 3], Failure> {
+    let metrics = get(&format!("http://{admin}/metrics"))?.1;
+    Ok(STEPS.map(|(step, _)| {
+        ["sum", "count"].map(|what| {
+            let wanted = format!("onionscrape_target_connect_hop_duration_seconds_{what}{{hop=\"{step}\"}} ");
+            let found = metrics.lines().find_map(|line| line.strip_prefix(&wanted)?.parse().ok());
+            found.unwrap_or(0.0)
+        })
+    }))
 }

@@ -1,13 +1,13 @@
 //! What a warm scrape costs: processor time of all processes of a way, and bytes.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ground::Ground;
 use super::page::{Page, table};
 use super::sample::{Ratio, Samples};
 use super::sizes::Sizes;
-use super::usage;
+use super::usage::{self, CpuTimes};
 use super::way::{Source, Way};
 use super::wire::Connection;
 use crate::Failure;
@@ -40,48 +40,73 @@ pub struct Cost {
     pub sent: Samples,
 }
 
-/// Has the ways take turns, so many blocks of so many scrapes, one scrape right after the other. The kernel
-/// tells hundredths of a second, so a block must take many of them.
+/// Has the ways take turns, so many blocks of so many scrapes, one scrape right after the other; then so many
+/// times one scrape of each as far apart as in life, since what changed meanwhile is what bytes are spent on.
 ///
 /// # Errors
 /// When a scrape fails, or the system does not tell.
 pub fn costs(
     payers: &mut [Payer],
-    (blocks, block): (usize, usize),
+    (blocks, block, apart): (usize, usize, usize),
     stage: &Stage,
 ) -> Result<Vec<Cost>, Failure> {
     let mut costs: Vec<_> = payers.iter().map(|_| Cost::default()).collect();
+    let ways = payers.len();
     for number in 0..blocks {
-        for (payer, cost) in payers.iter_mut().zip(&mut costs) {
+        for at in (0..ways).map(|way| (way + number) % ways) {
+            let (payer, cost) = (&mut payers[at], &mut costs[at]);
             stage.say(format!("block {} of {blocks}, {}", number + 1, payer.title));
-            let of = |payer: &Payer| -> Vec<Duration> {
-                payer.programs.iter().map(|(_, pid)| usage::cpu(&[*pid])).collect()
-            };
-            let (pid, ports) = payer.carrier.clone();
-            let bytes = usage::carried(pid, &ports)?;
-            let before = of(payer);
-            for _ in 0..block {
-                cost.body = payer.connection.scrape()?;
+            processor(payer, cost, block)?;
+        }
+    }
+    for number in 0..=apart {
+        let began = Instant::now();
+        for (payer, cost) in payers.iter_mut().zip(&mut costs) {
+            stage.say(format!("scrape {number} of {apart}, {} s apart, {}", INTERVAL.as_secs(), payer.title));
+            let carried = bytes(payer, cost)?;
+            // The first one comes right after the blocks.
+            if number > 0 {
+                cost.received.push(carried[0] as f64);
+                cost.sent.push(carried[1] as f64);
             }
-            let after = of(payer);
-            let scrapes = block as f64;
-            cost.by_program.resize_with(before.len(), Samples::default);
-            let mut sum = 0.0;
-            for ((before, after), samples) in before.iter().zip(&after).zip(&mut cost.by_program) {
-                let spent = after.saturating_sub(*before).as_secs_f64() * 1000.0 / scrapes;
-                samples.push(spent);
-                sum += spent;
-            }
-            cost.cpu.next_group();
-            cost.cpu.push(sum);
-            // What is on its way belongs to these scrapes.
-            std::thread::sleep(SETTLE);
-            let carried = usage::carried(pid, &ports)?;
-            cost.received.push(carried[0].saturating_sub(bytes[0]) as f64 / scrapes);
-            cost.sent.push(carried[1].saturating_sub(bytes[1]) as f64 / scrapes);
+        }
+        if number < apart {
+            super::pause(INTERVAL.saturating_sub(began.elapsed()))?;
         }
     }
     Ok(costs)
+}
+
+/// What a block of scrapes takes of processors.
+fn processor(payer: &mut Payer, cost: &mut Cost, block: usize) -> Result<(), Failure> {
+    let of = |payer: &Payer| -> Vec<CpuTimes> {
+        payer.programs.iter().map(|(_, pid)| CpuTimes::now(&[*pid])).collect()
+    };
+    let before = of(payer);
+    for _ in 0..block {
+        payer.connection.scrape()?;
+    }
+    let after = of(payer);
+    cost.by_program.resize_with(before.len(), Samples::default);
+    let mut sum = 0.0;
+    for ((before, after), samples) in before.iter().zip(&after).zip(&mut cost.by_program) {
+        let spent = after.since(before).as_secs_f64() * 1000.0 / block as f64;
+        samples.push(spent);
+        sum += spent;
+    }
+    cost.cpu.next_group();
+    cost.cpu.push(sum);
+    Ok(())
+}
+
+/// What one scrape carries.
+fn bytes(payer: &mut Payer, cost: &mut Cost) -> Result<[u64; 2], Failure> {
+    let (pid, ports) = &payer.carrier;
+    let before = usage::carried(*pid, ports)?;
+    cost.body = payer.connection.scrape()?;
+    // What is on its way belongs to this scrape.
+    super::pause(SETTLE)?;
+    Ok(usage::carried(*pid, ports)?.since(&before))
 }
 
 /// The costs as a table, with ratios to the first line.
@@ -143,25 +168,29 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
         })
         .collect();
     let stage = Stage::begin(format!("cost: {} scrapes each", sizes.blocks * sizes.block));
-    let costs = costs(&mut payers, (sizes.blocks, sizes.block), &stage)?;
+    let costs = costs(&mut payers, (sizes.blocks, sizes.block, sizes.apart), &stage)?;
     stage.done();
     page.section(
         "What a scrape of node_exporter costs, over Tor",
         &format!(
-            "{} blocks of {} scrapes, one right after the other, without delay. CPU is that of all processes of \
-             the way (`/proc/PID/stat`, children included), not of relays and the exporter. `bytes in` and \
-             `bytes out` are what TCP carried for the monitor from and to relays (`ss`): cells, TLS, and what \
-             else is on those connections.",
-            sizes.blocks, sizes.block
+            "CPU: {} blocks of {} scrapes of each way, one right after the other, without delay; that of all threads \
+             of all processes of the way (`/proc/PID/task/TID/schedstat`), not of relays and the exporter. `bytes \
+             in` and `bytes out`: medians of {} scrapes {} s apart; what TCP carried for the monitor from and to \
+             relays until {} ms after the answer (`ss`): cells, TLS, and what else was on those connections then.",
+            sizes.blocks,
+            sizes.block,
+            sizes.apart,
+            INTERVAL.as_secs(),
+            SETTLE.as_millis()
         ),
     );
     page.table(&show(&payers, &costs));
-    let [recipe, socks, ours, ..] = costs.as_slice() else { return Ok(()) };
+    let [recipe, _, ours, ..] = costs.as_slice() else { return Ok(()) };
     page.ratio("CPU of bridge and agent for a scrape", "(a)", 1.0, Ratio::of(&ours.cpu, &recipe.cpu, 50.0));
-    let wire = Ratio::of(&ours.received, &socks.received, 50.0);
-    page.ratio("bytes from relays for an answer, cells and TLS included", "(b)", 1.0, wire);
     Ok(())
 }
 
-/// How long after the last answer bytes are counted.
+/// How far apart scrapes are in life.
+const INTERVAL: Duration = Duration::from_secs(15);
+/// How long after an answer bytes are counted.
 const SETTLE: Duration = Duration::from_millis(300);

@@ -10,7 +10,7 @@ use tornet::Network;
 use tornet::process::Process;
 
 use super::bridge::{self, Bridge, Login, Offered, target};
-use super::exporter;
+use super::exporter::{Change, Exporter};
 use super::rivals::{Forwarding, Rivals};
 use super::way::{Source, Way};
 use super::wire::Connection;
@@ -33,6 +33,7 @@ pub struct Ground {
     pub programs: Programs,
     /// node_exporter itself.
     pub node: SocketAddr,
+    made: Vec<Exporter>,
     ours: Offered,
     migrated: Offered,
     _node_exporter: Process,
@@ -51,11 +52,9 @@ impl Ground {
         let network = Network::start(&tornet::Options::default(), |step| stage.say(step.to_string()))?;
         stage.done();
         let (node, node_exporter) = chain::node_exporter(path)?;
-        let sizes = [200, 1_000_000, 10_000_000].map(exporter::start);
-        let mut exporters = vec![node];
-        for address in sizes {
-            exporters.push(address?);
-        }
+        let start = |source: &Source| Exporter::start(source.least(), Change::Told);
+        let made = Source::ALL[1..].iter().map(start).collect::<Result<Vec<_>, _>>()?;
+        let exporters: Vec<_> = std::iter::once(node).chain(made.iter().map(|made| made.address)).collect();
         let stage = Stage::begin("rivals: C tor, socat, ssh, sshd");
         let rivals = Rivals::start(&network, path, exporters.clone())?;
         stage.done();
@@ -75,6 +74,7 @@ impl Ground {
             network,
             programs,
             node,
+            made,
             ours,
             migrated,
             _node_exporter: node_exporter,
@@ -129,6 +129,13 @@ impl Ground {
         self.network.nodes().map(|node| node.or_port.port()).collect()
     }
 
+    /// Has an exporter's values change, 5 % of them; node_exporter's change by themselves.
+    pub fn change(&self, source: Source) {
+        if let Some(made) = (source as usize).checked_sub(1).and_then(|at| self.made.get(at)) {
+            made.change();
+        }
+    }
+
     /// Sets the delay of each link, one way.
     pub fn delay(&self, ms: u64) {
         self.network.set_delay(Duration::from_millis(ms));
@@ -149,17 +156,32 @@ impl Circuit<'_> {
     /// # Errors
     /// When it does not come about.
     pub fn connect(&self, way: Way, source: Source) -> Result<Connection, Failure> {
-        match way {
+        let connection = match way {
             Way::Recipe => {
-                Connection::tcp(*self.forwarding.local.get(source as usize).ok_or("no such exporter")?)
+                Connection::tcp(*self.forwarding.local.get(source as usize).ok_or("no such exporter")?)?
             }
             Way::Socks => {
                 let stream = self.ground.rivals.through_socks(&self.name, source as u16)?;
                 stream.set_read_timeout(Some(Duration::from_secs(120)))?;
-                Ok(Connection::new(stream, "exporter"))
+                Connection::new(stream, "exporter")
             }
-            way => Connection::tcp(self.ground.offered(way, source)?),
-        }
+            way => Connection::tcp(self.ground.offered(way, source)?)?,
+        };
+        Ok(connection.at_least(source.least()))
+    }
+
+    /// A connection over which a scrape has gone.
+    ///
+    /// # Errors
+    /// When it does not come about.
+    pub fn up(&self, way: Way, source: Source) -> Result<Connection, Failure> {
+        super::go_on()?;
+        let scraped = || -> Result<Connection, Failure> {
+            let mut connection = self.connect(way, source)?;
+            connection.scrape()?;
+            Ok(connection)
+        };
+        scraped().map_err(|error| format!("{}: {error}", way.title()).into())
     }
 
     /// A connection by each way, in the order of [`Way::ALL`], over which a scrape has gone.
@@ -167,17 +189,7 @@ impl Circuit<'_> {
     /// # Errors
     /// When one of them does not come about.
     pub fn kept(&self, source: Source) -> Result<Vec<Connection>, Failure> {
-        Way::ALL
-            .into_iter()
-            .map(|way| {
-                let scraped = || -> Result<Connection, Failure> {
-                    let mut connection = self.connect(way, source)?;
-                    connection.scrape()?;
-                    Ok(connection)
-                };
-                scraped().map_err(|error| format!("{}: {error}", way.title()).into())
-            })
-            .collect()
+        Way::ALL.into_iter().map(|way| self.up(way, source)).collect()
     }
 }
 

@@ -1,7 +1,11 @@
 //! Memory of the two programs with one target, and the size of their files.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
 
 use super::ground::Ground;
 use super::page::{Page, table};
@@ -36,25 +40,43 @@ pub fn measure(ground: &Ground, page: &mut Page, when: &str, judged: bool) -> Re
     Ok(())
 }
 
-/// Looks at the files.
+/// Looks at the files; those of the profile for packages are built if `with_dist`, which takes many minutes.
 ///
 /// # Errors
-/// When one of them is not there.
-pub fn sizes(page: &mut Page, programs: &Programs) -> Result<(), Failure> {
+/// When one of them is not there, or cannot be built.
+pub fn sizes(page: &mut Page, programs: &Programs, with_dist: bool) -> Result<(), Failure> {
+    let dist = if with_dist { Programs::build_dist()? } else { Programs::dist_folder() };
     page.section(
         "The programs' files",
-        "Megabytes; `dist` is the profile for packages, if it has been built.",
+        "Megabytes; `dist` is the profile for packages. A quick run does not build it: what was built before counts \
+         if it is newer than all sources.",
     );
+    let sources = newest_source()?;
     let mut table = table(&["", "release", "dist"]);
     for (name, release) in [("target-agent", &programs.agent), ("scraper-bridge", &programs.bridge)] {
-        let dist = release.parent().and_then(Path::parent).unwrap_or(workspace()).join("dist").join(name);
-        let megabytes = |file: &Path| Some(fs::metadata(file).ok()?.len() as f64 / 1e6);
-        let shown = |size: Option<f64>| size.map_or("–".to_owned(), |size| format!("{size:.1}"));
-        table.add_row([name.to_owned(), shown(megabytes(release)), shown(megabytes(&dist))]);
-        if let Some(size) = megabytes(&dist) {
-            page.at_most(format!("{name}, built with dist"), 16.0, "MB", size);
-        }
+        let size = |file: &Path| Ok::<_, Failure>(fs::metadata(file)?.len() as f64 / 1e6);
+        let file = dist.join(name);
+        let shown = match fs::metadata(&file).and_then(|found| found.modified()) {
+            Err(_) => "not built".to_owned(),
+            Ok(built) if built < sources && !with_dist => "older than the sources".to_owned(),
+            Ok(_) => {
+                let size = size(&file)?;
+                page.at_most(format!("{name}, built with dist"), 16.0, "MB", size);
+                format!("{size:.1}")
+            }
+        };
+        table.add_row([name.to_owned(), format!("{:.1}", size(release)?), shown]);
     }
     page.table(&table);
     Ok(())
+}
+
+/// When a file that programs are made of was last changed.
+fn newest_source() -> Result<SystemTime, Failure> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "-z", "Cargo.toml", "Cargo.lock", "src", "target-agent", "scraper-bridge"]);
+    let listing = git.current_dir(workspace()).output()?.stdout;
+    let files = listing.split(|byte| *byte == 0).map(|name| workspace().join(OsStr::from_bytes(name)));
+    let changed = files.filter_map(|file| fs::metadata(file).ok()?.modified().ok());
+    Ok(changed.max().ok_or("git lists no sources, so nobody knows how old programs are")?)
 }

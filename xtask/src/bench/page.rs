@@ -7,6 +7,7 @@ use std::process::Command;
 use comfy_table::{CellAlignment, Table, presets};
 use tornet::process;
 
+use super::outcome::Outcome;
 use super::sample::Ratio;
 use crate::Failure;
 use crate::build::workspace;
@@ -16,6 +17,7 @@ use crate::build::workspace;
 pub struct Page {
     goals: Vec<[String; 4]>,
     sections: String,
+    failures: Vec<String>,
 }
 
 impl Page {
@@ -53,6 +55,25 @@ impl Page {
         self.goal(what, format!("≤ {bound} {unit}"), format!("{value:.3} {unit}"), value <= bound);
     }
 
+    /// Notes what could not be measured.
+    pub fn failed(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        eprintln!("  failed: {what}");
+        self.failures.push(what);
+    }
+
+    /// Notes the scrapes among these that failed, if any did.
+    pub fn scrapes(&mut self, what: &str, outcome: &Outcome) {
+        if !outcome.bad.is_empty() {
+            self.failed(format!("scrapes, {what}: {}", outcome.complaints()));
+        }
+    }
+
+    /// How much could not be measured.
+    pub fn failures(&self) -> usize {
+        self.failures.len()
+    }
+
     /// The goals, each with what was found.
     pub fn goals(&self) -> Table {
         let mut table = table(&["what", "reach", "found", "met"]);
@@ -70,14 +91,22 @@ impl Page {
     pub fn write(&self, file: &Path) -> Result<(), Failure> {
         let arguments: Vec<_> = std::env::args().skip(1).collect();
         let text = format!(
-            "# Benchmarks\n\nMade by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{EXPLANATION}\n\n{}\n\n{}",
+            "# Benchmarks\n\nMade by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{EXPLANATION}\n\n{}{}\n\n{}{FAULTS}",
             arguments.join(" "),
             said("date", &["--utc", "+%Y-%m-%d"]),
             surroundings(),
+            self.failed_part(),
             self.goals(),
             self.sections,
         );
         Ok(fs::write(file, text.trim_end().to_owned() + "\n")?)
+    }
+
+    fn failed_part(&self) -> String {
+        if self.failures.is_empty() {
+            return String::new();
+        }
+        format!("**Failed in this run:**\n\n- {}\n\n", self.failures.join("\n- "))
     }
 }
 
@@ -102,6 +131,12 @@ The ways to an exporter, all on one private Tor network of 3 authorities and 6 r
 They take turns, scrape by scrape, over new circuits every so often. A ratio is of what was measured in the same run; in \
 brackets is where 95 of 100 such ratios lie when the circuits are drawn again (bootstrap by circuit). Times in \
 milliseconds. All of it, relays too, shares the machine's processors, so with no delay a time is mostly theirs.";
+
+const FAULTS: &str = "\
+## Faults
+
+What happens to a device, to relays and to the programs, how soon scrapes are good again, and hours of it: \
+[chaos.md](chaos.md), made by `cargo xtask chaos` and `cargo xtask soak`.";
 
 /// The machine and what runs on it.
 fn surroundings() -> String {

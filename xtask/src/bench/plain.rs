@@ -12,11 +12,12 @@ use tornet::sshd::{self, Sshd};
 use super::bridge::{Bridge, Login, target};
 use super::cost::{Payer, costs, show};
 use super::crowd::{Crowd, Kind};
-use super::exporter;
+use super::exporter::{Change, Exporter};
 use super::page::{Page, table};
 use super::rivals::{Forwarding, forward, ssh_to};
 use super::sample::{Ratio, Samples};
 use super::sizes::Sizes;
+use super::way::Source;
 use super::wire::Connection;
 use crate::Failure;
 use crate::build::Programs;
@@ -56,7 +57,7 @@ impl Plain {
         let folder = tempfile::Builder::new().prefix("onionscrape-bench-plain-").tempdir()?;
         let path = folder.path();
         let (node, node_exporter) = chain::node_exporter(path)?;
-        let tiny = exporter::start(200)?;
+        let tiny = Exporter::start(Source::Tiny.least(), Change::Told)?.address;
         let exporters = [("node", node), ("tiny", tiny)];
         let sshd = sshd::start(&[])?;
         let known_hosts = path.join("known_hosts");
@@ -95,7 +96,7 @@ impl Plain {
     /// A connection by each way, over which a scrape of node_exporter has gone.
     fn kept(&self) -> Result<Vec<Connection>, Failure> {
         let scraped = |[node, _]: &[SocketAddr; 2]| {
-            let mut connection = Connection::tcp(*node)?;
+            let mut connection = Connection::tcp(*node)?.at_least(Source::Node.least());
             connection.scrape()?;
             Ok(connection)
         };
@@ -117,12 +118,13 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
             times.iter_mut().flatten().for_each(Samples::next_group);
             stage.say(format!("{round} of {}", sizes.plain));
         }
-        for way in 0..WAYS.len() {
+        super::go_on()?;
+        for way in (0..WAYS.len()).map(|way| (way + round) % WAYS.len()) {
             let started = Instant::now();
             kept[way].scrape()?;
             times[0][way].time(started.elapsed());
             let started = Instant::now();
-            Connection::tcp(plain.offered[way][0])?.scrape()?;
+            Connection::tcp(plain.offered[way][0])?.at_least(Source::Node.least()).scrape()?;
             times[1][way].time(started.elapsed());
         }
     }
@@ -144,11 +146,12 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
     }
     let stage = Stage::begin(format!("without Tor: cost of {} scrapes each", sizes.blocks * sizes.plain));
     let mut payers = payers(&plain, kept)?;
-    let costs = costs(&mut payers, (sizes.blocks, sizes.plain), &stage)?;
+    let costs = costs(&mut payers, (sizes.blocks, sizes.plain, sizes.apart), &stage)?;
     stage.done();
     page.line(
-        "What it costs. `bytes in` and `bytes out` are what TCP carried for the monitor from and to the device: SSH's \
-         packets, which is what travels inside Tor's cells otherwise.",
+        "What it costs: processors, of scrapes one right after the other; `bytes in` and `bytes out`, medians of \
+         scrapes 15 s apart, are what TCP carried for the monitor from and to the device: SSH's packets, which is \
+         what travels inside Tor's cells otherwise.",
     );
     page.table(&show(&payers, &costs));
     if let [ssh, .., agent] = costs.as_slice() {

@@ -3,7 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tornet::process::{self, Process};
@@ -15,6 +16,9 @@ use crate::chain::free_address;
 
 /// How long a rival may take for one thing.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often C tor forgets at most, and a bit.
+const FORGETTING: Duration = Duration::from_millis(10_500);
 
 /// The hidden service's port for the first exporter; the others follow.
 const FIRST_PORT: u16 = 9100;
@@ -32,6 +36,18 @@ pub struct Rivals {
     /// What is behind the one.
     pub sshd: Sshd,
     known_hosts: PathBuf,
+    forgot: Option<Instant>,
+}
+
+/// A process that ends when this is dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// `ssh -L`, up and listening.
@@ -56,7 +72,7 @@ impl Rivals {
         let known_hosts = folder.join("known_hosts");
         std::fs::write(&known_hosts, format!("{} {}\n", with_ssh.hostname(), sshd.host_key_public.trim()))?;
         let folder = folder.to_owned();
-        let rivals = Self { folder, exporters, tor, with_ssh, without_ssh, sshd, known_hosts };
+        let rivals = Self { folder, exporters, tor, with_ssh, without_ssh, sshd, known_hosts, forgot: None };
         rivals.forward("first")?;
         rivals.through_socks("first", 0)?;
         Ok(rivals)
@@ -78,22 +94,45 @@ impl Rivals {
 
     /// Starts `ssh`, has it carry one request to the exporter, and returns the time to the answer's
     /// first byte. A word that was used before finds its circuit still open.
+    ///
+    /// # Errors
+    /// When no answer comes within 60 s.
     pub fn cold(&self, circuit: &str) -> Result<Duration, Failure> {
         let exporter = self.exporters.first().ok_or("there is no exporter")?;
         let mut command = self.ssh(circuit);
         command.arg("-W").arg(exporter.to_string()).arg(self.with_ssh.hostname());
         let started = Instant::now();
-        let mut ssh = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let (Some(mut request), Some(mut answer)) = (ssh.stdin.take(), ssh.stdout.take()) else {
+        let mut ssh =
+            Ended(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
+        let (Some(mut request), Some(mut answer)) = (ssh.0.stdin.take(), ssh.0.stdout.take()) else {
             return Err("ssh has no standard streams".into());
         };
         request.write_all(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nAccept-Encoding: gzip\r\n\r\n")?;
-        let got = answer.read_exact(&mut [0]);
-        let took = started.elapsed();
-        ssh.kill()?;
-        ssh.wait()?;
-        got.map_err(|_| "a cold ssh brought no answer")?;
-        Ok(took)
+        let (arrived, arrives) = mpsc::channel();
+        // It ends with ssh, whose output it reads.
+        std::thread::spawn(move || {
+            let got = answer.read_exact(&mut [0]).is_ok();
+            let _ = arrived.send((Instant::now(), got));
+        });
+        loop {
+            match arrives.recv_timeout(Duration::from_millis(200)) {
+                Ok((at, true)) => return Ok(at - started),
+                Err(mpsc::RecvTimeoutError::Timeout) if started.elapsed() < PATIENCE => super::go_on()?,
+                _ => return Err("a cold ssh brought no answer".into()),
+            }
+        }
+    }
+
+    /// Has C tor on the monitor forget descriptors; it does so once in 10 s, and this waits until it may.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn forget(&mut self) -> Result<(), Failure> {
+        if let Some(forgot) = self.forgot {
+            super::pause(FORGETTING.saturating_sub(forgot.elapsed()))?;
+        }
+        self.forgot = Some(Instant::now());
+        Ok(self.tor.forget()?)
     }
 
     /// `ssh` through socat and C tor, as the recipe has it.
@@ -142,7 +181,7 @@ pub fn forward(
         if !ssh.is_running() || started.elapsed() > PATIENCE {
             return Err(format!("ssh -L does not come up: {}", ssh.log_tail()).into());
         }
-        std::thread::sleep(Duration::from_millis(50));
+        super::pause(Duration::from_millis(50))?;
     }
     Ok(Forwarding { local, ssh })
 }

@@ -22,6 +22,8 @@ pub struct Sizes {
     pub trip_circuits: usize,
     /// Scrapes of each kind on each of these.
     pub trips: usize,
+    /// Scrapes of each way that are as far apart as in life.
+    pub apart: usize,
     /// Blocks of scrapes whose cost is taken.
     pub blocks: usize,
     /// Scrapes of a block.
@@ -58,6 +60,7 @@ impl Sizes {
         huge: [10, 10],
         trip_circuits: 3,
         trips: 5,
+        apart: 8,
         blocks: 6,
         block: 100,
         starts: 5,
@@ -81,6 +84,7 @@ impl Sizes {
         huge: [1, 0],
         trip_circuits: 1,
         trips: 2,
+        apart: 1,
         blocks: 2,
         block: 30,
         starts: 1,

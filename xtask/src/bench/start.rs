@@ -74,7 +74,7 @@ fn again(
         if asked.elapsed() > LIMIT {
             return Err(format!("{} does not end", program.display()).into());
         }
-        std::thread::sleep(PAUSE);
+        super::pause(PAUSE)?;
     }
     let log = process.log().to_owned();
     let started = Instant::now();
@@ -88,7 +88,7 @@ fn again(
                     format!("{name} is of no use after {LIMIT:?}: {error}; {}", process.log_tail()).into()
                 );
             }
-            Err(_) => std::thread::sleep(PAUSE),
+            Err(_) => super::pause(PAUSE)?,
         }
     }
 }

@@ -7,7 +7,6 @@ use super::page::{Page, table};
 use super::sample::Samples;
 use super::sizes::Sizes;
 use super::way::{Source, Way};
-use super::wire::Connection;
 use crate::Failure;
 use crate::stage::Stage;
 
@@ -36,7 +35,8 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
             ground.delay(delay);
             for round in 0..sizes.trips {
                 stage.say(format!("circuit {}, {delay} ms, scrape {}", number + 1, round + 1));
-                for way in Way::ALL {
+                ground.change(Source::Tiny);
+                for way in Way::turn(round) {
                     let at = way as usize;
                     let mut timed = |kind: usize, scrape: &mut dyn FnMut() -> Result<usize, Failure>| {
                         let started = Instant::now();
@@ -58,8 +58,6 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
                 of_kind.push(added / (2 * DELAY) as f64);
             }
         }
-        // What is cut off in the middle of a change of the delay would be slow for once.
-        drop::<Vec<Connection>>(tiny);
     }
     ground.delay(0);
     stage.done();

@@ -1,14 +1,16 @@
 //! Scrapes while everything is up, on connections that are kept and on new ones.
 
-use std::time::Instant;
-
 use super::ground::Ground;
+use super::outcome::Outcome;
 use super::page::{Page, table};
-use super::sample::{Ratio, Samples};
+use super::sample::Ratio;
 use super::sizes::Sizes;
 use super::way::{Source, Way};
 use crate::Failure;
 use crate::stage::Stage;
+
+/// How Prometheus comes.
+const KINDS: [&str; 2] = ["kept-alive connection", "new connection"];
 
 /// Measures on a network with this delay.
 ///
@@ -16,22 +18,22 @@ use crate::stage::Stage;
 /// When a scrape fails.
 pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> Result<(), Failure> {
     let stage = Stage::begin(format!("warm, {delay} ms: {} scrapes each", sizes.circuits * sizes.scrapes));
-    let mut times = [const { [const { Samples::new() }; 4] }; 2];
+    let mut outcomes = [const { [const { Outcome::new() }; 4] }; 2];
     let mut bytes = [0; 4];
     for number in 0..sizes.circuits {
         let circuit = ground.circuit(&format!("warm{delay}x{number}"))?;
         let mut kept = circuit.kept(Source::Node)?;
-        times.iter_mut().flatten().for_each(Samples::next_group);
+        outcomes.iter_mut().flatten().for_each(Outcome::next_group);
         for round in 0..sizes.scrapes {
             stage.say(format!("circuit {} of {}, scrape {}", number + 1, sizes.circuits, round + 1));
-            for way in Way::ALL {
+            super::go_on()?;
+            for way in Way::turn(round) {
                 let at = way as usize;
-                let started = Instant::now();
-                bytes[at] = kept[at].scrape()?;
-                times[0][at].time(started.elapsed());
-                let started = Instant::now();
-                circuit.connect(way, Source::Node)?.scrape()?;
-                times[1][at].time(started.elapsed());
+                match outcomes[0][at].time(|| kept[at].scrape()) {
+                    Some(size) => bytes[at] = size,
+                    None => kept[at] = circuit.up(way, Source::Node)?,
+                }
+                outcomes[1][at].time(|| circuit.connect(way, Source::Node)?.scrape());
             }
         }
     }
@@ -39,21 +41,24 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
     page.section(
         &format!("A warm scrape of node_exporter, {delay} ms a link"),
         &format!(
-            "{} scrapes of each kind over {} circuits. `bytes` is the body as Prometheus gets it, with gzip.",
+            "{} scrapes of each kind over {} circuits. `bytes` is the body as Prometheus gets it: with gzip, but \
+             for (c), whose bridge has undone the compression between the two programs.",
             sizes.circuits * sizes.scrapes,
             sizes.circuits
         ),
     );
-    for (title, times) in ["kept-alive connection", "new connection"].into_iter().zip(&times) {
+    let times = outcomes.each_ref().map(|kind| kind.each_ref().map(|outcome| &outcome.times));
+    for ((title, times), outcomes) in KINDS.into_iter().zip(&times).zip(&outcomes) {
         let mut table =
             table(&[title, "p50", "p90", "p99", "bytes", "p50 / (a)", "p99 / (a)", "p50 / (b)", "p99 / (b)"]);
         for way in Way::ALL {
-            let own = &times[way as usize];
+            let own = times[way as usize];
+            page.scrapes(&format!("{title}, {delay} ms a link, {}", way.title()), &outcomes[way as usize]);
             let mut cells = vec![way.title().to_owned()];
             cells.extend([50.0, 90.0, 99.0].map(|p| format!("{:.0}", own.percentile(p))));
             cells.push(bytes[way as usize].to_string());
             for other in [Way::Recipe, Way::Socks] {
-                cells.extend([50.0, 99.0].map(|p| Ratio::of(own, &times[other as usize], p).to_string()));
+                cells.extend([50.0, 99.0].map(|p| Ratio::of(own, times[other as usize], p).to_string()));
             }
             table.add_row(cells);
         }
@@ -63,7 +68,7 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
     let ours = Way::Ours as usize;
     for p in [50.0, 99.0] {
         let what = format!("warm scrape, kept-alive, p{p}, {delay} ms a link");
-        let to = |other: Way| Ratio::of(&kept[ours], &kept[other as usize], p);
+        let to = |other: Way| Ratio::of(kept[ours], kept[other as usize], p);
         page.ratio(&what, "(a)", 0.80, to(Way::Recipe));
         page.ratio(&what, "(b)", 0.95, to(Way::Socks));
     }
@@ -71,7 +76,7 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
         format!("warm scrape, new connection, p50, {delay} ms a link"),
         "kept-alive",
         1.05,
-        Ratio::of(&new[ours], &kept[ours], 50.0),
+        Ratio::of(new[ours], kept[ours], 50.0),
     );
     Ok(())
 }

@@ -26,6 +26,12 @@ impl Source {
     pub fn title(self) -> &'static str {
         ["node_exporter", "200 B", "1 MB", "10 MB"][self as usize]
     }
+
+    /// How many bytes its body has at least, as Prometheus gets it.
+    pub fn least(self) -> usize {
+        // With gzip node_exporter's has some 10 kB, on a machine with few devices, too.
+        [4000, 200, 1_000_000, 10_000_000][self as usize]
+    }
 }
 
 /// How it is reached.
@@ -44,6 +50,11 @@ pub enum Way {
 impl Way {
     /// All of them, in the order of the tables.
     pub const ALL: [Self; 4] = [Self::Recipe, Self::Socks, Self::Ours, Self::OurBridge];
+
+    /// All of them, another one first in every round: who comes after a pause pays for it.
+    pub fn turn(round: usize) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().cycle().skip(round % Self::ALL.len()).take(Self::ALL.len())
+    }
 
     /// What the page calls it.
     pub fn title(self) -> &'static str {

@@ -15,6 +15,10 @@ pub struct Connection {
     host: String,
     /// How long whoever scrapes says that it waits, in seconds.
     timeout: u64,
+    /// What encodings it says that it takes.
+    encodings: &'static str,
+    /// A shorter body is none.
+    least: usize,
 }
 
 /// A stream in both directions.
@@ -44,15 +48,35 @@ impl Connection {
             stream: BufReader::with_capacity(64 << 10, Box::new(stream)),
             host: host.to_string(),
             timeout: TIMEOUT,
+            encodings: "gzip",
+            least: 1,
         }
     }
 
-    /// One scrape on the connection that is kept, or on a new one for scrapes of so many seconds at most. It
-    /// is kept from then on if that went well.
-    pub fn scrape_kept(kept: &mut Option<Self>, address: SocketAddr, timeout: u64) -> Result<(), Failure> {
+    /// From now on a scrape whose body has fewer bytes has failed.
+    #[must_use]
+    pub fn at_least(self, least: usize) -> Self {
+        Self { least, ..self }
+    }
+
+    /// From now on nothing is said to take a body as it is (RFC 9110, section 12.5.3). An exporter that does
+    /// not compress sends it so nevertheless, and our bridge has it come so.
+    #[must_use]
+    pub fn without_compression(self) -> Self {
+        Self { encodings: "gzip, identity;q=0", ..self }
+    }
+
+    /// One scrape on the connection that is kept, or on a new one for scrapes of so many seconds at most and
+    /// bodies of so many bytes at least. It is kept from then on if that went well.
+    pub fn scrape_kept(
+        kept: &mut Option<Self>,
+        address: SocketAddr,
+        timeout: u64,
+        least: usize,
+    ) -> Result<(), Failure> {
         let mut connection = match kept.take() {
             Some(connection) => connection,
-            None => Self::tcp_within(address, timeout)?,
+            None => Self::tcp_within(address, timeout)?.at_least(least),
         };
         connection.scrape()?;
         *kept = Some(connection);
@@ -62,15 +86,19 @@ impl Connection {
     /// One scrape, to its last byte; returns the size of its body.
     pub fn scrape(&mut self) -> Result<usize, Failure> {
         self.request()?;
-        self.read_answer()
+        let (size, least) = (self.read_answer()?, self.least);
+        if size < least {
+            return Err(format!("the body has {size} bytes instead of at least {least}").into());
+        }
+        Ok(size)
     }
 
     /// Sends the request for a scrape, as Prometheus would.
     pub fn request(&mut self) -> Result<(), Failure> {
         let fields = format!(
-            "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: gzip\r\n\
+            "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: {}\r\n\
              X-Prometheus-Scrape-Timeout-Seconds: {}\r\n",
-            self.timeout
+            self.encodings, self.timeout
         );
         self.send("GET /metrics", &fields)
     }

@@ -1,0 +1,64 @@
+//! A body that waits to be a dictionary, in less memory than it has itself.
+
+use std::sync::Arc;
+
+use zstd::bulk;
+
+use super::{Dictionary, Digest};
+
+/// Bodies longer than so many bytes are left as they are: each half a megabyte would take a thread a millisecond.
+const MAX_PACKED: usize = 512 << 10;
+/// A body is used once in an interval, so packing it must cost little: 57 kB take some 0.1 ms and become 10 kB.
+const LEVEL: i32 = 1;
+
+/// A body that is kept.
+#[derive(Clone)]
+pub(super) enum Stored {
+    /// As it is.
+    Whole(Arc<Dictionary>),
+    /// By itself in Zstandard's format.
+    Packed { digest: Digest, length: usize, frame: Arc<[u8]> },
+}
+
+impl Stored {
+    /// This one, packed if that is worth it.
+    pub(super) fn new(dictionary: Arc<Dictionary>) -> Self {
+        let bytes = dictionary.bytes();
+        if bytes.len() > MAX_PACKED {
+            return Self::Whole(dictionary);
+        }
+        match bulk::compress(bytes, LEVEL) {
+            Ok(frame) if frame.len() <= bytes.len() / 2 => {
+                Self::Packed { digest: dictionary.digest(), length: bytes.len(), frame: frame.into() }
+            }
+            _ => Self::Whole(dictionary),
+        }
+    }
+
+    /// By what the other end knows it.
+    pub(super) fn digest(&self) -> Digest {
+        match self {
+            Self::Whole(dictionary) => dictionary.digest(),
+            Self::Packed { digest, .. } => *digest,
+        }
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Whole(dictionary) => dictionary.bytes().len(),
+            Self::Packed { frame, .. } => frame.len(),
+        }
+    }
+
+    /// The body; nothing only if memory was damaged.
+    pub(super) fn open(&self) -> Option<Arc<Dictionary>> {
+        match self {
+            Self::Whole(dictionary) => Some(dictionary.clone()),
+            Self::Packed { digest, length, frame } => {
+                let bytes = bulk::decompress(frame, *length).ok().filter(|bytes| bytes.len() == *length)?;
+                Dictionary::hashed(bytes.into(), *digest).map(Arc::new)
+            }
+        }
+    }
+}
