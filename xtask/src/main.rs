@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask demo`, `test`, `bench`, `chaos` and `soak`.
+//! The project's own chores: `cargo xtask demo`, `test`, `bench`, `chaos`, `soak` and `deny`.
 //!
 //! In reading order:
 //! - `packages`: what the distribution has to bring;
@@ -8,6 +8,7 @@
 //! - `demo`: the chain with a real Prometheus at its end;
 //! - `bench`: the chain beside its rivals, measured;
 //! - `chaos`: everything that can happen to the chain, and how soon it is back;
+//! - `deny`: what may come into the programs;
 //! - `test`: everything that must hold before a commit.
 
 mod bench;
@@ -46,6 +47,8 @@ enum Chore {
     Chaos(Box<chaos::Chaos>),
     /// Have things happen at random for hours, and see whether the programs hold more and more
     Soak(chaos::soak::Soak),
+    /// Look whether something is known against a dependency; without the list of advisories this fails
+    Deny,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Bench(bench) => bench.run(),
         Chore::Chaos(chaos) => chaos.run(),
         Chore::Soak(soak) => soak.run(),
+        Chore::Deny => deny::check_with_advisories(),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
