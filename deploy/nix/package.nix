@@ -1,5 +1,5 @@
 # Both programs, with units, manual pages and completions.
-{ lib, rustPlatform, installShellFiles, util-linux }:
+{ lib, rustPlatform, installShellFiles }:
 rustPlatform.buildRustPackage {
   pname = "onionscrape";
   version = (lib.importTOML ../../Cargo.toml).workspace.package.version;
@@ -25,10 +25,7 @@ rustPlatform.buildRustPackage {
     done
     for unit in deploy/systemd/*.service; do
       install -Dm644 "$unit" "$out/lib/systemd/system/$(basename "$unit")"
-      sed --in-place \
-        --expression 's:/\(usr/\)\?bin/kill\b:${util-linux}/bin/kill:g' \
-        --expression "s:/usr/bin/:$out/bin/:g" \
-        "$out/lib/systemd/system/$(basename "$unit")"
+      sed --in-place "s:/usr/bin/:$out/bin/:g" "$out/lib/systemd/system/$(basename "$unit")"
     done
   '';
 

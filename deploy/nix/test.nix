@@ -14,7 +14,7 @@
 
   testScript = ''
     def address():
-        line = "runuser -u onionscrape-agent -- target-agent hostname --state-dir /var/lib/onionscrape-agent"
+        line = "runuser -u onionscrape-agent -- target-agent hostname --config.file /etc/onionscrape/agent.toml"
         return machine.succeed(line)
 
     machine.wait_for_unit("onionscrape-agent.service")

@@ -19,6 +19,14 @@ pub fn is_possible() -> Result<(), String> {
     }
 }
 
+/// Why there is no unit to look at, if so.
+pub fn has_units() -> Result<(), String> {
+    match repository("deploy/systemd").is_dir() {
+        true => Ok(()),
+        false => Err("deploy/systemd is not here".into()),
+    }
+}
+
 /// Why modules cannot be evaluated here, if so.
 pub fn has_lib() -> Result<(), String> {
     is_possible()?;
@@ -54,8 +62,8 @@ pub fn units_are_those_of_debian() {
         for line in unit.lines().filter(|line| line.starts_with("Exec")) {
             let (what, program) = line.split_once('=').unwrap();
             let program = program.trim_start_matches(['-', '+', '!', '@', ':']);
-            // What the package puts paths of the store in the place of.
-            let is_known = ["/usr/bin/target-agent", "/usr/bin/scraper-bridge", "/bin/kill", "/usr/bin/kill"]
+            // What the package puts paths of the store in the place of, and the one program that NixOS has there.
+            let is_known = ["/usr/bin/target-agent", "/usr/bin/scraper-bridge", "/bin/sh"]
                 .iter()
                 .any(|known| program == *known || program.starts_with(&format!("{known} ")));
             assert!(is_known, "{}: {what}={program} is nowhere on NixOS", file.display());
@@ -78,7 +86,7 @@ pub fn modules_are_evaluated() {
     );
     let came: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(came["files"]["onionscrape/agent.toml"]["exporter"][0]["name"], "app", "{came}");
-    assert_eq!(came["files"]["onionscrape/bridge.toml"], json!({}));
+    assert_eq!(came["files"]["onionscrape/bridge.toml"], json!({"state_dir": "/var/lib/onionscrape-bridge"}));
     let agent = &came["services"]["onionscrape-agent"];
     assert_eq!(agent["credentials"], json!(["app.password:/run/secrets/app"]));
     assert_eq!(agent["wantedBy"], json!(["multi-user.target"]));
