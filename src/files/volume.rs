@@ -48,7 +48,7 @@ mod tests {
     fn what_is_lost_with_a_container_is_refused() {
         let said = |path: &str| check_on_volume(Path::new(path)).err().map(|error| error.to_string());
         assert!(said("/").expect("its own").contains("is not on a volume"));
-        assert!(said("/nowhere/state").expect("its own").contains("/nowhere/state is not on a volume"));
+        assert!(said("/nowhere/state").expect("its own").contains("/nowhere/state: is not on a volume"));
         // Always a mount of its own, and neither of the two kinds.
         assert_eq!(said("/proc"), None);
         if let Some(why) = said("/dev/shm") {

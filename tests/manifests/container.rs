@@ -13,6 +13,8 @@ use super::{program, repository, succeed};
 
 /// The user and the group in the image.
 const USER: u32 = 65532;
+/// What whoever runs a container puts into it.
+const PLACES: [&str; 7] = ["dev", "proc", "run", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
 /// Why no image can be made and run here, if so.
 pub fn is_possible() -> Result<(), String> {
@@ -69,7 +71,9 @@ pub fn keys_stay_or_it_refuses() {
         let silent = builder.run(Some(&volume), &[name, "status", "--healthy"]);
         assert_eq!(silent.status.code(), Some(1), "nothing runs: {silent:?}");
         // So the file system of the container itself may be read-only.
-        assert_eq!(builder.files(), before, "written elsewhere than on the volume");
+        let after = builder.files();
+        let new: Vec<_> = after.difference(&before).filter(|file| !PLACES.contains(&file.as_str())).collect();
+        assert!(new.is_empty(), "written elsewhere than on the volume: {new:?}");
     }
 }
 

