@@ -144,3 +144,14 @@ fn host() -> Result<String, Failure> {
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| "rustc does not say what it builds for".into())
 }
+
+/// Looks whether what would be published on crates.io is whole, without building it once more.
+///
+/// # Errors
+/// When a package lacks something, or needs what has no release.
+pub fn rehearse() -> Result<(), Failure> {
+    let stage = Stage::begin("packages for crates.io");
+    cargo(&["publish", "--quiet", "--workspace", "--dry-run", "--no-verify", "--allow-dirty"])?;
+    stage.done();
+    Ok(())
+}
