@@ -1,6 +1,5 @@
 //! How the programs are built so that the same source gives the same bytes, in whatever folder.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
