@@ -66,10 +66,7 @@ impl Release {
         let stage = Stage::begin("packing");
         let name = format!("onionscrape-{}-{triple}", env!("CARGO_PKG_VERSION"));
         pack(&name, &programs, recipe::epoch()?, &out)?;
-        for program in PROGRAMS {
-            let bill = bill_of_materials(&cyclonedx, program, &triple, recipe::epoch()?)?;
-            fs::rename(bill, out.join(format!("{program}-{triple}.cdx.json")))?;
-        }
+        write_bills(&cyclonedx, &triple, recipe::epoch()?, &out)?;
         sum_up(&out)?;
         stage.done();
         println!("{}", out.display());
@@ -109,19 +106,24 @@ fn pack(name: &str, programs: &[PathBuf], epoch: u64, out: &Path) -> Result<(), 
     if packed.success() { Ok(()) } else { Err("tar failed".into()) }
 }
 
-/// What one program is made of, in CycloneDX; without a random number where there is a time.
-fn bill_of_materials(cyclonedx: &Path, program: &str, triple: &str, epoch: u64) -> Result<PathBuf, Failure> {
+/// What each program is made of, in CycloneDX; without a random number where there is a time.
+fn write_bills(cyclonedx: &Path, triple: &str, epoch: u64, out: &Path) -> Result<(), Failure> {
+    // It writes beside the manifest of every package of the workspace, so it is given another one.
+    let copy = tempfile::tempdir()?;
+    reproducible::copy_sources(copy.path())?;
     let output = Command::new(cyclonedx)
-        .args(["cyclonedx", "--quiet", "--format", "json", "--describe", "crate", "--no-build-deps"])
-        .args(["--target", triple, "--override-filename", "onionscrape-bill", "--manifest-path"])
-        .arg(workspace().join(program).join("Cargo.toml"))
+        .args(["cyclonedx", "--quiet", "--format", "json", "--no-build-deps", "--target", triple])
         .env("SOURCE_DATE_EPOCH", epoch.to_string())
-        .current_dir(workspace())
+        .current_dir(copy.path())
         .output()?;
     if !output.status.success() {
         return Err(format!("cargo cyclonedx: {}", String::from_utf8_lossy(&output.stderr).trim()).into());
     }
-    Ok(workspace().join(program).join("onionscrape-bill.json"))
+    for program in PROGRAMS {
+        let bill = copy.path().join(program).join(format!("{program}.cdx.json"));
+        fs::copy(bill, out.join(format!("{program}-{triple}.cdx.json")))?;
+    }
+    Ok(())
 }
 
 /// Writes `SHA256SUMS` about every other file in the folder.

@@ -72,7 +72,10 @@ impl Reproducible {
 }
 
 /// Copies what is the repository's own, with what is not committed yet.
-fn copy_sources(to: &Path) -> Result<(), Failure> {
+///
+/// # Errors
+/// When git cannot list it, or it cannot be copied.
+pub fn copy_sources(to: &Path) -> Result<(), Failure> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(workspace())
