@@ -2,11 +2,12 @@
 
 mod documents;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::files::{self, FileError};
 use crate::lifecycle::Failure;
 use crate::logs::{Format, Level, LogSettings};
 pub use documents::Documents;
@@ -18,12 +19,21 @@ pub const EVERY: &str = "Options of every command";
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Configuration file, in TOML [default: none, and what the README says holds without one]
-    #[arg(long = "config.file", global = true, value_name = "FILE", help_heading = EVERY)]
+    #[arg(
+        long = "config.file",
+        env = "ONIONSCRAPE_CONFIG_FILE",
+        global = true,
+        value_name = "FILE",
+        help_heading = EVERY
+    )]
     pub config_file: Option<PathBuf>,
     /// Folder for keys and Tor's state [default: a folder in ~/.local/state/onionscrape, or in
     /// $XDG_STATE_HOME/onionscrape if that is set]
     #[arg(long, global = true, value_name = "DIR", help_heading = EVERY)]
     pub state_dir: Option<PathBuf>,
+    /// Refuse to work where the state directory would be lost with a container
+    #[arg(long, global = true, env = "ONIONSCRAPE_STATE_ON_VOLUME", help_heading = EVERY)]
+    pub state_on_volume: bool,
     /// What is worth a line in the log [default: info]
     #[arg(long = "log.level", global = true, value_enum, value_name = "LEVEL", help_heading = EVERY)]
     pub log_level: Option<Level>,
@@ -39,6 +49,14 @@ impl Options {
             level: self.log_level.unwrap_or(configured.level),
             format: self.log_format.unwrap_or(configured.format),
         }
+    }
+
+    /// Looks whether state may be kept in this folder.
+    ///
+    /// # Errors
+    /// When it has to be on a volume and is not.
+    pub fn check_state(&self, directory: &Path) -> Result<(), FileError> {
+        if self.state_on_volume { files::check_on_volume(directory) } else { Ok(()) }
     }
 
     /// The configuration file as messages name it.

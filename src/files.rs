@@ -4,6 +4,7 @@
 mod followed;
 mod lock;
 mod stamp;
+mod volume;
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 pub use followed::Followed;
 pub use lock::{StateDirectory, alone, alone_now};
 pub use stamp::Stamp;
+pub use volume::check_on_volume;
 
 /// Largest key or state file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -95,9 +95,14 @@ impl Command {
             web_config_file: self.web_config_file,
             lifecycle: self.lifecycle,
         };
+        let read = || -> Result<_, Failure> {
+            let config = source.read()?;
+            options.check_state(&config.state_directory)?;
+            Ok(config)
+        };
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
-                let config = source.read()?;
+                let config = read()?;
                 logs::start(options.log(config.log));
                 if let Some(warning) = shortage(&config, lifecycle::raise_descriptor_limit()) {
                     warn!("{warning}");
@@ -105,13 +110,13 @@ impl Command {
                 block_on(THREADS, run(config))
             }
             Act::Key => {
-                let state = StateDirectory::share(&source.read()?.state_directory)?;
+                let state = StateDirectory::share(&read()?.state_directory)?;
                 let key = KeyFile::open_or_make(&config::default_key_file(state.path()), "scraper-bridge")?;
                 println!("{}", key.public_line());
                 Ok(ExitCode::SUCCESS)
             }
             Act::HostKey { host } => {
-                let config = source.read()?;
+                let config = read()?;
                 let Some(Entrance { listen, onion }) = config.reverse else {
                     return Err(Failure(
                         "no device comes here by itself; write [reverse] with listen, or with onion = true"
@@ -135,24 +140,24 @@ impl Command {
                 Ok(ExitCode::SUCCESS)
             }
             Act::Probe { target, exporter } => {
-                let config = source.read()?;
+                let config = read()?;
                 // What goes wrong is told by the probe itself.
                 logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
                 block_on(THREADS, probe(config, &target, exporter.as_deref()))
             }
-            Act::Status(status) => block_on(THREADS, status.run(source.read()?)),
+            Act::Status(status) => block_on(THREADS, status.run(read()?)),
             Act::Doctor(doctor) => {
                 // What goes wrong is told by the doctor itself, who asks a running bridge or none.
                 logs::start(options.log(LogSettings { level: Level::Error, format: Format::Logfmt }));
                 block_on(THREADS, doctor.run(&source))
             }
-            Act::Redial { target } => block_on(THREADS, redial(source.read()?, &target)),
+            Act::Redial { target } => block_on(THREADS, redial(read()?, &target)),
             Act::Add(addition) => {
-                let config = source.read()?;
+                let config = read()?;
                 logs::start(options.log(LogSettings { level: Level::Error, ..config.log }));
                 block_on(THREADS, addition.run(config))
             }
-            Act::Remove { target } => block_on(THREADS, remove(source.read()?, &target)),
+            Act::Remove { target } => block_on(THREADS, remove(read()?, &target)),
             Act::Check => check(&source.read()?, &options.shown_file()),
             Act::Documents(documents) => documents.write::<Self>(),
         }

@@ -11,12 +11,15 @@ use http_body_util::BodyExt as _;
 use hyper::Method;
 use onionscrape::lifecycle::Failure;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::bridge::control_socket;
 use crate::config::BridgeConfig;
 use crate::overview::{Overview, TargetOverview};
 use crate::probe::ask;
 
+/// How long a running bridge may take to say that it is well.
+const LIMIT: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const WATCH: Duration = Duration::from_secs(2);
 
@@ -29,14 +32,23 @@ pub struct Status {
     /// Look again every 2 s, until interrupted
     #[arg(long, conflicts_with = "json")]
     watch: bool,
+    /// Print nothing; exit with 0 if the bridge runs and answers, whatever its targets are
+    #[arg(long, conflicts_with_all = ["json", "watch"])]
+    healthy: bool,
 }
 
 impl Status {
     /// Prints how the targets are. The exit code is 1 if one of them has no session.
     ///
     /// # Errors
-    /// When no bridge runs on this state directory.
+    /// When no bridge runs on this state directory, or it does not answer.
     pub async fn run(self, config: BridgeConfig) -> Result<ExitCode, Failure> {
+        if self.healthy {
+            // One that hangs must not hang who looks.
+            let answer = timeout(LIMIT, fetch(&config, false)).await;
+            answer.map_err(|_| Failure("the running bridge does not answer".into()))??;
+            return Ok(ExitCode::SUCCESS);
+        }
         loop {
             let text = fetch(&config, self.json).await?;
             let overview: Overview = serde_json::from_str(&text).map_err(Failure::of)?;

@@ -98,7 +98,11 @@ impl Command {
             state_directory: options.state_dir.clone(),
             log_level: options.log_level,
         };
-        let read = || origin.read();
+        let read = || -> Result<_, Failure> {
+            let config = origin.read()?;
+            options.check_state(&config.state_directory)?;
+            Ok(config)
+        };
         match self.act.unwrap_or(Act::Run) {
             Act::Run => {
                 let config = read()?;
@@ -112,7 +116,7 @@ impl Command {
             Act::Doctor(doctor) => {
                 // What goes wrong is told by the doctor itself, who asks a running agent or none.
                 logs::start(options.log(LogSettings { level: Level::Error, format: Format::Logfmt }));
-                let config = read().map_err(Failure::from);
+                let config = read();
                 block_on(THREADS, doctor.run(config, &options.shown_file()))
             }
             Act::Bridges { json } => bridges::list(&read()?, json),
@@ -120,7 +124,7 @@ impl Command {
             Act::Import { from } => transfer::import(&read()?, &from),
             Act::Export { to } => transfer::export(&read()?, &to),
             Act::Rotate(rotate) => rotate.run(&read()?),
-            Act::Check => check(&read()?, &options.shown_file()),
+            Act::Check => check(&origin.read()?, &options.shown_file()),
             Act::Documents(documents) => documents.write::<Self>(),
         }
     }

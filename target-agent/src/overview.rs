@@ -139,6 +139,9 @@ pub struct Status {
     /// Print what the agent says as JSON
     #[arg(long)]
     json: bool,
+    /// Print nothing; exit with 0 if the agent runs and answers, whether bridges can reach it or not
+    #[arg(long, conflicts_with = "json")]
+    healthy: bool,
 }
 
 impl Status {
@@ -159,6 +162,9 @@ impl Status {
         let overview: Overview = serde_json::from_slice(&text).map_err(|_| {
             Failure("the running agent answers in another way; restart it after an upgrade".into())
         })?;
+        if self.healthy {
+            return Ok(ExitCode::SUCCESS);
+        }
         if self.json {
             println!("{}", String::from_utf8_lossy(&text));
         } else {

@@ -90,6 +90,13 @@ pub fn cargo(arguments: &[&str]) -> Result<(), Failure> {
 /// Cargo with arguments, to be run in the workspace.
 pub fn cargo_command(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(arguments).current_dir(workspace());
+    forget_this_package(&mut cargo);
+    cargo
+}
+
+/// Keeps from a program that will run cargo what cargo told this one.
+pub fn forget_this_package(program: &mut Command) {
     // What cargo tells this program of its package would reach the build scripts of dependencies;
     // ring's has itself run again when it changes, and with it most of the tree is built again.
     for (name, _) in std::env::vars_os() {
@@ -97,11 +104,9 @@ pub fn cargo_command(arguments: &[&str]) -> Command {
             .to_str()
             .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
         if told {
-            cargo.env_remove(name);
+            program.env_remove(name);
         }
     }
-    cargo.args(arguments).current_dir(workspace());
-    cargo
 }
 
 /// The workspace's root.

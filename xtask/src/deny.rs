@@ -12,7 +12,29 @@ const VERSION: &str = "0.20.2";
 const ROOT: &str = "target/tools/cargo-deny-0.20.2";
 
 /// Checks bans, licences and sources; advisories, too, where their database can be had.
+///
+/// # Errors
+/// When something is in the way that `deny.toml` does not let pass.
 pub fn check() -> Result<(), Failure> {
+    if let Some(why) = look()? {
+        println!("advisories were not checked, their database cannot be had: {why}");
+    }
+    Ok(())
+}
+
+/// As [`check`], for who wants to hear of advisories.
+///
+/// # Errors
+/// As [`check`], and when the database of advisories cannot be had.
+pub fn check_with_advisories() -> Result<(), Failure> {
+    match look()? {
+        Some(why) => Err(format!("the database of advisories cannot be had: {why}").into()),
+        None => Ok(()),
+    }
+}
+
+/// Looks at everything; says why advisories were left out, if they were.
+fn look() -> Result<Option<String>, Failure> {
     let program = workspace().join(ROOT).join("bin/cargo-deny");
     if !program.exists() {
         let stage = Stage::begin("building cargo-deny");
@@ -32,13 +54,12 @@ pub fn check() -> Result<(), Failure> {
     let fetched = deny(&["fetch", "db"]).stderr(Stdio::piped()).output()?;
     if !fetched.status.success() {
         let why = String::from_utf8_lossy(&fetched.stderr).lines().next().unwrap_or_default().to_owned();
-        println!("advisories were not checked, their database cannot be had: {why}");
-        return Ok(());
+        return Ok(Some(why));
     }
     let stage = Stage::begin("advisories");
     if !deny(&["--log-level", "error", "check", "advisories"]).status()?.success() {
         return Err("cargo deny check advisories failed".into());
     }
     stage.done();
-    Ok(())
+    Ok(None)
 }

@@ -1,4 +1,5 @@
-//! The project's own chores: `cargo xtask demo`, `test`, `bench`, `chaos` and `soak`.
+//! The project's own chores: `cargo xtask demo`, `test`, `bench`, `chaos`, `soak`, `deny`, `release` and
+//! `reproducible`.
 //!
 //! In reading order:
 //! - `packages`: what the distribution has to bring;
@@ -8,6 +9,8 @@
 //! - `demo`: the chain with a real Prometheus at its end;
 //! - `bench`: the chain beside its rivals, measured;
 //! - `chaos`: everything that can happen to the chain, and how soon it is back;
+//! - `deny`: what may come into the programs;
+//! - `release`: what is given to people, and the proof that anybody can build it;
 //! - `test`: everything that must hold before a commit.
 
 mod bench;
@@ -17,6 +20,7 @@ mod chaos;
 mod demo;
 mod deny;
 mod packages;
+mod release;
 mod stage;
 mod test;
 
@@ -46,6 +50,12 @@ enum Chore {
     Chaos(Box<chaos::Chaos>),
     /// Have things happen at random for hours, and see whether the programs hold more and more
     Soak(chaos::soak::Soak),
+    /// Look whether something is known against a dependency; without the list of advisories this fails
+    Deny,
+    /// Build and pack both programs, with a bill of materials and checksums
+    Release(release::Release),
+    /// Build both programs in two folders and see whether they are the same to the byte
+    Reproducible(release::reproducible::Reproducible),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +65,9 @@ fn main() -> ExitCode {
         Chore::Bench(bench) => bench.run(),
         Chore::Chaos(chaos) => chaos.run(),
         Chore::Soak(soak) => soak.run(),
+        Chore::Release(release) => release.run(),
+        Chore::Reproducible(reproducible) => reproducible.run(),
+        Chore::Deny => deny::check_with_advisories(),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

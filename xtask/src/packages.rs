@@ -32,6 +32,8 @@ pub const TESTS: &[Needed] = &[
     ("socat", "socat"),
     ("obfs4proxy", "obfs4proxy"),
     ("chromium", "chromium"),
+    ("nix-instantiate", "nix-bin"),
+    ("buildah", "buildah"),
 ];
 
 /// What the chaos suite runs.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::build::{cargo, cargo_command};
 use crate::stage::Stage;
-use crate::{Failure, deny, packages};
+use crate::{Failure, deny, packages, release};
 
 /// How long each reader of other people's input is fed, in seconds.
 const FUZZ_SECONDS: &str = "60";
@@ -39,6 +39,7 @@ impl Test {
             ])?;
             stage.done();
             deny::check()?;
+            release::rehearse()?;
             // A process of its own, because it goes into namespaces.
             let chaos = Command::new(std::env::current_exe()?).args(["chaos", "--quick"]).status()?;
             if !chaos.success() {

@@ -1,0 +1,159 @@
+//! What is given to people: both programs for one kind of machine, with a bill of materials and checksums.
+//!
+//! - `recipe`: how they are built so that anybody gets the same bytes;
+//! - `reproducible`: the proof that it is so.
+
+pub mod recipe;
+pub mod reproducible;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use recipe::Recipe;
+
+use crate::Failure;
+use crate::build::{cargo, workspace};
+use crate::stage::Stage;
+
+/// The two programs.
+const PROGRAMS: [&str; 2] = ["target-agent", "scraper-bridge"];
+/// What is packed beside them.
+const PAPERS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
+/// The release of cargo-auditable that is used.
+const AUDITABLE: &str = "0.7.7";
+/// The release of cargo-cyclonedx that is used.
+const CYCLONEDX: &str = "0.5.9";
+
+/// Options of `cargo xtask release`.
+#[derive(clap::Args)]
+pub struct Release {
+    /// The kind of machine, as rustc names it; with cargo-zigbuild if it is another one than this
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<String>,
+    /// The profile that the programs are built in
+    #[arg(long, default_value = "dist")]
+    profile: String,
+    /// Where the files go
+    #[arg(long, default_value = "target/distribution", value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl Release {
+    /// Builds both programs and packs them; writes `*.tar.gz`, `*.cdx.json` and `SHA256SUMS`.
+    ///
+    /// # Errors
+    /// When a tool is missing or a step fails.
+    pub fn run(self) -> Result<(), Failure> {
+        let host = host()?;
+        let triple = self.target.clone().unwrap_or_else(|| host.clone());
+        let out = workspace().join(&self.out);
+        fs::create_dir_all(&out)?;
+        let auditable = tool("cargo-auditable", AUDITABLE)?;
+        let cyclonedx = tool("cargo-cyclonedx", CYCLONEDX)?;
+
+        let stage = Stage::begin(format!("building for {triple}"));
+        let recipe = Recipe {
+            source: workspace().to_owned(),
+            target_folder: workspace().join("target/release-files"),
+            profile: self.profile.clone(),
+            triple: (triple != host).then(|| triple.clone()),
+            auditable: Some(auditable),
+        };
+        let programs = recipe.build()?;
+        stage.done();
+
+        let stage = Stage::begin("packing");
+        let name = format!("onionscrape-{}-{triple}", env!("CARGO_PKG_VERSION"));
+        pack(&name, &programs, recipe::epoch()?, &out)?;
+        write_bills(&cyclonedx, &triple, recipe::epoch()?, &out)?;
+        sum_up(&out)?;
+        stage.done();
+        println!("{}", out.display());
+        Ok(())
+    }
+}
+
+/// Where a tool of cargo's is, built if it is not there.
+fn tool(name: &str, version: &str) -> Result<PathBuf, Failure> {
+    let root = format!("target/tools/{name}-{version}");
+    let program = workspace().join(&root).join("bin").join(name);
+    if !program.exists() {
+        let stage = Stage::begin(format!("building {name}"));
+        cargo(&["install", "--quiet", "--locked", "--root", &root, name, "--version", version])?;
+        stage.done();
+    }
+    Ok(program)
+}
+
+/// One archive, the same for the same files: names in order, nobody's ownership, and the commit's time.
+fn pack(name: &str, programs: &[PathBuf], epoch: u64, out: &Path) -> Result<(), Failure> {
+    let laid_out = tempfile::tempdir()?;
+    let folder = laid_out.path().join(name);
+    fs::create_dir(&folder)?;
+    let papers = PAPERS.map(|paper| workspace().join(paper));
+    for file in papers.iter().chain(programs) {
+        fs::copy(file, folder.join(file.file_name().unwrap_or_default()))?;
+    }
+    let packed = Command::new("tar")
+        .args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=u=rwX,go=rX"])
+        .arg(format!("--mtime=@{epoch}"))
+        // Without a name or a time of its own in it.
+        .args(["--use-compress-program=gzip --no-name --best", "--create", "--file"])
+        .arg(out.join(format!("{name}.tar.gz")))
+        .args(["--directory".as_ref(), laid_out.path(), name.as_ref()])
+        .status()?;
+    if packed.success() { Ok(()) } else { Err("tar failed".into()) }
+}
+
+/// What each program is made of, in CycloneDX; without a random number where there is a time.
+fn write_bills(cyclonedx: &Path, triple: &str, epoch: u64, out: &Path) -> Result<(), Failure> {
+    // It writes beside the manifest of every package of the workspace, so it is given another one.
+    let copy = tempfile::tempdir()?;
+    reproducible::copy_sources(copy.path())?;
+    let output = Command::new(cyclonedx)
+        .args(["cyclonedx", "--quiet", "--format", "json", "--no-build-deps", "--target", triple])
+        .env("SOURCE_DATE_EPOCH", epoch.to_string())
+        .current_dir(copy.path())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("cargo cyclonedx: {}", String::from_utf8_lossy(&output.stderr).trim()).into());
+    }
+    for program in PROGRAMS {
+        let bill = copy.path().join(program).join(format!("{program}.cdx.json"));
+        fs::copy(bill, out.join(format!("{program}-{triple}.cdx.json")))?;
+    }
+    Ok(())
+}
+
+/// Writes `SHA256SUMS` about every other file in the folder.
+fn sum_up(folder: &Path) -> Result<(), Failure> {
+    let names = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name()));
+    let mut names: Vec<_> = names.collect::<Result<_, _>>()?;
+    names.retain(|name| name != "SHA256SUMS");
+    names.sort();
+    let sums = Command::new("sha256sum").arg("--").args(names).current_dir(folder).output()?;
+    if !sums.status.success() {
+        return Err(format!("sha256sum: {}", String::from_utf8_lossy(&sums.stderr).trim()).into());
+    }
+    Ok(fs::write(folder.join("SHA256SUMS"), sums.stdout)?)
+}
+
+/// The kind of machine that this is.
+fn host() -> Result<String, Failure> {
+    let version = Command::new("rustc").arg("-vV").stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&version.stdout).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| "rustc does not say what it builds for".into())
+}
+
+/// Looks whether what would be published on crates.io is whole, without building it once more.
+///
+/// # Errors
+/// When a package lacks something, or needs what has no release.
+pub fn rehearse() -> Result<(), Failure> {
+    let stage = Stage::begin("packages for crates.io");
+    cargo(&["publish", "--quiet", "--workspace", "--dry-run", "--no-verify", "--allow-dirty"])?;
+    stage.done();
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! How the programs are built so that the same source gives the same bytes, in whatever folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::PROGRAMS;
+use crate::Failure;
+use crate::build::{cargo_command, forget_this_package, workspace};
+
+/// One build of both programs.
+pub struct Recipe {
+    /// The workspace.
+    pub source: PathBuf,
+    /// Where cargo puts what it makes.
+    pub target_folder: PathBuf,
+    /// The profile of the workspace's `Cargo.toml`.
+    pub profile: String,
+    /// Another kind of machine than this one, which cargo-zigbuild builds for.
+    pub triple: Option<String>,
+    /// cargo-auditable, which writes the list of dependencies into the programs.
+    pub auditable: Option<PathBuf>,
+}
+
+impl Recipe {
+    /// Builds both programs; returns where they are.
+    ///
+    /// # Errors
+    /// When they do not compile, or no commit says when they were made.
+    pub fn build(&self) -> Result<Vec<PathBuf>, Failure> {
+        let mut cargo = match &self.auditable {
+            Some(auditable) => {
+                let mut cargo = Command::new(auditable);
+                forget_this_package(&mut cargo);
+                cargo.arg("auditable");
+                cargo
+            }
+            None => cargo_command(&[]),
+        };
+        cargo.arg(if self.triple.is_some() { "zigbuild" } else { "build" });
+        cargo.args(["--quiet", "--locked", "--profile", &self.profile]).current_dir(&self.source);
+        cargo.args(PROGRAMS.iter().flat_map(|program| ["--package", program]));
+        cargo.args(self.triple.iter().flat_map(|triple| ["--target", triple]));
+        let (rust, c) = self.flags()?;
+        cargo
+            .env("CARGO_TARGET_DIR", &self.target_folder)
+            .env("CARGO_ENCODED_RUSTFLAGS", rust)
+            .env("CFLAGS", c)
+            .env("CARGO_INCREMENTAL", "0")
+            .env("SOURCE_DATE_EPOCH", epoch()?.to_string());
+        if !cargo.status()?.success() {
+            return Err("the programs were not built".into());
+        }
+        // Cargo's own profiles have folders of other names; these two have their own.
+        let made = self.triple.iter().fold(self.target_folder.clone(), |folder, triple| folder.join(triple));
+        Ok(PROGRAMS.map(|program| made.join(&self.profile).join(program)).into())
+    }
+
+    /// What takes the names of folders out of the programs, for rustc and for the C compiler.
+    fn flags(&self) -> Result<(String, String), Failure> {
+        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+        let home = home.ok_or("neither CARGO_HOME nor HOME is set")?;
+        // The last one that fits counts, so what is inside of another comes after it.
+        let names =
+            [(home.as_path(), "/cargo"), (&self.source, "/onionscrape"), (&self.target_folder, "/target")];
+        let map = |how: &str, between: &str| {
+            let shown = |(folder, name): &(&Path, &str)| format!("{how}={}={name}", folder.display());
+            names.iter().map(shown).collect::<Vec<_>>().join(between)
+        };
+        Ok((map("--remap-path-prefix", "\x1f"), map("-ffile-prefix-map", " ")))
+    }
+}
+
+/// When the source was committed, in seconds since 1970: the only time that a build may know.
+///
+/// # Errors
+/// When there is no commit, and `SOURCE_DATE_EPOCH` is not set either.
+pub fn epoch() -> Result<u64, Failure> {
+    if let Some(given) = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|given| given.parse().ok()) {
+        return Ok(given);
+    }
+    let commit = Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace()).output()?;
+    let time = String::from_utf8_lossy(&commit.stdout).trim().parse();
+    time.map_err(|_| "no commit says when this was made; set SOURCE_DATE_EPOCH".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inner_folder_comes_last() {
+        let recipe = Recipe {
+            source: "/here".into(),
+            target_folder: "/here/target".into(),
+            profile: "dist".into(),
+            triple: None,
+            auditable: None,
+        };
+        let (rust, c) = recipe.flags().expect("a home");
+        assert!(
+            rust.ends_with(
+                "--remap-path-prefix=/here=/onionscrape\x1f--remap-path-prefix=/here/target=/target"
+            )
+        );
+        assert!(c.ends_with("-ffile-prefix-map=/here=/onionscrape -ffile-prefix-map=/here/target=/target"));
+    }
+}
