@@ -99,10 +99,10 @@ fn read(folder: &Path, steps: &[Step]) -> Result<Option<usize>, FileError> {
     Ok(Some(version))
 }
 
-/// True if nobody has written anything yet but a lock.
+/// True if nobody has written anything yet but a lock; a volume has a folder of its file system's.
 fn is_new(folder: &Path) -> Result<bool, FileError> {
     let entries = folder.read_dir().map_err(|error| FileError::io(folder, "cannot be read", &error))?;
-    Ok(entries.flatten().all(|entry| entry.file_name() == "lock"))
+    Ok(entries.flatten().all(|entry| ["lock", "lost+found"].iter().any(|of| entry.file_name() == *of)))
 }
 
 #[cfg(test)]

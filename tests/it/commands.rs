@@ -26,7 +26,6 @@ const OPENWRT: &str = "needs a real router with OpenWrt";
 /// Our own programs': the program, the subcommand and its options, without what they are given.
 const OURS: &[(&str, Kept)] = &[
     ("target-agent run", By("identity::systemd_hears_each_step")),
-    ("target-agent hostname", By("identity::hostname_is_stable_and_published")),
     ("target-agent hostname --json", By("identity::hostname_is_stable_and_published")),
     ("target-agent ticket", By("pairing::a_ticket_works_once_and_until_it_expires")),
     ("target-agent ticket --name", By("pairing::one_copied_line_pairs")),
@@ -62,6 +61,7 @@ const OTHERS: &[(&str, Kept)] = &[
     ("cargo xtask demo --network public", Not("needs the public Tor network")),
     ("cargo xtask demo", Ci),
     ("cargo xtask test", Ci),
+    ("cargo xtask bench", Not("measures for hours; whoever changes what is measured runs it")),
     ("cargo build --release", By("world::program")),
     ("ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -R", By("migrated::monitoring_proxy")),
     (
@@ -102,14 +102,15 @@ pub async fn every_documented_command_is_run_or_says_why_not(_: &World) {
                 .push(format!("{file}: {command}: no test runs it, and no reason is given (as {what})")),
         }
     }
-    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
-    assert!(seen.len() > 30, "only {seen:?}");
     for (known, kept) in OURS.iter().chain(OTHERS) {
-        assert!(seen.contains(known), "{known}: no document has it any more");
+        if !seen.contains(known) {
+            problems.push(format!("{known}: no document has it any more"));
+        }
         if let Err(why) = holds(known, kept) {
-            panic!("{known}: {why}");
+            problems.push(format!("{known}: {why}"));
         }
     }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
 /// Looks whether the test is there, and has the words of the command.
@@ -157,37 +158,43 @@ fn documented() -> Vec<(String, String)> {
     for page in pages {
         let name = page.strip_prefix(root).unwrap().display().to_string();
         let text = fs::read_to_string(&page).unwrap();
-        let mut language = None;
-        let mut line = String::new();
-        for part in text.lines().map(str::trim) {
-            match (part.strip_prefix("```"), language) {
+        let (mut language, mut command, mut paragraph) = (None, String::new(), String::new());
+        for line in text.lines().map(str::trim) {
+            match (line.strip_prefix("```"), language) {
                 (Some(of), None) => language = Some(of),
                 (Some(_), Some(_)) => language = None,
                 (None, Some("sh" | "console")) => {
-                    line += part;
-                    if let Some(begun) = line.strip_suffix('\\') {
-                        line = begun.to_owned();
+                    command += line;
+                    if let Some(begun) = command.strip_suffix('\\') {
+                        command = begun.to_owned();
                         continue;
                     }
-                    let command = std::mem::take(&mut line);
-                    let command = command.split(" #").next().unwrap().trim();
-                    if !command.is_empty() {
-                        found.push((name.clone(), command.split_whitespace().collect::<Vec<_>>().join(" ")));
+                    let whole = std::mem::take(&mut command);
+                    let words: Vec<_> = whole.split(" #").next().unwrap().split_whitespace().collect();
+                    if !words.is_empty() {
+                        found.push((name.clone(), words.join(" ")));
                     }
                 }
                 (None, Some(_)) => {}
-                (None, None) => {
-                    let spans = part.split('`').skip(1).step_by(2);
-                    let begins = ["target-agent ", "scraper-bridge ", "cargo ", "systemctl "];
-                    let spans = spans.filter(|span| begins.iter().any(|begin| span.starts_with(begin)));
-                    // `cargo` in the text is for those who work on the program; its steps are the CI's.
-                    let spans = spans.filter(|span| !span.starts_with("cargo") || name == "README.md");
-                    found.extend(spans.map(|span| (name.clone(), span.to_owned())));
-                }
+                (None, None) => paragraph += &format!("{line} "),
+            }
+            if line.is_empty() || language.is_some() {
+                let spans = mentioned(&std::mem::take(&mut paragraph), name == "README.md");
+                found.extend(spans.into_iter().map(|span| (name.clone(), span)));
             }
         }
+        let last = mentioned(&paragraph, name == "README.md");
+        found.extend(last.into_iter().map(|span| (name.clone(), span)));
     }
     found
+}
+
+/// Commands in a paragraph. `cargo` is for those who work on the program, except where the program begins.
+fn mentioned(paragraph: &str, with_cargo: bool) -> Vec<String> {
+    let begins = ["target-agent ", "scraper-bridge ", "systemctl ", "cargo "];
+    let begins = &begins[..if with_cargo { 4 } else { 3 }];
+    let spans = paragraph.split('`').skip(1).step_by(2);
+    spans.filter(|span| begins.iter().any(|begin| span.starts_with(begin))).map(str::to_owned).collect()
 }
 
 /// A command of one of our programs: what kind it is, and its words.

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use scraper_bridge::target::State;
-
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
 use crate::paired::{Device, Running, add, bridge, text};
@@ -40,7 +38,7 @@ async fn connected(running: &Running, file: &Path, anew: bool) {
             run("scraper-bridge", &["redial", "backpack", "--config.file", file.to_str().unwrap()]);
         assert!(redialled.status.success(), "{}", text(&redialled.stderr));
     }
-    let up = state.wait_for(|state| matches!(state, State::Up(_)));
+    let up = state.wait_for(|state| state.pool().is_some());
     tokio::time::timeout(PATIENCE, up).await.expect("connected").unwrap();
 }
 
@@ -84,7 +82,7 @@ pub async fn from_a_backup_and_to_another_monitor(world: &World) {
     assert!(device.agent(&["revoke", "prometheus"]).status.success());
     let refused = || {
         let target = old.bridge.fleet().target("backpack").expect("still there");
-        !matches!(&*target.state().borrow(), State::Up(_))
+        target.state().borrow().pool().is_none()
     };
     world.until("the old monitor is kept out", refused).await;
     let arguments = ["remove", "backpack", "--config.file", old_file.to_str().unwrap()];

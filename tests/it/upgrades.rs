@@ -6,8 +6,6 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use scraper_bridge::target::State;
-
 use crate::http::Scraper;
 use crate::paired::{Device, bridge, text};
 use crate::world::{PATIENCE, World, run};
@@ -71,7 +69,7 @@ pub async fn state_of_the_first_release_is_taken_over(world: &World) {
     let running = bridge(&bridge_file).await;
     let target = running.bridge.fleet().target("backpack").expect("it is known");
     let mut state = target.state();
-    let up = state.wait_for(|state| matches!(state, State::Up(_)));
+    let up = state.wait_for(|state| state.pool().is_some());
     tokio::time::timeout(PATIENCE, up).await.expect("connected").unwrap();
     let admin = running.bridge.admin().to_string();
     let scraped = Scraper::connect(&admin).await.get("/t/backpack/host/metrics", &[]).await;
@@ -125,6 +123,10 @@ pub async fn newer_and_damaged_state_is_refused_and_left_alone(world: &World) {
             ("scraper-bridge", &bridge, &["check"]),
             ("scraper-bridge", &bridge, &["doctor"]),
         ] {
+            // What is damaged is found in the same place.
+            if told == "is damaged" && !["run", "hostname", "key", "check"].contains(&arguments[0]) {
+                continue;
+            }
             let refused = run(program, &[arguments, &["--config.file", file.to_str().unwrap()]].concat());
             let said = text(&refused.stderr) + &text(&refused.stdout);
             assert_eq!(refused.status.code(), Some(1), "{program} {arguments:?}: {said}");
