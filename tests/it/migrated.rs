@@ -126,16 +126,11 @@ async fn exporter() -> (Exporter, String) {
 fn unpublished(folder: &Path) -> (PathBuf, String) {
     let (data, onion) = (folder.join("c-tor"), folder.join("onion"));
     let mut tor = Command::new(process::find("tor").unwrap());
-    tor.args([
-        "-f",
-        "/dev/null",
-        "--defaults-torrc",
-        "/dev/null",
-        "--DisableNetwork",
-        "1",
-        "--SocksPort",
-        "0",
-    ]);
+    let torrc = folder.join("torrc");
+    fs::write(&torrc, "").unwrap();
+    // Nothing of this machine's own, either.
+    tor.arg("-f").arg(&torrc).arg("--defaults-torrc").arg(&torrc);
+    tor.args(["--DisableNetwork", "1", "--SocksPort", "0"]);
     tor.arg("--DataDirectory").arg(&data).arg("--HiddenServiceDir").arg(&onion);
     tor.args(["--HiddenServicePort", "22 127.0.0.1:22"]);
     let tor = block_in_place(|| process::spawn(&tor, &folder.join("c-tor.log"))).unwrap();
