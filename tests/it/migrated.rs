@@ -82,19 +82,6 @@ async fn connected(running: &Running, name: &str, anew: bool) {
     tokio::time::timeout(PATIENCE, up).await.expect("connected").unwrap();
 }
 
-/// Waits until a scrape says this, however the session comes about.
-async fn until_scraped(address: &str, body: &str) {
-    let started = Instant::now();
-    loop {
-        let scraped = scrape(address).await;
-        if scraped.status == 200 && scraped.text() == body {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "{scraped:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 /// A real Prometheus with this configuration, scraping often, until this instance is up.
 async fn up_in_prometheus(world: &World, config: &str, instance: &str) {
     let config = format!("global:\n  scrape_interval: 1s\n{config}");
@@ -189,7 +176,9 @@ pub async fn tor_socat_and_ssh(world: &World) {
     assert_eq!(text(&imported.stdout).trim(), onion, "{}", text(&imported.stderr));
     let device = agent(world, folder.clone(), &config);
     device.reachable(world).await;
-    until_scraped(&local, "a 1\n").await;
+    // It would find it by itself, within a minute.
+    connected(&running, "backpack", true).await;
+    assert_eq!(scrape(&local).await.text(), "a 1\n");
     drop((device, running, sshd));
 
     // The agent's own SSH server, under the same address still.
