@@ -73,11 +73,11 @@ const OTHERS: &[(&str, Kept)] = &[
     ("chmod +x /etc/init.d/onionscrape", Not(OPENWRT)),
     ("/etc/init.d/onionscrape ", Not(OPENWRT)),
     ("sudo apt install ", Not(REAL)),
+    ("sudo dpkg -i ", Not(REAL)),
     ("sudo adduser ", Not(REAL)),
     ("sudo systemctl ", Not(REAL)),
     ("systemctl ", Not(REAL)),
     ("echo 'ARGS=", Not(REAL)),
-    ("alias ", Not("the person's own shell")),
 ];
 
 pub async fn every_documented_command_is_run_or_says_why_not(_: &World) {
@@ -200,13 +200,19 @@ fn mentioned(paragraph: &str, with_cargo: bool) -> Vec<String> {
 /// A command of one of our programs: what kind it is, and its words.
 fn ours(command: &str) -> (Option<String>, Option<Vec<String>>) {
     let mut words: Vec<String> = command.split(' ').map(str::to_owned).collect();
-    if words[0] == "sudo" && words.get(1).is_some_and(|word| word == "-u") {
-        words.drain(..3);
+    // As packages have them: as the service's user, and with its configuration.
+    if words.len() > 1 && words[0] == "sudo" {
+        words.remove(0);
+        words[0] = match words[0].as_str() {
+            "onionscrape-agent" => "target-agent".to_owned(),
+            "onionscrape-bridge" => "scraper-bridge".to_owned(),
+            other => other.to_owned(),
+        };
     }
     if !["target-agent", "scraper-bridge"].contains(&words[0].as_str()) {
         return (None, None);
     }
-    let options = words.iter().skip(2).filter(|word| word.starts_with("--") && *word != "--config.file");
+    let options = words.iter().skip(2).filter(|word| word.starts_with("--"));
     let kind = words.iter().take(2).chain(options).cloned().collect::<Vec<_>>().join(" ");
     (Some(kind), Some(words))
 }
