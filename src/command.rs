@@ -18,7 +18,7 @@ pub const EVERY: &str = "Options of every command";
 /// Options of every subcommand, named as Prometheus names its own.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// Configuration file, in TOML [default: none, and what the README says holds without one]
+    /// Configuration file, in TOML [default: none, and what the documentation says holds without one]
     #[arg(
         long = "config.file",
         env = "ONIONSCRAPE_CONFIG_FILE",

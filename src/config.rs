@@ -2,7 +2,8 @@
 //! file, line and column.
 //!
 //! A program reads its file through [`read`], asks each [`Section`] for the keys it knows, and
-//! builds its own types; what was not asked for is an unknown key.
+//! builds its own types; what was not asked for is an unknown key. `version`, which every file may have at its
+//! top, is looked at before all else.
 
 mod document;
 mod section;

@@ -4,6 +4,7 @@
 mod followed;
 mod lock;
 mod stamp;
+mod version;
 mod volume;
 
 use std::fs::{DirBuilder, File, Permissions};
@@ -14,7 +15,10 @@ use std::path::{Path, PathBuf};
 pub use followed::Followed;
 pub use lock::{StateDirectory, alone, alone_now};
 pub use stamp::Stamp;
+pub use version::known_state_version;
 pub use volume::check_on_volume;
+
+use crate::config::Mistakes;
 
 /// Largest key or state file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -41,6 +45,12 @@ impl FileError {
             _ => "",
         };
         Self::new(path, format!("{act}: {error}{remedy}"))
+    }
+}
+
+impl From<FileError> for Mistakes {
+    fn from(error: FileError) -> Self {
+        Self::of_file(&error.path, error.what)
     }
 }
 

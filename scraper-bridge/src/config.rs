@@ -16,7 +16,7 @@ use std::time::Duration;
 use onionscrape::address::{ListenAddress, Name};
 use onionscrape::compression::CompressionSettings;
 use onionscrape::config::{self, Mistakes, Period, Section, Size};
-use onionscrape::files::Stamp;
+use onionscrape::files::{self, Stamp};
 use onionscrape::http::Web;
 use onionscrape::logs::LogSettings;
 use onionscrape::tor::TorSettings;
@@ -148,6 +148,8 @@ impl BridgeConfig {
             Some(file) => config::read(file, build),
             None => config::defaults(build),
         }?;
+        // Before the files in it are read, which may be a newer release's, too.
+        files::known_state_version(&config.state_directory)?;
         let mut mistakes: Option<Mistakes> = None;
         let files = target_files(&config.targets_dir);
         seen.extend(files.iter().map(|file| Stamp::take(file)));

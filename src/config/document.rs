@@ -8,6 +8,9 @@ use toml::de::DeTable;
 
 use super::{Mistake, Mistakes, Section};
 
+/// The newest version of configuration files that this release knows.
+const VERSION: u64 = 1;
+
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
 
@@ -52,9 +55,15 @@ impl Document {
         // consequences of the broken line, not mistakes of their own.
         let built = if errors.is_empty() {
             let mut top = Section::top(&self, table.into_inner());
-            let built = build(&mut top);
-            top.finish();
-            built
+            if is_known(&mut top) {
+                let built = build(&mut top);
+                top.finish();
+                built
+            } else {
+                // What else is wrong may be right for those who know the version.
+                top.give_up();
+                None
+            }
         } else {
             None
         };
@@ -90,4 +99,20 @@ impl Document {
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         (line, column)
     }
+}
+
+/// Looks at the version that a file may say it is written for.
+fn is_known(top: &mut Section<'_>) -> bool {
+    let is_there = top.has("version");
+    let Some(version) = top.spanned::<u64>("version") else { return !is_there };
+    let (span, version) = (version.span(), version.into_inner());
+    if version == 0 || version > VERSION {
+        let message = format!(
+            "version: this file is written for version {version}, and this release knows version {VERSION} only; \
+             use a release that knows it"
+        );
+        top.mistake(span, message);
+        return false;
+    }
+    true
 }

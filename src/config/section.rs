@@ -137,6 +137,11 @@ impl<'a> Section<'a> {
         self.document.note(self.span.clone(), message);
     }
 
+    /// Leaves the rest unread, without a word about it.
+    pub(super) fn give_up(&mut self) {
+        self.finished = true;
+    }
+
     /// Notes every key that nobody asked for.
     pub(super) fn finish(&mut self) {
         if std::mem::replace(&mut self.finished, true) {
@@ -239,6 +244,17 @@ mod tests {
                 ":7:1: unknown key \"blue\" in [limits]; known are bytes",
             ]
         );
+    }
+
+    #[test]
+    fn a_version_may_be_said_and_must_be_known() {
+        assert_eq!(mistakes(b"version = 1\nlevel = 3\n"), [""; 0]);
+        let newer = mistakes(b"version = 2\nlevle = 3\n");
+        assert!(
+            newer.len() == 1 && newer[0].starts_with(":1:11: version: this file is written for version 2")
+        );
+        assert!(mistakes(b"version = 0\n")[0].contains("version 0"));
+        assert_eq!(mistakes(b"version = \"1\"\n").len(), 1);
     }
 
     #[test]

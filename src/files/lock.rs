@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{FileError, check_private, private_directory};
+use super::{FileError, check_private, private_directory, version};
 
 /// How often a state directory that is held is tried, and the pause between.
 const HOLD_TRIES: u32 = 10;
@@ -21,11 +21,14 @@ pub struct StateDirectory {
 }
 
 impl StateDirectory {
-    /// Opens the folder for a program that will run, making it if there is none.
+    /// Opens the folder for a program that will run, making it if there is none, and bringing it up to the
+    /// present version if it is an older one's.
     ///
     /// # Errors
-    /// When it cannot be made or written, others may read it, or another process holds it.
+    /// When it cannot be made or written, others may read it, another process holds it, or a newer release
+    /// has been there; nothing has changed then.
     pub fn hold(path: &Path) -> Result<Self, FileError> {
+        version::known_state_version(path)?;
         private_directory(path)?;
         let lock_path = path.join("lock");
         let lock = File::options()
@@ -36,7 +39,10 @@ impl StateDirectory {
             .map_err(|error| FileError::io(&lock_path, "cannot be opened", &error))?;
         for _ in 0..HOLD_TRIES {
             match lock.try_lock() {
-                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: Some(lock) }),
+                Ok(()) => {
+                    version::bring_up_to_date(path)?;
+                    return Ok(Self { path: path.to_owned(), _lock: Some(lock) });
+                }
                 // It may be a short command that looks whether somebody holds it.
                 Err(TryLockError::WouldBlock) => std::thread::sleep(HOLD_PAUSE),
                 Err(TryLockError::Error(error)) => {
@@ -53,9 +59,14 @@ impl StateDirectory {
     /// Opens the folder for a short command, beside a program that may be running.
     ///
     /// # Errors
-    /// As [`hold`](Self::hold), except that another process may hold it.
+    /// As [`hold`](Self::hold), except that another process may hold it, unless the folder has to be brought
+    /// up to the present version.
     pub fn share(path: &Path) -> Result<Self, FileError> {
+        version::known_state_version(path)?;
         private_directory(path)?;
+        if !version::is_current(path)? {
+            drop(Self::hold(path)?);
+        }
         Ok(Self { path: path.to_owned(), _lock: None })
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use onionscrape::address::{ExporterAddress, ListenAddress, is_loopback};
 use onionscrape::compression::CompressionSettings;
 use onionscrape::config::{self, Mistakes, Period, Section};
-use onionscrape::files::{FileError, Stamp};
+use onionscrape::files::{self, FileError, Stamp};
 use onionscrape::logs::{Level, LogSettings};
 use onionscrape::tls::TlsClient;
 use onionscrape::tor::{Introductions, TorSettings};
@@ -72,7 +72,7 @@ impl Origin {
     /// Reads the file, or takes the defaults where there is none. The command line has the last word.
     ///
     /// # Errors
-    /// Every mistake in the file.
+    /// Every mistake in the file; or the state directory is a newer release's.
     pub fn read(&self) -> Result<AgentConfig, Mistakes> {
         // Looked at before it is read, so that a change in between is seen the next time.
         let seen = self.stamp();
@@ -80,8 +80,9 @@ impl Origin {
         let config = match &self.file {
             Some(file) => config::read(file, build),
             None => config::defaults(build),
-        };
-        Ok(AgentConfig { seen, ..config? })
+        }?;
+        files::known_state_version(&config.state_directory)?;
+        Ok(AgentConfig { seen, ..config })
     }
 
     /// What the file looks like now.

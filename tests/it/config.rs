@@ -70,26 +70,31 @@ pub async fn every_invalid_file_is_explained(_: &World) {
     );
 }
 
-pub async fn every_example_in_the_readme_is_valid(world: &World) {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+pub async fn every_example_in_the_documents_is_valid(world: &World) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = world.folder();
     let mut seen = Vec::new();
-    for block in readme.split("```toml\n").skip(1) {
-        let text = block.split("```").next().unwrap();
-        let name = text
-            .lines()
-            .next()
-            .and_then(|line| line.strip_prefix("# "))
-            .expect("the file's name comes first");
-        let file = folder.join(name);
-        fs::write(&file, text).unwrap();
-        if let Err(mistakes) = read(&file, &name.replace('.', "-")) {
-            panic!("{mistakes}");
+    for page in ["README.md", "docs/configure.md", "docs/install.md", "docs/migrate.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            let text = block.split("```").next().unwrap();
+            let name = text
+                .lines()
+                .next()
+                .and_then(|line| line.strip_prefix("# "))
+                .expect("the file's name comes first");
+            let file = folder.join(name);
+            fs::write(&file, text).unwrap();
+            if let Err(mistakes) = read(&file, &name.replace('.', "-")) {
+                panic!("{page}: {mistakes}");
+            }
+            seen.push((page, name.to_owned()));
         }
-        seen.push(name.to_owned());
     }
-    for name in ["agent.toml", "bridge.toml"] {
-        assert!(seen.iter().any(|seen| seen == name), "no example of {name}");
+    for page in ["README.md", "docs/configure.md"] {
+        for name in ["agent.toml", "bridge.toml"] {
+            assert!(seen.contains(&(page, name.to_owned())), "no example of {name} in {page}");
+        }
     }
 }
 

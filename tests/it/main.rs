@@ -18,6 +18,7 @@ mod bad_requests;
 mod browser;
 mod censored;
 mod chain;
+mod commands;
 mod compressed;
 mod config;
 mod doctor;
@@ -33,8 +34,10 @@ mod identity;
 mod inventory;
 mod leaks;
 mod load;
+mod migrated;
 mod monitoring;
 mod offered;
+mod operated;
 mod page;
 mod paired;
 mod pairing;
@@ -48,6 +51,7 @@ mod sharding;
 mod stock;
 mod surfaces;
 mod transports;
+mod upgrades;
 mod web;
 mod world;
 
@@ -79,9 +83,11 @@ fn main() -> ExitCode {
         &world,
         config::every_valid_file_loads,
         config::every_invalid_file_is_explained,
-        config::every_example_in_the_readme_is_valid,
+        config::every_example_in_the_documents_is_valid,
         config::check_says_so_and_by_its_exit_code,
         documents::completions_and_manual_pages,
+        commands::every_documented_command_is_run_or_says_why_not,
+        operated::every_alert_has_its_heading,
         bad_input::files_and_folders,
         bad_input::a_targets_own_key,
         bad_input::ports_in_use,
@@ -122,6 +128,15 @@ fn main() -> ExitCode {
         pairing::a_pairing_that_broke_off_goes_on,
         pairing::a_stock_tor_client_is_invited_with_c_tors_files,
         rotation::a_new_host_key_and_a_new_address,
+        operated::from_a_backup_and_to_another_monitor,
+        upgrades::state_of_the_first_release_is_taken_over,
+        upgrades::newer_and_damaged_state_is_refused_and_left_alone,
+        migrated::tor_socat_and_ssh,
+        migrated::ssh_in_a_unit,
+        migrated::sshified_as_a_proxy,
+        migrated::monitoring_proxy,
+        migrated::pushprox,
+        migrated::wireguard,
         host_keys::known_hosts,
         host_keys::host_and_user_certificates,
         host_keys::trust_on_first_use,
@@ -175,6 +190,8 @@ fn main() -> ExitCode {
         load::targets_are_never_mixed_up,
         load::a_scraper_that_goes_away_leaves_nothing,
     ];
+    let nix = trials![&world, migrated::sshified_on_nixos];
+    trials.extend(nix.into_iter().map(|trial| trial.with_ignored_flag(!migrated::has_nix())));
     if leaks::is_in_a_namespace() {
         trials.extend(trials![&world, healing::a_device_in_another_network]);
     }

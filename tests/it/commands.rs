@@ -1,0 +1,235 @@
+//! Every command that the documents tell a person to type is run by a test, or stands in a list of those that
+//! cannot be, with the reason.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+
+use crate::world::World;
+
+/// What becomes of a command.
+enum Kept {
+    /// Run by this test of `it`.
+    By(&'static str),
+    /// Run by `.ci/run`, as it is.
+    Ci,
+    /// Run by nobody, for this reason.
+    Not(&'static str),
+}
+use Kept::{By, Ci, Not};
+
+const REAL: &str = "a real machine's: it changes what is installed or running there";
+const OPENWRT: &str = "needs a real router with OpenWrt";
+
+/// Our own programs': the program, the subcommand and its options, without what they are given.
+const OURS: &[(&str, Kept)] = &[
+    ("target-agent run", By("identity::systemd_hears_each_step")),
+    ("target-agent hostname --json", By("identity::hostname_is_stable_and_published")),
+    ("target-agent ticket", By("pairing::a_ticket_works_once_and_until_it_expires")),
+    ("target-agent ticket --name", By("pairing::one_copied_line_pairs")),
+    ("target-agent ticket --exporters", By("pairing::one_copied_line_pairs")),
+    ("target-agent ticket --qr", By("pairing::a_ticket_works_once_and_until_it_expires")),
+    ("target-agent bridges", By("pairing::one_copied_line_pairs")),
+    ("target-agent revoke", By("pairing::one_copied_line_pairs")),
+    ("target-agent rotate", By("rotation::a_new_host_key_and_a_new_address")),
+    ("target-agent rotate --now", By("operated::from_a_backup_and_to_another_monitor")),
+    ("target-agent status", By("doctor::the_agents_and_its_status")),
+    ("target-agent doctor", By("doctor::the_agents_and_its_status")),
+    ("target-agent check", By("config::check_says_so_and_by_its_exit_code")),
+    ("target-agent import --from", By("identity::an_address_is_taken_over_from_c_tor")),
+    ("target-agent export --to", By("identity::an_address_is_taken_over_from_c_tor")),
+    ("scraper-bridge run", By("bad_input::ports_in_use")),
+    ("scraper-bridge add --name", By("pairing::one_copied_line_pairs")),
+    ("scraper-bridge add --name --listen", By("migrated::tor_socat_and_ssh")),
+    ("scraper-bridge remove", By("pairing::one_copied_line_pairs")),
+    ("scraper-bridge status", By("surfaces::status_says_what_is_wrong_and_what_to_do")),
+    ("scraper-bridge status --json", By("surfaces::status_says_what_is_wrong_and_what_to_do")),
+    ("scraper-bridge doctor", By("doctor::the_bridges_stops_where_the_way_does")),
+    ("scraper-bridge probe", By("chain::probe_and_metrics")),
+    ("scraper-bridge redial", By("operated::from_a_backup_and_to_another_monitor")),
+    ("scraper-bridge check", By("config::check_says_so_and_by_its_exit_code")),
+    ("scraper-bridge key", By("bad_input::files_and_folders")),
+    ("scraper-bridge host-key", By("reverse::a_stock_ssh_comes_by_itself")),
+    ("scraper-bridge completions", By("documents::completions_and_manual_pages")),
+];
+
+/// All others, by how they begin.
+const OTHERS: &[(&str, Kept)] = &[
+    ("cargo xtask demo --network public", Not("needs the public Tor network")),
+    ("cargo xtask demo", Ci),
+    ("cargo xtask test", Ci),
+    ("cargo xtask bench", Not("measures for hours; whoever changes what is measured runs it")),
+    ("cargo build --release", By("world::program")),
+    ("ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -R", By("migrated::monitoring_proxy")),
+    (
+        "ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -i own_key",
+        By("migrated::monitoring_proxy"),
+    ),
+    ("ssh-keygen -q -t ed25519 -N '' -f own_key", By("migrated::monitoring_proxy")),
+    ("ssh-keygen -q -t ed25519 -N '' -f /etc/onionscrape_key", Not(OPENWRT)),
+    ("opkg ", Not(OPENWRT)),
+    ("chmod +x /etc/init.d/onionscrape", Not(OPENWRT)),
+    ("/etc/init.d/onionscrape ", Not(OPENWRT)),
+    ("sudo apt install ", Not(REAL)),
+    ("sudo dpkg -i ", Not(REAL)),
+    ("sudo adduser ", Not(REAL)),
+    ("sudo systemctl ", Not(REAL)),
+    ("systemctl ", Not(REAL)),
+    ("echo 'ARGS=", Not(REAL)),
+];
+
+pub async fn every_documented_command_is_run_or_says_why_not(_: &World) {
+    let mut seen = BTreeSet::new();
+    let mut problems = Vec::new();
+    for (file, command) in documented() {
+        let (shape, words) = ours(&command);
+        let (table, what) = match &shape {
+            Some(shape) => (OURS, shape.as_str()),
+            None => (OTHERS, command.as_str()),
+        };
+        if let Some(words) = words
+            && let Err(error) = parse(&words)
+        {
+            problems.push(format!("{file}: {command}: {error}"));
+        }
+        let is = |known: &str| if shape.is_some() { known == what } else { what.starts_with(known) };
+        match table.iter().find(|(known, _)| is(known)) {
+            Some((known, _)) => drop(seen.insert(*known)),
+            None => problems
+                .push(format!("{file}: {command}: no test runs it, and no reason is given (as {what})")),
+        }
+    }
+    for (known, kept) in OURS.iter().chain(OTHERS) {
+        if !seen.contains(known) {
+            problems.push(format!("{known}: no document has it any more"));
+        }
+        if let Err(why) = holds(known, kept) {
+            problems.push(format!("{known}: {why}"));
+        }
+    }
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+/// Looks whether the test is there, and has the words of the command.
+fn holds(command: &str, kept: &Kept) -> Result<(), String> {
+    match kept {
+        Not(reason) if reason.len() > 10 => Ok(()),
+        Not(_) => Err("without a reason".into()),
+        Ci => {
+            let steps = read(".ci/run");
+            if steps.contains(command) { Ok(()) } else { Err("not in .ci/run".into()) }
+        }
+        By(test) => {
+            let (module, name) = test.split_once("::").ok_or("no such test")?;
+            let source = read(&format!("tests/it/{module}.rs"));
+            if !source.contains(&format!("fn {name}(")) {
+                return Err(format!("there is no test {test}"));
+            }
+            // Helpers that several tests have are elsewhere, and some take the words from the document.
+            let document = if module == "migrated" { read("docs/migrate.md") } else { String::new() };
+            let source = source + &read("tests/it/paired.rs") + &document;
+            let is_ours = OURS.iter().any(|(known, _)| *known == command);
+            let mut words = command.split(' ').skip(1).filter(|_| is_ours);
+            match words.find(|word| !source.contains(*word)) {
+                Some(word) => Err(format!("{test} has no {word}")),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Each command with the document that it stands in: lines of a shell's blocks, and what is set like
+/// `target-agent run` in the text.
+fn documented() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> =
+        pages.filter(|page| page.extension().is_some_and(|of| of == "md")).collect();
+    pages.extend(["README.md", "monitoring/README.md"].map(|name| root.join(name)));
+    pages.sort();
+    assert!(pages.len() >= 10, "{pages:?}");
+    let mut found = Vec::new();
+    for page in pages {
+        let name = page.strip_prefix(root).unwrap().display().to_string();
+        let text = fs::read_to_string(&page).unwrap();
+        let (mut language, mut command, mut paragraph) = (None, String::new(), String::new());
+        for line in text.lines().map(str::trim) {
+            match (line.strip_prefix("```"), language) {
+                (Some(of), None) => language = Some(of),
+                (Some(_), Some(_)) => language = None,
+                (None, Some("sh" | "console")) => {
+                    command += line;
+                    if let Some(begun) = command.strip_suffix('\\') {
+                        command = begun.to_owned();
+                        continue;
+                    }
+                    let whole = std::mem::take(&mut command);
+                    let words: Vec<_> = whole.split(" #").next().unwrap().split_whitespace().collect();
+                    if !words.is_empty() {
+                        found.push((name.clone(), words.join(" ")));
+                    }
+                }
+                (None, Some(_)) => {}
+                (None, None) => paragraph += &format!("{line} "),
+            }
+            if line.is_empty() || language.is_some() {
+                let spans = mentioned(&std::mem::take(&mut paragraph), name == "README.md");
+                found.extend(spans.into_iter().map(|span| (name.clone(), span)));
+            }
+        }
+        let last = mentioned(&paragraph, name == "README.md");
+        found.extend(last.into_iter().map(|span| (name.clone(), span)));
+    }
+    found
+}
+
+/// Commands in a paragraph. `cargo` is for those who work on the program, except where the program begins.
+fn mentioned(paragraph: &str, with_cargo: bool) -> Vec<String> {
+    let begins = ["target-agent ", "scraper-bridge ", "systemctl ", "cargo "];
+    let begins = &begins[..if with_cargo { 4 } else { 3 }];
+    let spans = paragraph.split('`').skip(1).step_by(2);
+    spans.filter(|span| begins.iter().any(|begin| span.starts_with(begin))).map(str::to_owned).collect()
+}
+
+/// A command of one of our programs: what kind it is, and its words.
+fn ours(command: &str) -> (Option<String>, Option<Vec<String>>) {
+    let mut words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+    // As packages have them: as the service's user, and with its configuration.
+    if words.len() > 1 && words[0] == "sudo" {
+        words.remove(0);
+        words[0] = match words[0].as_str() {
+            "onionscrape-agent" => "target-agent".to_owned(),
+            "onionscrape-bridge" => "scraper-bridge".to_owned(),
+            other => other.to_owned(),
+        };
+    }
+    if !["target-agent", "scraper-bridge"].contains(&words[0].as_str()) {
+        return (None, None);
+    }
+    let options = words.iter().skip(2).filter(|word| word.starts_with("--"));
+    let kind = words.iter().take(2).chain(options).cloned().collect::<Vec<_>>().join(" ");
+    (Some(kind), Some(words))
+}
+
+/// Reads a command line as its program does.
+fn parse(words: &[String]) -> Result<(), String> {
+    let told = |error: clap::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
+    // Where the text says no more than which subcommand it is about, what must follow is missing.
+    let known = |error: &clap::Error| error.kind() == clap::error::ErrorKind::MissingRequiredArgument;
+    match words[0].as_str() {
+        "target-agent" => match target_agent::command::Command::try_parse_from(words) {
+            Err(error) if !(known(&error) && words.len() == 2) => Err(told(error)),
+            _ => Ok(()),
+        },
+        _ => match scraper_bridge::command::Command::try_parse_from(words) {
+            Err(error) if !(known(&error) && words.len() == 2) => Err(told(error)),
+            _ => Ok(()),
+        },
+    }
+}
