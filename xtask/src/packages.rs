@@ -32,6 +32,8 @@ pub const TESTS: &[Needed] = &[
     ("socat", "socat"),
     ("obfs4proxy", "obfs4proxy"),
     ("chromium", "chromium"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("ip", "iproute2"),
 ];
 
 /// What the chaos suite runs.
