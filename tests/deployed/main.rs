@@ -7,6 +7,7 @@
 //! - `place`: where all of it runs, a namespace with the relays' address;
 //! - `tree`: Debian's files, made once for each list of packages;
 //! - `machine`: a system booted from a tree;
+//! - `packages`: the two packages, and tests of them;
 //! - `world`: the network, and what else tests share;
 //! - the others: tests.
 
@@ -14,8 +15,11 @@
 
 mod machine;
 mod machines;
+mod packages;
 mod place;
+mod scraped;
 mod tree;
+mod units;
 mod world;
 
 use std::process::ExitCode;
@@ -47,7 +51,15 @@ fn main() -> ExitCode {
         return ended;
     }
     let world = Arc::new(World::new());
-    let mut trials = trials![&world, machines::systemd_restricts_what_it_runs];
+    let mut trials = trials![
+        &world,
+        machines::systemd_restricts_what_it_runs,
+        packages::what_does_not_fit_is_refused,
+        packages::from_installation_to_purge,
+        units::are_sound_and_hardened,
+        units::a_program_that_hangs_is_started_again,
+        scraped::from_one_machine_to_another,
+    ];
     if possible.is_err() {
         trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
     }

@@ -1,12 +1,15 @@
 //! What all tests share. Each part is there from the first test on that needs it.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 use tornet::{Network, Options};
 
 use crate::machine::Machine;
+use crate::packages::Packages;
 use crate::place::WORLD;
 use crate::tree::Tree;
 
@@ -14,12 +17,27 @@ use crate::tree::Tree;
 pub struct World {
     folder: TempDir,
     network: OnceLock<Network>,
+    packages: OnceLock<Packages>,
+    counter: AtomicUsize,
 }
 
 impl World {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("onionscrape-deployed-").tempdir().unwrap();
-        Self { folder, network: OnceLock::new() }
+        let (network, packages) = (OnceLock::new(), OnceLock::new());
+        Self { folder, network, packages, counter: AtomicUsize::new(0) }
+    }
+
+    /// A folder of a test's own.
+    pub fn folder(&self) -> PathBuf {
+        let path = self.folder.path().join(self.counter.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    /// Both packages, made from the present source.
+    pub fn packages(&self) -> &Packages {
+        self.packages.get_or_init(|| Packages::make(&self.folder(), None))
     }
 
     /// A private Tor network that every machine reaches.

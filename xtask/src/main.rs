@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask demo`, `test`, `bench`, `chaos` and `soak`.
+//! The project's own chores: `cargo xtask demo`, `test`, `package`, `bench`, `chaos` and `soak`.
 //!
 //! In reading order:
 //! - `packages`: what the distribution has to bring;
@@ -8,6 +8,7 @@
 //! - `demo`: the chain with a real Prometheus at its end;
 //! - `bench`: the chain beside its rivals, measured;
 //! - `chaos`: everything that can happen to the chain, and how soon it is back;
+//! - `package`: Debian packages;
 //! - `test`: everything that must hold before a commit.
 
 mod bench;
@@ -16,6 +17,7 @@ mod chain;
 mod chaos;
 mod demo;
 mod deny;
+mod package;
 mod packages;
 mod stage;
 mod test;
@@ -40,6 +42,8 @@ enum Chore {
     Demo(demo::Demo),
     /// Check formatting and lints, then run every test
     Test(test::Test),
+    /// Make Debian packages of both programs
+    Package(package::Package),
     /// Measure scrapes beside those of other ways over Tor
     Bench(bench::Bench),
     /// Have everything happen that can happen to a device, and measure how soon it is back
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
     let ended = match Command::parse().chore {
         Chore::Demo(demo) => demo.run(),
         Chore::Test(test) => test.run(),
+        Chore::Package(package) => package.run(),
         Chore::Bench(bench) => bench.run(),
         Chore::Chaos(chaos) => chaos.run(),
         Chore::Soak(soak) => soak.run(),

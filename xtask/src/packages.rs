@@ -33,8 +33,13 @@ pub const TESTS: &[Needed] = &[
     ("obfs4proxy", "obfs4proxy"),
     ("chromium", "chromium"),
     ("mmdebstrap", "mmdebstrap"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("lintian", "lintian"),
     ("ip", "iproute2"),
 ];
+
+/// What packages are made with.
+pub const PACKAGE: &[Needed] = &[("dpkg-shlibdeps", "dpkg-dev"), ("lintian", "lintian")];
 
 /// What the chaos suite runs.
 pub const CHAOS: &[Needed] = &[
