@@ -36,4 +36,4 @@ done
 pivot_root . mnt/old
 exec env -i container=onionscrape PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c '
     umount -l /mnt/old
-    exec /lib/systemd/systemd --log-target=console --show-status=0 --unit=multi-user.target'
+    exec /lib/systemd/systemd --show-status=0 --unit=multi-user.target'

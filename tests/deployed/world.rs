@@ -37,7 +37,7 @@ impl World {
 
     /// Both packages, made from the present source.
     pub fn packages(&self) -> &Packages {
-        self.packages.get_or_init(|| Packages::make(&self.folder(), None))
+        self.packages.get_or_init(|| Packages::make(&self.folder()))
     }
 
     /// A private Tor network that every machine reaches.

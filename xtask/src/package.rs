@@ -11,6 +11,8 @@ use crate::{Failure, packages};
 /// The release of cargo-deb that is used, and where it is installed, from the project's folder.
 const VERSION: &str = "3.8.0";
 const ROOT: &str = "target/tools/cargo-deb-3.8.0";
+/// What the packages are numbered with.
+const OWN_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
 /// A program and the package it comes in.
 const PROGRAMS: [(&str, &str); 2] =
     [("target-agent", "onionscrape-agent"), ("scraper-bridge", "onionscrape-bridge")];
@@ -26,9 +28,6 @@ pub struct Package {
     /// Where the packages go
     #[arg(long, value_name = "DIR", default_value = "target/packages")]
     out: PathBuf,
-    /// Call it another version, to try an upgrade; lintian does not look at it
-    #[arg(long, value_name = "VERSION")]
-    deb_version: Option<String>,
 }
 
 impl Package {
@@ -46,9 +45,7 @@ impl Package {
             self.write_documents(program, package)?;
             let file = self.pack(&cargo_deb, program, &out)?;
             stage.done();
-            if self.deb_version.is_none() {
-                lint(package, &file)?;
-            }
+            lint(package, &file)?;
             let installed = text(Command::new("dpkg-deb").arg("--field").arg(&file).arg("Installed-Size"))?;
             let kib: f64 = installed.trim().parse()?;
             let packed = fs::metadata(&file)?.len() as f64 / f64::from(1 << 20);
@@ -81,9 +78,8 @@ impl Package {
             Ok(seconds) => text(Command::new("date").args(["-u", "-R", "-d", &format!("@{seconds}")])),
             Err(_) => text(Command::new("git").args(["log", "-1", "--format=%cD"]).current_dir(workspace())),
         };
-        let version = self.version();
         let changelog = format!(
-            "{package} ({version}) unstable; urgency=medium\n\n  * What changed is in changelog.gz.\n\n \
+            "{package} ({OWN_VERSION}) unstable; urgency=medium\n\n  * What changed is in changelog.gz.\n\n \
              -- onionscrape maintainers <onionscrape@users.noreply.github.com>  {}\n",
             date?.trim()
         );
@@ -96,17 +92,13 @@ impl Package {
         let mut pack = Command::new(cargo_deb);
         if self.profile != "dist" {
             // These are for tests, and nobody loads them down.
-            pack.args(["--fast", "--compress-type", "gzip"]);
+            pack.arg("--fast");
         }
-        pack.args(["--no-build", "--quiet", "--profile", &self.profile, "--package", program]);
-        pack.args(["--deb-version", &self.version(), "--output"]).arg(out);
+        pack.args(["--no-build", "--no-dbgsym", "--quiet", "--profile", &self.profile, "--package", program]);
+        pack.args(["--deb-version", OWN_VERSION, "--output"]).arg(out);
         let printed = text(pack.current_dir(workspace()))?;
         let file = printed.lines().last().map(PathBuf::from);
         file.filter(|file| file.exists()).ok_or_else(|| "cargo-deb does not say what it made".into())
-    }
-
-    fn version(&self) -> String {
-        self.deb_version.clone().unwrap_or_else(|| format!("{}-1", env!("CARGO_PKG_VERSION")))
     }
 }
 
