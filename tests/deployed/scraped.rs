@@ -80,9 +80,16 @@ pub fn from_one_machine_to_another(world: &World) {
     assert_eq!(listening.trim(), "0100007F:2648", "what listens on the device");
 
     // A change of networks is noticed by netlink, which the unit lets through.
-    device.sh("ip addr add 192.0.2.7/32 dev eth0");
-    let noticed = format!("journalctl --output=cat --unit {} | grep -qi network", AGENT.name);
-    device.wait_until("the agent notices a change of networks", PATIENCE, &noticed);
+    let journal = format!("journalctl --no-pager --output=cat --unit {}", AGENT.name);
+    let changes = format!("{journal} | grep --count 'the network changed' || true");
+    let before = device.sh(&changes);
+    let [_, _, third, _] = device.address.octets();
+    device.sh(&format!(
+        "ip addr del 10.77.{third}.2/24 dev eth0; ip addr add 10.77.{third}.3/24 dev eth0; \
+         ip route add default via 10.77.{third}.1"
+    ));
+    let noticed = format!("[ \"$({changes})\" -gt {} ]", before.trim());
+    device.wait_until("the agent notices another network", PATIENCE, &noticed);
 
     // Both come back with the same keys: in another process, and after the machine's own restart of it.
     let before = device.run(&[AGENT.name, "hostname"]);
