@@ -26,10 +26,10 @@ mount -t tmpfs tmpfs dev/shm
 mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
-# Neither terminals nor what a system does to itself at times.
+# Neither terminals, nor what a system does to itself at times, nor modules of a kernel that is not its own.
 mkdir -p etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=volatile\n' > etc/systemd/journald.conf.d/volatile.conf
-for unit in getty.target timers.target; do
+for unit in getty.target timers.target systemd-modules-load.service; do
     ln -sf /dev/null etc/systemd/system/$unit
 done
 # Not chroot: the kernel refuses user namespaces to what is in one, and PrivateUsers= needs them.

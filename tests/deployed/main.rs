@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         packages::what_does_not_fit_is_refused,
         packages::from_installation_to_purge,
         units::are_sound_and_hardened,
+        units::the_agent_can_listen_on_no_port,
         units::a_program_that_hangs_is_started_again,
         scraped::from_one_machine_to_another,
     ];

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::place::outside_command;
 
-/// The release that machines run; Raspberry Pi OS is made from it, too.
+/// The release that machines run unless a test says otherwise.
 const RELEASE: &str = "bookworm";
 /// What every machine has besides Debian's smallest system.
 const ALWAYS: &[&str] = &["systemd", "systemd-sysv", "dbus", "iproute2"];
@@ -25,9 +25,14 @@ impl Tree {
     /// The smallest system that boots, with these packages of Debian's; made once, and kept beside what cargo
     /// builds.
     pub fn with(packages: &[&str]) -> Self {
+        Self::of(RELEASE, packages)
+    }
+
+    /// The same of this release.
+    pub fn of(release: &str, packages: &[&str]) -> Self {
         let packages = [ALWAYS, packages].concat().join(",");
         let digest = Sha256::digest(&packages);
-        let name = format!("{RELEASE}-{}", data_encoding::HEXLOWER.encode(&digest[..6]));
+        let name = format!("{release}-{}", data_encoding::HEXLOWER.encode(&digest[..6]));
         // …/target/release/deps/deployed-0123 stands beside …/target/machines.
         let folder = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("machines");
         fs::create_dir_all(&folder).unwrap();
@@ -40,7 +45,7 @@ impl Tree {
             let started = Instant::now();
             let mut make = outside_command("mmdebstrap");
             make.args(["--quiet", "--mode=root", "--variant=minbase", "--aptopt=Acquire::Retries \"3\""]);
-            make.arg(format!("--include={packages}")).arg(RELEASE).arg(&part);
+            make.arg(format!("--include={packages}")).arg(release).arg(&part);
             // Of the three ways to name a mirror this is the one that can be set by a machine of tests.
             make.arg(std::env::var("ONIONSCRAPE_MIRROR").unwrap_or("http://deb.debian.org/debian".into()));
             let made = make.stdin(Stdio::null()).output().unwrap();

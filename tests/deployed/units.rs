@@ -7,41 +7,54 @@ use crate::world::World;
 /// How exposed systemd may find a service, in tenths.
 const EXPOSURE: &str = "15";
 
-fn installed(world: &World, name: &str) -> Machine {
-    let machine = world.machine(name);
+fn install(world: &World, machine: &Machine) {
     for part in [AGENT, BRIDGE] {
-        world.packages().install(part, &machine);
+        world.packages().install(part, machine);
     }
-    machine
 }
 
-/// No complaint by `systemd-analyze`, and little that is open.
+/// No complaint by `systemd-analyze` of either release, and little that is open.
 pub fn are_sound_and_hardened(world: &World) {
-    let machine = installed(world, "units");
-    for part in [AGENT, BRIDGE] {
-        let unit = format!("{}.service", part.name);
-        // Nobody can read manual pages on this machine.
-        let verified = machine.output(&["systemd-analyze", "verify", "--man=no", &unit]);
-        assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
-        let threshold = format!("--threshold={EXPOSURE}");
-        machine.run(&["systemd-analyze", "security", "--offline=true", &threshold, &unit]);
+    for machine in [world.machine("units"), world.newer_machine("newer-units")] {
+        install(world, &machine);
+        for part in [AGENT, BRIDGE] {
+            let unit = format!("{}.service", part.name);
+            // Nobody can read manual pages on this machine.
+            let verified = machine.output(&["systemd-analyze", "verify", "--man=no", &unit]);
+            assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+            let threshold = format!("--threshold={EXPOSURE}");
+            machine.run(&["systemd-analyze", "security", "--offline=true", &threshold, &unit]);
+        }
         for page in ["man1/target-agent.1.gz", "man1/scraper-bridge-add.1.gz", "man8/onionscrape-agent.8.gz"]
         {
             assert!(machine.path("/usr/share/man").join(page).exists(), "{page}");
         }
     }
-    // An onion service needs no port; a systemd that can forbid them all does.
-    let forbidden = machine.run(&["systemctl", "show", "--value", "--property=SocketBindDeny", AGENT.name]);
-    let can_forbid = machine.run(&["systemctl", "--version"]).contains("+BPF_FRAMEWORK");
-    assert_eq!(forbidden.trim(), "any");
-    if !can_forbid {
-        eprintln!("this release's systemd is built without BPF_FRAMEWORK: SocketBindDeny= is not enforced");
-    }
+}
+
+/// An onion service needs no port, and the unit proves that none is there.
+pub fn the_agent_can_listen_on_no_port(world: &World) {
+    let machine = world.newer_machine("portless");
+    world.packages().install(AGENT, &machine);
+    machine.sh(&format!("echo '[admin]\nlisten = \"127.0.0.1:9821\"' >> {}", AGENT.config));
+    let restarted = machine.output(&["systemctl", "restart", AGENT.name]);
+    let journal = machine.journal(AGENT.name);
+    assert!(!restarted.status.success() && journal.contains("admin: "), "{restarted:?}\n{journal}");
+    // What the unit says to do about it.
+    machine.put(
+        "/etc/systemd/system/onionscrape-agent.service.d/admin.conf",
+        "[Service]\nSocketBindAllow=ipv4:tcp:9821\n",
+    );
+    machine.sh("systemctl daemon-reload && systemctl restart onionscrape-agent");
+    // Pauses between restarts grow there, too.
+    let steps = machine.run(&["systemctl", "show", "--value", "--property=RestartSteps", AGENT.name]);
+    assert_eq!(steps.trim(), "8");
 }
 
 /// A program that hangs is started anew, one that was killed is, and one that works is left alone.
 pub fn a_program_that_hangs_is_started_again(world: &World) {
-    let machine = installed(world, "watchdog");
+    let machine = world.machine("watchdog");
+    install(world, &machine);
     for part in [AGENT, BRIDGE] {
         let name = part.name;
         machine.put(

@@ -56,6 +56,11 @@ impl World {
         Machine::boot(name, &Tree::with(&[]))
     }
 
+    /// The same of Debian's next release, whose systemd can do more.
+    pub fn newer_machine(&self, name: &str) -> Machine {
+        Machine::boot(name, &Tree::of("trixie", &[]))
+    }
+
     /// Has programs of a machine use the private network, by `[tor] include = "PATH"`.
     pub fn give_network(&self, machine: &Machine, path: &str) {
         machine.put(path, fs::read(self.network().fragment()).unwrap());
