@@ -36,4 +36,6 @@ done
 pivot_root . mnt/old
 exec env -i container=onionscrape PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c '
     umount -l /mnt/old
+    # What is mounted for a service, such as its credentials, has to be seen by the others.
+    mount --make-rshared /
     exec /lib/systemd/systemd --show-status=0 --unit=multi-user.target'

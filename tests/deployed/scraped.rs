@@ -22,7 +22,7 @@ const EXPORTER: [(&str, &str); 3] = [
 fn get(machine: &Machine, path: &str) -> String {
     let script = format!(
         "exec 3<>/dev/tcp/127.0.0.1/9822; \
-         printf 'GET {path} HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3; cat <&3"
+         printf 'GET {path} HTTP/1.0\\r\\nHost: 127.0.0.1:9822\\r\\n\\r\\n' >&3; cat <&3"
     );
     String::from_utf8_lossy(&machine.output(&["bash", "-c", &script]).stdout).into_owned()
 }
