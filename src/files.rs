@@ -7,7 +7,8 @@ mod stamp;
 mod version;
 mod volume;
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, Metadata, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -250,6 +251,9 @@ fn check_private(path: &Path, mode: u32) -> Result<(), FileError> {
     if mode == 0o600 && !meta.is_file() {
         return Err(FileError::new(path, "is not a file"));
     }
+    if mode == 0o600 && is_credential(path, &meta, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref()) {
+        return Ok(());
+    }
     let us = rustix::process::geteuid().as_raw();
     if meta.uid() != us {
         return Err(FileError::new(path, format!("belongs to another user; run: chown {us} {shown}")));
@@ -261,9 +265,32 @@ fn check_private(path: &Path, mode: u32) -> Result<(), FileError> {
     Ok(())
 }
 
+/// True for what systemd hands to this service alone (`LoadCredential=`), in `folder`. It may belong to root,
+/// and be read by way of an access list, which a mode shows as the group's.
+fn is_credential(path: &Path, meta: &Metadata, folder: Option<&OsStr>) -> bool {
+    let is_there = folder.is_some_and(|folder| path.parent() == Some(Path::new(folder)));
+    is_there && meta.uid() == 0 && meta.mode() & 0o777 & !0o440 == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_credential_of_systemds_is_private_with_an_access_list() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("exporter");
+        create_private(&path, b"secret").expect("made");
+        set_mode(&path, 0o440);
+        let of = |folder: Option<&Path>| {
+            is_credential(&path, &path.metadata().expect("there"), folder.map(Path::as_os_str))
+        };
+        let is_root = rustix::process::geteuid().is_root();
+        assert_eq!(of(Some(folder.path())), is_root, "it belongs to root");
+        assert!(!of(None) && !of(Some(Path::new("/"))), "it is elsewhere");
+        set_mode(&path, 0o444);
+        assert!(!of(Some(folder.path())), "everybody can read it");
+    }
 
     fn set_mode(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");

@@ -18,6 +18,7 @@
 //! - [`logs`]: lines on standard error;
 //! - [`doctor`]: finding out which hop does not work;
 //! - [`lifecycle`]: starting, telling of oneself, stopping;
+//! - [`watchdog`]: proving to systemd that the program gets on;
 //! - [`command`]: what both command lines have in common.
 
 pub mod address;
@@ -38,3 +39,4 @@ pub mod ssh;
 pub mod ticket;
 pub mod tls;
 pub mod tor;
+pub mod watchdog;

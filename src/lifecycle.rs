@@ -106,7 +106,8 @@ pub fn shutdown_on_signals() -> Result<CancellationToken, Failure> {
 /// True once systemd was told that the program is ready.
 static READY: AtomicBool = AtomicBool::new(false);
 
-/// Tells systemd, if it started the program, that it is ready.
+/// Tells systemd, if it started the program, that it is ready: its configuration holds and its listeners
+/// are bound. Tor is not waited for, or a boot without a network would hang.
 pub fn notify_ready() {
     READY.store(true, Ordering::Relaxed);
     let _ = sd_notify::notify(&[NotifyState::Ready]);

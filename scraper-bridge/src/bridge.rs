@@ -227,6 +227,7 @@ pub fn control_socket(config: &BridgeConfig) -> PathBuf {
 }
 
 async fn follow_tor(tor: TorOnDemand, metrics: Metrics, shutdown: CancellationToken) {
+    lifecycle::notify_status("no target needs Tor yet");
     let Some(tor) = shutdown.run_until_cancelled(tor.wait()).await else { return };
     let mut bootstrap = tor.bootstrap();
     loop {

@@ -9,9 +9,10 @@ use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
 use onionscrape::ssh::KeyFile;
+use onionscrape::watchdog;
 use tracing::warn;
 
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, control_socket};
 use crate::config::{self, BridgeConfig, Entrance, Source};
 use crate::descriptors::shortage;
 use crate::doctor::Doctor;
@@ -179,10 +180,12 @@ fn check(config: &BridgeConfig, file: &str) -> Result<ExitCode, Failure> {
 async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {
     let shutdown = lifecycle::shutdown_on_signals()?;
     let targets = config.targets.clone();
-    let bridge = Bridge::start(config, shutdown).await?;
+    let socket = control_socket(&config);
+    let bridge = Bridge::start(config, shutdown.clone()).await?;
     // Not in the bridge itself: that of a probe has one target of many.
     bridge.fleet().forget_others(&targets).await;
     lifecycle::notify_ready();
+    watchdog::keep_fed(socket, shutdown);
     let reloader = bridge.reloader().clone();
     lifecycle::at_hangup(move || {
         let reloader = reloader.clone();

@@ -1,7 +1,9 @@
 //! From which addresses packets would leave this machine.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Socket, Type};
 
 /// Far away: addresses for documentation (RFC 5737 and RFC 3849), to which the default route leads.
 /// Nothing is sent to them.
@@ -55,12 +57,12 @@ pub(crate) fn is_no_way(error: &io::Error) -> bool {
 /// # Errors
 /// When no route leads there.
 pub(crate) fn source_for(peer: IpAddr) -> io::Result<IpAddr> {
-    let any =
-        if peer.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    // Not bound: a service may be forbidden to bind to any port (systemd's SocketBindDeny=).
+    let socket = Socket::new(Domain::for_address(SocketAddr::new(peer, 0)), Type::DGRAM, None)?;
     // For UDP it only chooses a route; the port does not matter.
-    socket.connect(SocketAddr::new(peer, 9))?;
-    Ok(socket.local_addr()?.ip())
+    socket.connect(&SocketAddr::new(peer, 9).into())?;
+    let own = socket.local_addr()?.as_socket().map(|own| own.ip());
+    own.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 #[cfg(test)]

@@ -80,8 +80,7 @@ impl Links {
 
 impl Link {
     fn is_stale(&self) -> bool {
-        let gone = |error: std::io::Error| error.kind() == std::io::ErrorKind::AddrNotAvailable;
-        if UdpSocket::bind(SocketAddr::new(self.local, 0)).is_err_and(gone) {
+        if is_gone(self.local) {
             return true;
         }
         match source_for(self.peer) {
@@ -89,6 +88,21 @@ impl Link {
             Ok(source) => source != self.local && !self.bound && self.local.is_ipv4(),
             Err(error) => is_no_way(&error),
         }
+    }
+}
+
+/// True if this machine has the address no longer.
+fn is_gone(local: IpAddr) -> bool {
+    let Err(error) = UdpSocket::bind(SocketAddr::new(local, 0)) else { return false };
+    match error.kind() {
+        std::io::ErrorKind::AddrNotAvailable => true,
+        // A service that may bind to no port: packets to an address of one's own come from it. With IPv4 not
+        // from every one, and there a change of the way to the relay tells as much.
+        std::io::ErrorKind::PermissionDenied if local.is_ipv6() => match source_for(local) {
+            Ok(source) => source != local,
+            Err(error) => is_no_way(&error),
+        },
+        _ => false,
     }
 }
 

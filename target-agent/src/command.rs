@@ -8,6 +8,7 @@ use onionscrape::command::{Documents, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
+use onionscrape::watchdog;
 
 use crate::access::Guests;
 use crate::agent::Agent;
@@ -18,7 +19,7 @@ use crate::identity::Identity;
 use crate::invitation::Invitation;
 use crate::overview::Status;
 use crate::rotation::command::Rotate;
-use crate::{identity, transfer};
+use crate::{control, identity, transfer};
 
 /// One thread is enough for a device. It is also quicker than several: what Tor's parts hand to each
 /// other gathers into one burst, where a second thread would send off the first cell alone.
@@ -160,7 +161,10 @@ fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
 
 async fn run(config: AgentConfig) -> Result<ExitCode, Failure> {
     let shutdown = lifecycle::shutdown_on_signals()?;
-    let agent = Box::pin(Agent::start(config, shutdown)).await?;
+    let socket = control::socket(&config.state_directory);
+    let agent = Box::pin(Agent::start(config, shutdown.clone())).await?;
+    lifecycle::notify_ready();
+    watchdog::keep_fed(socket, shutdown);
     let reloader = agent.reloader().clone();
     lifecycle::at_hangup(move || {
         let reloader = reloader.clone();

@@ -224,8 +224,6 @@ impl Teller {
             AgentStatus::InTrouble { .. } => warn!("{now}"),
             AgentStatus::Reachable => {
                 info!(seconds_since_start = self.started.elapsed().as_secs(), "{now}");
-                // Systemd takes the first one and ignores the others.
-                lifecycle::notify_ready();
             }
             _ => info!("{now}"),
         }

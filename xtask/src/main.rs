@@ -1,5 +1,5 @@
-//! The project's own chores: `cargo xtask demo`, `test`, `bench`, `chaos`, `soak`, `deny`, `release` and
-//! `reproducible`.
+//! The project's own chores: `cargo xtask demo`, `test`, `package`, `bench`, `chaos`, `soak`, `deny`,
+//! `release` and `reproducible`.
 //!
 //! In reading order:
 //! - `packages`: what the distribution has to bring;
@@ -11,6 +11,7 @@
 //! - `chaos`: everything that can happen to the chain, and how soon it is back;
 //! - `deny`: what may come into the programs;
 //! - `release`: what is given to people, and the proof that anybody can build it;
+//! - `package`: Debian packages;
 //! - `test`: everything that must hold before a commit.
 
 mod bench;
@@ -19,6 +20,7 @@ mod chain;
 mod chaos;
 mod demo;
 mod deny;
+mod package;
 mod packages;
 mod release;
 mod stage;
@@ -44,6 +46,8 @@ enum Chore {
     Demo(demo::Demo),
     /// Check formatting and lints, then run every test
     Test(test::Test),
+    /// Make Debian packages of both programs
+    Package(package::Package),
     /// Measure scrapes beside those of other ways over Tor
     Bench(bench::Bench),
     /// Have everything happen that can happen to a device, and measure how soon it is back
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
     let ended = match Command::parse().chore {
         Chore::Demo(demo) => demo.run(),
         Chore::Test(test) => test.run(),
+        Chore::Package(package) => package.run(),
         Chore::Bench(bench) => bench.run(),
         Chore::Chaos(chaos) => chaos.run(),
         Chore::Soak(soak) => soak.run(),

@@ -34,7 +34,14 @@ pub const TESTS: &[Needed] = &[
     ("chromium", "chromium"),
     ("nix-instantiate", "nix-bin"),
     ("buildah", "buildah"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("lintian", "lintian"),
+    ("ip", "iproute2"),
 ];
+
+/// What packages are made with.
+pub const PACKAGE: &[Needed] = &[("dpkg-shlibdeps", "dpkg-dev"), ("lintian", "lintian")];
 
 /// What the chaos suite runs.
 pub const CHAOS: &[Needed] = &[

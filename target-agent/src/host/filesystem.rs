@@ -81,22 +81,55 @@ fn bytes(stat: &StatVfs, blocks: u64) -> f64 {
     blocks as f64 * stat.f_frsize as f64
 }
 
-/// A line of `/proc/self/mounts`. Procfs leaves blanks in it as they are written there.
+/// A line of `/proc/self/mountinfo`. Procfs leaves blanks in it as they are written there.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Mount {
-    device: String,
+    /// The file system's number, whatever is mounted of it.
+    number: String,
+    /// What of the file system is mounted: all of it, or a folder.
+    root: String,
     place: String,
+    device: String,
     kind: String,
+    /// Whether nobody can write to it here.
     readonly: bool,
+    /// Whether nobody can write to it anywhere.
+    readonly_everywhere: bool,
 }
 
 impl Mount {
     fn of(line: &str) -> Option<Self> {
-        let mut fields = line.split(' ').map(unescaped);
-        let (device, place, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        let readonly = fields.next()?.split(',').any(|option| option == "ro");
-        Some(Self { device, place, kind, readonly })
+        let (here, everywhere) = line.split_once(" - ")?;
+        let mut here = here.split(' ').skip(2).map(unescaped);
+        let (number, root, place, options) = (here.next()?, here.next()?, here.next()?, here.next()?);
+        let mut everywhere = everywhere.split(' ').map(unescaped);
+        let (kind, device) = (everywhere.next()?, everywhere.next()?);
+        let is_readonly = |options: &str| options.split(',').any(|option| option == "ro");
+        let readonly_everywhere = is_readonly(&everywhere.next()?);
+        let readonly = readonly_everywhere || is_readonly(&options);
+        Some(Self { number, root, place, device, kind, readonly, readonly_everywhere })
     }
+
+    /// True if it is a folder of a file system of which `other` is more.
+    fn is_folder_of(&self, other: &Self) -> bool {
+        let is_less = other.root == "/" || is_in(&self.root, &other.root);
+        self.number == other.number && self.root != other.root && is_less
+    }
+}
+
+/// What the device's mounts are, as far as this process can know it.
+///
+/// A service of systemd's with `ProtectSystem=strict` has mounts of its own: all can be read only, and a few
+/// folders are mounted once more to be written to or to be kept from it. Those are of its own making, and
+/// what is read only is so only if it is everywhere.
+fn of_the_device(mounts: Vec<Mount>) -> Vec<Mount> {
+    if !mounts.iter().any(|mount| mount.place == "/" && mount.readonly && !mount.readonly_everywhere) {
+        return mounts;
+    }
+    let own: Vec<_> =
+        mounts.iter().map(|mount| mounts.iter().any(|other| mount.is_folder_of(other))).collect();
+    let others = mounts.into_iter().zip(own).filter(|(_, own)| !own);
+    others.map(|(mount, _)| Mount { readonly: mount.readonly_everywhere, ..mount }).collect()
 }
 
 /// Letters that would end a field are written as a backslash and three octal digits.
@@ -129,8 +162,8 @@ impl Asked<'_> {
 
 /// Every local file system that this process sees.
 pub(super) fn mounted(system: &System, page: &mut Page) -> Result<(), Trouble> {
-    let text = system.text("proc/self/mounts")?;
-    let mounts: Vec<_> = text.lines().filter_map(Mount::of).collect();
+    let text = system.text("proc/self/mountinfo")?;
+    let mounts = of_the_device(text.lines().filter_map(Mount::of).collect());
     let asked = local(&mounts).into_iter().map(|mount| Asked { mount, answer: statvfs(&*mount.place).ok() });
     let asked: Vec<_> = asked.collect();
     for (name, help, size) in SIZES {
@@ -184,31 +217,46 @@ mod tests {
     #[test]
     fn only_local_file_systems_are_asked() {
         let text = "\
-/dev/root / ext4 ro,noatime 0 0
-proc /proc proc rw 0 0
-tmpfs /run tmpfs rw 0 0
-tmpfs /run tmpfs rw 0 0
-nas:/a /mnt/nas nfs4 rw 0 0
-/dev/sda1 /mnt/nas/usb vfat rw 0 0
-/dev/sda2 /mnt/nas-backup vfat rw 0 0
-me@host: /home/me/there fuse.sshfs rw 0 0
-/dev/sdb1 /media/my\\040stick fuseblk rw 0 0
-overlay /var/lib/docker/overlay2/x/merged overlay rw 0 0
-/dev/loop0 /snap/core/1 squashfs ro 0 0
-udev /dev/x devtmpfs rw 0 0
-tmpfs /dev/shm tmpfs rw 0 0
-tmpfs /devices tmpfs rw 0 0
-/dev/sdc1 /var/lib/docker/volumes/x ext4 rw 0 0
+1 0 8:1 / / ro,noatime - ext4 /dev/root ro
+2 1 0:1 / /proc rw - proc proc rw
+3 1 0:2 / /run rw - tmpfs tmpfs rw
+4 1 0:2 / /run rw - tmpfs tmpfs rw
+5 1 0:3 / /mnt/nas rw - nfs4 nas:/a rw
+6 1 8:2 / /mnt/nas/usb rw - vfat /dev/sda1 rw
+7 1 8:3 / /mnt/nas-backup rw shared:7 master:2 - vfat /dev/sda2 rw
+8 1 0:4 / /home/me/there rw - fuse.sshfs me@host: rw
+9 1 8:4 / /media/my\\040stick rw - fuseblk /dev/sdb1 rw
+10 1 0:5 / /var/lib/docker/overlay2/x/merged rw - overlay overlay rw
+11 1 7:1 / /snap/core/1 ro - squashfs /dev/loop0 ro
+12 1 0:6 / /dev/x rw - devtmpfs udev rw
+13 1 0:7 / /dev/shm rw - tmpfs tmpfs rw
+14 1 0:8 / /devices ro - tmpfs tmpfs rw
+15 1 8:5 / /var/lib/docker/volumes/x rw - ext4 /dev/sdc1 rw
 ";
-        let mounts: Vec<_> = text.lines().filter_map(Mount::of).collect();
+        let mounts = of_the_device(text.lines().filter_map(Mount::of).collect());
         let asked: Vec<_> = local(&mounts).into_iter().map(|mount| &*mount.place).collect();
         assert_eq!(asked, ["/", "/run", "/mnt/nas-backup", "/media/my stick", "/devices"]);
         let readonly: Vec<_> =
             mounts.iter().filter(|mount| mount.readonly).map(|mount| &*mount.place).collect();
-        assert_eq!(readonly, ["/", "/snap/core/1"]);
+        assert_eq!(readonly, ["/", "/snap/core/1", "/devices"]);
         for (written, meant) in [(r"a\040b\134040\011", "a b\\040\t"), (r"\9\é\04", r"\9\é\04"), ("ä", "ä")]
         {
             assert_eq!(unescaped(written), meant);
         }
+    }
+    #[test]
+    fn what_systemd_mounts_for_the_service_alone_is_not_the_devices() {
+        let text = "\
+1 0 8:1 /@ / ro,noatime - btrfs /dev/root rw
+2 1 8:2 / /boot ro - vfat /dev/boot ro
+3 1 8:1 /@home /home ro - btrfs /dev/root rw
+4 1 0:2 / /run ro - tmpfs tmpfs rw
+5 1 8:1 /@/var/lib/onionscrape-agent /var/lib/onionscrape-agent rw - btrfs /dev/root rw
+6 1 8:1 /@/tmp/systemd-private-1/tmp /tmp rw - btrfs /dev/root rw
+7 1 0:2 /systemd/inaccessible/dir /root ro - tmpfs tmpfs rw
+";
+        let mounts = of_the_device(text.lines().filter_map(Mount::of).collect());
+        let told: Vec<_> = mounts.iter().map(|mount| (&*mount.place, mount.readonly)).collect();
+        assert_eq!(told, [("/", false), ("/boot", true), ("/home", false), ("/run", false)]);
     }
 }

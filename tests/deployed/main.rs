@@ -1,0 +1,71 @@
+//! What is installed from packages, on machines with a systemd of their own.
+//!
+//! A machine is a folder: Debian's files in namespaces, with systemd as the first process, at the end of a
+//! cable that leads to where the private Tor network's relays are. This needs root; without it the tests are
+//! ignored, by name.
+//!
+//! - `place`: where all of it runs, a namespace with the relays' address;
+//! - `tree`: Debian's files, made once for each list of packages;
+//! - `machine`: a system booted from a tree;
+//! - `packages`: the two packages, and tests of them;
+//! - `world`: the network, and what else tests share;
+//! - the others: tests.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+mod machine;
+mod machines;
+mod packages;
+mod place;
+mod scraped;
+mod tree;
+mod units;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use world::World;
+
+/// A test on the world, by its name.
+macro_rules! trials {
+    ($world:expr, $($module:ident :: $test:ident),* $(,)?) => {
+        vec![$({
+            let world = Arc::clone($world);
+            Trial::test(concat!(stringify!($module), "::", stringify!($test)), move || {
+                $module::$test(&world);
+                Ok(())
+            })
+        }),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    // A list is made without anything else.
+    let possible = if arguments.list { Ok(()) } else { place::is_possible() };
+    if let Err(why) = &possible {
+        eprintln!("no machines here, so these tests are ignored: {why}");
+    } else if let Some(ended) = (!arguments.list).then(place::go_inside).flatten() {
+        return ended;
+    }
+    let world = Arc::new(World::new());
+    let mut trials = trials![
+        &world,
+        machines::systemd_restricts_what_it_runs,
+        packages::what_does_not_fit_is_refused,
+        packages::from_installation_to_purge,
+        units::are_sound_and_hardened,
+        units::the_agent_can_listen_on_no_port,
+        units::a_program_that_hangs_is_started_again,
+        scraped::from_one_machine_to_another,
+    ];
+    if possible.is_err() {
+        trials = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Dropped here rather than never: the network's folder and processes go with it.
+    drop(world);
+    conclusion.exit_code()
+}

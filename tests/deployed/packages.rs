@@ -1,0 +1,178 @@
+//! The two packages from their making to their end: installed, started, upgraded, removed and purged.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::machine::{Machine, PATIENCE};
+use crate::place::outside_command;
+use crate::world::World;
+
+/// What came before, by its number at least.
+const OLDER: &str = "Version: 0.0.1-1";
+
+/// A program's package, and what is in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// The package, its unit and its user.
+    pub name: &'static str,
+    /// The configuration.
+    pub config: &'static str,
+    /// Says who it is, in a line that stays the same as long as its keys do.
+    identity: &'static str,
+}
+
+pub const AGENT: Part =
+    Part { name: "onionscrape-agent", config: "/etc/onionscrape/agent.toml", identity: "hostname" };
+pub const BRIDGE: Part =
+    Part { name: "onionscrape-bridge", config: "/etc/onionscrape/bridge.toml", identity: "key" };
+
+/// Both packages as files.
+#[derive(Debug)]
+pub struct Packages(PathBuf);
+
+impl Packages {
+    /// Has `cargo xtask package` make them from the present source, in the profile of the tests; or takes
+    /// those in the folder that `ONIONSCRAPE_PACKAGES` names, for a second run in less time.
+    pub fn make(folder: &Path) -> Self {
+        if let Some(made) = std::env::var_os("ONIONSCRAPE_PACKAGES") {
+            return Self(made.into());
+        }
+        // Cargo may have to fetch what packages are made with.
+        let mut make = outside_command(env!("CARGO"));
+        for (name, _) in std::env::vars()
+            .filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            // What cargo tells this program of its package would have build scripts run again.
+            make.env_remove(name);
+        }
+        make.args(["xtask", "package", "--profile", "release", "--out"]).arg(folder);
+        let made = make.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&made.stdout);
+        assert!(made.status.success(), "{said}{}", String::from_utf8_lossy(&made.stderr));
+        assert_eq!(said.matches(", installed ").count(), 2, "the sizes are printed: {said}");
+        Self(folder.to_owned())
+    }
+
+    /// The file of one.
+    pub fn file(&self, part: Part) -> PathBuf {
+        let mut files = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
+        let is_it = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(part.name);
+        files.find(is_it).unwrap_or_else(|| panic!("no {} in {:?}", part.name, self.0))
+    }
+
+    /// Puts one on a machine and returns where it is there.
+    pub fn bring(&self, part: Part, machine: &Machine) -> String {
+        bring(&self.file(part), machine)
+    }
+
+    /// Installs one, which must work without a question; returns what was said.
+    pub fn install(&self, part: Part, machine: &Machine) -> String {
+        machine.run(&["dpkg", "--install", &self.bring(part, machine)])
+    }
+
+    /// One with another line in the place of the one with the same field; puts it on a machine and returns
+    /// where it is there.
+    fn bring_changed(&self, part: Part, line: &str, folder: &Path, machine: &Machine) -> String {
+        let run = |program: &str, arguments: &[&Path]| {
+            let done = Command::new(program).args(arguments).output().unwrap();
+            assert!(done.status.success(), "{done:?}");
+        };
+        let (tree, changed) = (folder.join("tree"), folder.join("changed.deb"));
+        run("dpkg-deb", &[Path::new("--raw-extract"), &self.file(part), &tree]);
+        let control = tree.join("DEBIAN/control");
+        let text = fs::read_to_string(&control).unwrap();
+        let field = &line[..=line.find(':').unwrap()];
+        let old = text.lines().find(|line| line.starts_with(field)).unwrap();
+        fs::write(&control, text.replace(old, line)).unwrap();
+        // Nobody loads it down, so it need not be small.
+        run("dpkg-deb", &[Path::new("-Znone"), Path::new("--build"), &tree, &changed]);
+        bring(&changed, machine)
+    }
+}
+
+fn bring(file: &Path, machine: &Machine) -> String {
+    machine.put("/root/package.deb", fs::read(file).unwrap());
+    "/root/package.deb".to_owned()
+}
+
+/// What dpkg refuses, and why it says so.
+pub fn what_does_not_fit_is_refused(world: &World) {
+    let machine = world.machine("unfit");
+    let refused = |line: &str| {
+        let file = world.packages().bring_changed(AGENT, line, &world.folder(), &machine);
+        let refused = machine.output(&["dpkg", "--install", &file]);
+        assert!(!refused.status.success(), "{line} is installed: {refused:?}");
+        String::from_utf8_lossy(&refused.stderr).into_owned()
+    };
+    let said = refused("Architecture: s390x");
+    assert!(said.contains("does not match system"), "{said}");
+    let said = refused("Depends: libc6 (>= 99)");
+    assert!(said.contains("depends on libc6 (>= 99)"), "{said}");
+    let state = machine.run(&["dpkg-query", "--show", "--showformat=${Status}", AGENT.name]);
+    assert!(!state.contains("ok installed"), "{state}");
+    assert_eq!(machine.sh("systemctl is-active onionscrape-agent || true").trim(), "inactive");
+}
+
+/// What people do to packages, in their order.
+pub fn from_installation_to_purge(world: &World) {
+    let machine = world.machine("lifecycle");
+    for part in [AGENT, BRIDGE] {
+        let Part { name, config, identity } = part;
+        let value =
+            |property: &str| machine.run(&["systemctl", "show", "--value", "--property", property, name]);
+        let who = || machine.run(&[name, identity]);
+        let older = world.packages().bring_changed(part, OLDER, &world.folder(), &machine);
+        machine.run(&["dpkg", "--install", &older]);
+        // Ready without a network: there is none beyond the world.
+        assert_eq!(value("ActiveState").trim(), "active", "{}", machine.journal(name));
+        assert_eq!(value("UnitFileState").trim(), "enabled");
+        machine.wait_until(
+            "it says how it is",
+            PATIENCE,
+            &format!("systemctl show -P StatusText {name} | grep -q ."),
+        );
+        let key = who();
+        assert!(key.contains(".onion") || key.contains("ssh-ed25519"), "{key}");
+        let state = format!("/var/lib/{name}");
+        let modes = format!("stat --format='%a %U' {state}; stat --format=%a {config}");
+        assert_eq!(machine.sh(&modes), format!("700 {name}\n644\n"));
+        let loose = format!("find {state} -type f -perm /077 | grep . || true");
+        assert_eq!(machine.sh(&loose), "", "others can read what is private");
+        let main = value("MainPID");
+        let user = machine.sh(&format!("stat --format=%U /proc/{}", main.trim()));
+        assert_eq!(user.trim(), name, "it runs as its own user");
+
+        // An upgrade keeps what was written into the configuration, and the keys, and runs what is new.
+        machine.sh(&format!(
+            "echo '# mine' >> {config}; echo 'ARGS=\"--log.level=warn\"' > /etc/default/{name}"
+        ));
+        world.packages().install(part, &machine);
+        let version = machine.run(&["dpkg-query", "--show", "--showformat=${Version}", name]);
+        assert!(!OLDER.contains(&version), "{version}");
+        assert_eq!(machine.sh(&format!("tail -n 1 {config}")), "# mine\n");
+        assert_eq!(value("ActiveState").trim(), "active", "{}", machine.journal(name));
+        assert_ne!(value("MainPID"), main, "the new one runs");
+        let arguments = machine.sh(&format!("tr '\\0' ' ' < /proc/{}/cmdline", value("MainPID").trim()));
+        assert!(arguments.contains("--log.level=warn"), "{arguments}");
+        assert_eq!(who(), key);
+
+        // Removing it ends it and leaves the keys, which it finds again.
+        let said = machine.run(&["dpkg", "--remove", name]);
+        assert!(said.contains(&format!("keys and state stay in {state}")), "{said}");
+        assert_eq!(machine.sh(&format!("systemctl is-active {name} || true")).trim(), "inactive");
+        world.packages().install(part, &machine);
+        assert_eq!(who(), key);
+        assert_eq!(value("ActiveState").trim(), "active", "{}", machine.journal(name));
+
+        // Purging takes the keys along, and says so.
+        let said = machine.run(&["dpkg", "--purge", name]);
+        assert!(said.contains(&format!("removing {state} with all keys in it")), "{said}");
+        let left = format!(
+            "find / -xdev -path '*{name}*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/tmp/*'; ls {config} 2>&1 || true"
+        );
+        let left = machine.sh(&left);
+        assert!(left.lines().count() == 1 && left.contains("No such file"), "what is left: {left}");
+    }
+    assert_eq!(machine.sh("ls -d /etc/onionscrape 2>&1 || true").matches("No such file").count(), 1);
+}

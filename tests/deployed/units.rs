@@ -1,0 +1,86 @@
+//! The units as systemd sees them, and the programs under systemd's hand.
+
+use crate::machine::{Machine, PATIENCE};
+use crate::packages::{AGENT, BRIDGE};
+use crate::world::World;
+
+/// How exposed systemd may find a service, in tenths.
+const EXPOSURE: &str = "15";
+
+fn install(world: &World, machine: &Machine) {
+    for part in [AGENT, BRIDGE] {
+        world.packages().install(part, machine);
+    }
+}
+
+/// No complaint by `systemd-analyze` of either release, and little that is open.
+pub fn are_sound_and_hardened(world: &World) {
+    for machine in [world.machine("units"), world.newer_machine("newer-units")] {
+        install(world, &machine);
+        for part in [AGENT, BRIDGE] {
+            let unit = format!("{}.service", part.name);
+            // Nobody can read manual pages on this machine.
+            let verified = machine.output(&["systemd-analyze", "verify", "--man=no", &unit]);
+            assert!(verified.status.success() && verified.stderr.is_empty(), "{verified:?}");
+            let threshold = format!("--threshold={EXPOSURE}");
+            machine.run(&["systemd-analyze", "security", "--offline=true", &threshold, &unit]);
+        }
+        for page in ["man1/target-agent.1.gz", "man1/scraper-bridge-add.1.gz", "man8/onionscrape-agent.8.gz"]
+        {
+            assert!(machine.path("/usr/share/man").join(page).exists(), "{page}");
+        }
+    }
+}
+
+/// An onion service needs no port, and the unit proves that none is there.
+pub fn the_agent_can_listen_on_no_port(world: &World) {
+    let machine = world.newer_machine("portless");
+    world.packages().install(AGENT, &machine);
+    machine.sh(&format!("echo '[admin]\nlisten = \"127.0.0.1:9821\"' >> {}", AGENT.config));
+    let restarted = machine.output(&["systemctl", "restart", AGENT.name]);
+    let journal = machine.journal(AGENT.name);
+    assert!(!restarted.status.success() && journal.contains("admin: "), "{restarted:?}\n{journal}");
+    // What the unit says to do about it.
+    machine.put(
+        "/etc/systemd/system/onionscrape-agent.service.d/admin.conf",
+        "[Service]\nSocketBindAllow=ipv4:tcp:9821\n",
+    );
+    machine.sh("systemctl daemon-reload && systemctl restart onionscrape-agent");
+    // Pauses between restarts grow there, too.
+    let steps = machine.run(&["systemctl", "show", "--value", "--property=RestartSteps", AGENT.name]);
+    assert_eq!(steps.trim(), "8");
+}
+
+/// A program that hangs is started anew, one that was killed is, and one that works is left alone.
+pub fn a_program_that_hangs_is_started_again(world: &World) {
+    let machine = world.machine("watchdog");
+    install(world, &machine);
+    for part in [AGENT, BRIDGE] {
+        let name = part.name;
+        machine.put(
+            &format!("/etc/systemd/system/{name}.service.d/quick.conf"),
+            "[Service]\nWatchdogSec=6s\nRestartSec=100ms\n",
+        );
+        machine.sh(&format!("systemctl daemon-reload && systemctl restart {name}"));
+        let show = |property: &str| format!("systemctl show -P {property} {name}");
+        let value = |property: &str| machine.sh(&show(property)).trim().to_owned();
+        let main = value("MainPID");
+        // Fed once it has proved something, and again.
+        for _ in 0..3 {
+            let fed = value("WatchdogTimestampMonotonic");
+            let again = format!("[ \"$({})\" != {fed} ]", show("WatchdogTimestampMonotonic"));
+            machine.wait_until("the watchdog is fed", PATIENCE, &again);
+        }
+        assert_eq!((value("MainPID"), value("NRestarts")), (main.clone(), "0".to_owned()));
+        machine.sh(&format!("systemctl reload {name}"));
+        assert_eq!(value("MainPID"), main, "a reload starts nothing anew");
+
+        machine.sh(&format!("kill -STOP {main}"));
+        machine.wait_until("a new one", PATIENCE, &format!("[ \"$({})\" = 1 ]", show("NRestarts")));
+        machine.wait_until("it is ready", PATIENCE, &format!("systemctl is-active --quiet {name}"));
+        machine.sh(&format!("kill -KILL \"$({})\"", show("MainPID")));
+        machine.wait_until("another one", PATIENCE, &format!("[ \"$({})\" = 2 ]", show("NRestarts")));
+        machine.wait_until("it is ready", PATIENCE, &format!("systemctl is-active --quiet {name}"));
+        assert!(machine.journal(name).contains("Watchdog timeout"), "{}", machine.journal(name));
+    }
+}
