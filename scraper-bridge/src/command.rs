@@ -16,8 +16,8 @@ use crate::config::{self, BridgeConfig, Entrance, Source};
 use crate::doctor::Doctor;
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
-use crate::reverse;
 use crate::status::Status;
+use crate::{reverse, targets};
 
 /// Two threads, so that a busy session does not hold up the others.
 const THREADS: usize = 2;
@@ -72,6 +72,12 @@ enum Act {
     Remove {
         /// The target's name
         target: String,
+    },
+    /// List the targets that are configured, whether or not a bridge runs
+    Targets {
+        /// Print the list as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Check the configuration and report every mistake in it
     Check,
@@ -149,6 +155,7 @@ impl Command {
                 block_on(THREADS, addition.run(config))
             }
             Act::Remove { target } => block_on(THREADS, remove(source.read()?, &target)),
+            Act::Targets { json } => targets::list(&source.read()?, json),
             Act::Check => check(&source.read()?, &options.shown_file()),
             Act::Documents(documents) => documents.write::<Self>(),
         }
