@@ -35,6 +35,7 @@ pub const TESTS: &[Needed] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("lintian", "lintian"),
+    ("ansible-playbook", "ansible-core"),
     ("ip", "iproute2"),
 ];
 
