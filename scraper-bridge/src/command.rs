@@ -18,8 +18,8 @@ use crate::descriptors::shortage;
 use crate::doctor::Doctor;
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
-use crate::reverse;
 use crate::status::Status;
+use crate::{reverse, targets};
 
 /// Two threads, so that a busy session does not hold up the others.
 const THREADS: usize = 2;
@@ -74,6 +74,12 @@ enum Act {
     Remove {
         /// The target's name
         target: String,
+    },
+    /// List the targets that are configured, whether or not a bridge runs
+    Targets {
+        /// Print the list as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Check the configuration and report every mistake in it
     Check,
@@ -159,6 +165,7 @@ impl Command {
                 block_on(THREADS, addition.run(config))
             }
             Act::Remove { target } => block_on(THREADS, remove(read()?, &target)),
+            Act::Targets { json } => targets::list(&read()?, json),
             Act::Check => check(&source.read()?, &options.shown_file()),
             Act::Documents(documents) => documents.write::<Self>(),
         }

@@ -23,6 +23,7 @@
 //! - [`history`]: the last scrapes of a target;
 //! - [`overview`]: how the targets are;
 //! - [`status`]: the same as a table;
+//! - [`targets`]: which targets there are, whether or not a bridge runs;
 //! - [`page`]: the same in a browser;
 //! - [`discovery`]: exporters as Prometheus' service discovery has them;
 //! - [`failure`]: why a scrape failed, and what Prometheus is told;
@@ -64,3 +65,4 @@ pub mod status;
 pub mod succession;
 pub mod surface;
 pub mod target;
+pub mod targets;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Certificate, PublicKey};
 
-use super::{KeyFile, Passphrase};
+use super::{KeyFile, Passphrase, UserKey};
 use crate::files::{self, FileError};
 
 /// What a bridge logs in to a target with.
@@ -143,6 +143,14 @@ impl LoginKey {
         let public = key.private().public_key();
         let certificate = certificate.map(|path| CertificateFile::open(path, Some(public))).transpose()?;
         Ok(Self::File { key, certificate })
+    }
+
+    /// The fingerprint of its public half, `SHA256:…`; `None` if the ssh-agent may choose the key.
+    pub fn fingerprint(&self) -> Option<String> {
+        match self {
+            Self::File { key, .. } => Some(key.fingerprint()),
+            Self::SshAgent { only, .. } => only.as_ref().map(|key| UserKey::of(key).fingerprint()),
+        }
     }
 }
 

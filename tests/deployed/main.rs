@@ -8,15 +8,20 @@
 //! - `tree`: Debian's files, made once for each list of packages;
 //! - `machine`: a system booted from a tree;
 //! - `packages`: the two packages, and tests of them;
+//! - `controller`: Debian's ansible, which reaches machines by ssh;
+//! - `firewall`: one that lets nothing in but ssh;
 //! - `world`: the network, and what else tests share;
 //! - the others: tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
+mod controller;
+mod firewall;
 mod machine;
 mod machines;
 mod packages;
 mod place;
+mod playbook;
 mod scraped;
 mod tree;
 mod units;
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
         units::are_sound_and_hardened,
         units::the_agent_can_listen_on_no_port,
         units::a_program_that_hangs_is_started_again,
+        playbook::a_fleet_by_one_command,
         scraped::from_one_machine_to_another,
     ];
     if possible.is_err() {

@@ -25,13 +25,23 @@ impl Tree {
     /// The smallest system that boots, with these packages of Debian's; made once, and kept beside what cargo
     /// builds.
     pub fn with(packages: &[&str]) -> Self {
-        Self::of(RELEASE, packages)
+        Self::make(RELEASE, packages, &[])
     }
 
     /// The same of this release.
     pub fn of(release: &str, packages: &[&str]) -> Self {
+        Self::make(release, packages, &[])
+    }
+
+    /// The same, with further packages that can be installed there without a network.
+    pub fn stocked(packages: &[&str], stock: &[&str]) -> Self {
+        Self::make(RELEASE, packages, stock)
+    }
+
+    fn make(release: &str, packages: &[&str], stock: &[&str]) -> Self {
         let packages = [ALWAYS, packages].concat().join(",");
-        let digest = Sha256::digest(&packages);
+        let stock = stock.join(" ");
+        let digest = Sha256::digest(format!("{packages} {stock}"));
         let name = format!("{release}-{}", data_encoding::HEXLOWER.encode(&digest[..6]));
         // …/target/release/deps/deployed-0123 stands beside …/target/machines.
         let folder = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("machines");
@@ -48,6 +58,12 @@ impl Tree {
             make.arg(format!("--include={packages}")).arg(release).arg(&part);
             // Of the three ways to name a mirror this is the one that can be set by a machine of tests.
             make.arg(std::env::var("ONIONSCRAPE_MIRROR").unwrap_or("http://deb.debian.org/debian".into()));
+            if !stock.is_empty() {
+                let apt =
+                    "APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get --quiet --yes --no-install-recommends";
+                make.arg("--skip=cleanup/apt");
+                make.arg(format!("--customize-hook={apt} clean && {apt} --download-only install {stock}"));
+            }
             let made = make.stdin(Stdio::null()).output().unwrap();
             assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
             fs::rename(&part, &path).unwrap();

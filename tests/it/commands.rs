@@ -52,6 +52,7 @@ const OURS: &[(&str, Kept)] = &[
     ("scraper-bridge check", By("config::check_says_so_and_by_its_exit_code")),
     ("scraper-bridge key", By("bad_input::files_and_folders")),
     ("scraper-bridge host-key", By("reverse::a_stock_ssh_comes_by_itself")),
+    ("scraper-bridge targets", By("pairing::one_copied_line_pairs")),
     ("scraper-bridge completions", By("documents::completions_and_manual_pages")),
 ];
 
@@ -60,6 +61,7 @@ const OTHERS: &[(&str, Kept)] = &[
     ("cargo xtask demo --network public", Not("needs the public Tor network")),
     ("cargo xtask demo", Ci),
     ("cargo xtask test", Ci),
+    ("cargo xtask package", Ci),
     ("cargo xtask bench", Not("measures for hours; whoever changes what is measured runs it")),
     ("cargo build --release", By("world::program")),
     ("ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -R", By("migrated::monitoring_proxy")),

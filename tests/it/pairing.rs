@@ -73,6 +73,16 @@ pub async fn one_copied_line_pairs(world: &World) {
     );
     assert!(!line.contains("never"), "{listed}");
 
+    // Both sides list the same key, so that a program can tell that they are paired.
+    let file_argument = file.to_str().unwrap();
+    let targets = run("scraper-bridge", &["targets", "--json", "--config.file", file_argument]);
+    let targets: Vec<scraper_bridge::targets::Row> = serde_json::from_slice(&targets.stdout).unwrap();
+    let bridges: Vec<target_agent::bridges::Row> =
+        serde_json::from_slice(&device.agent(&["bridges", "--json"]).stdout).unwrap();
+    assert_eq!(targets[0].name, "backpack");
+    assert_eq!(targets[0].fingerprint, bridges[0].fingerprint);
+    assert_eq!(targets[0].exporters, ["app"]);
+
     // Revoked, its session ends within 5 s and no new one comes about.
     let before = device.metric("onionscrape_ssh_sessions").await;
     assert!(before >= 1.0);
@@ -92,7 +102,7 @@ pub async fn one_copied_line_pairs(world: &World) {
     assert!(text(&unknown.stderr).contains("nobody named \"home\" may come in"), "{}", text(&unknown.stderr));
 
     // Forgotten, nothing of it is left on the monitor.
-    let removed = run("scraper-bridge", &["remove", "backpack", "--config.file", file.to_str().unwrap()]);
+    let removed = run("scraper-bridge", &["remove", "backpack", "--config.file", file_argument]);
     assert!(removed.status.success(), "{}", text(&removed.stderr));
     assert_eq!(fs::read_dir(folder.join("bridge/targets.d")).unwrap().count(), 0);
     assert!(running.bridge.fleet().target("backpack").is_none());

@@ -37,6 +37,7 @@ pub const TESTS: &[Needed] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("lintian", "lintian"),
+    ("ansible-playbook", "ansible-core"),
     ("ip", "iproute2"),
 ];
 

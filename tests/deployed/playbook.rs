@@ -1,0 +1,205 @@
+//! A fleet by one command: Debian's ansible, a monitor, and devices behind a firewall that lets nothing in.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::controller::Controller;
+use crate::firewall::{Firewall, open_ports};
+use crate::machine::Machine;
+use crate::packages::{AGENT, BRIDGE};
+use crate::tree::Tree;
+use crate::world::World;
+
+/// What a machine has before the playbook comes: what ansible asks of a host, and a firewall.
+const BARE: &[&str] = &["openssh-server", "python3", "python3-apt", "nftables"];
+/// What the playbook installs of Debian's.
+const STOCK: &[&str] = &["prometheus", "prometheus-node-exporter"];
+/// Where the private network's part of a configuration is on each machine.
+const NETWORK: &str = "/srv/tor.toml";
+/// Where the bridge has its targets.
+const TARGETS: &str = "/var/lib/onionscrape-bridge/targets.d";
+/// How long Prometheus may take to see what Tor leads to.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The services that the playbook starts.
+const SERVICES: &[&str] =
+    &["onionscrape-agent", "onionscrape-bridge", "prometheus", "prometheus-node-exporter"];
+
+pub fn a_fleet_by_one_command(world: &World) {
+    let controller = Controller::new();
+    let host = |name: &str| Host::boot(world, &controller, name);
+    let (monitor, one, two) = (host("monitor"), host("one"), host("two"));
+    let here = json!({});
+    let both = inventory(world, &monitor, &[(&one, &here), (&two, &here)]);
+
+    // A look at bare machines says what would be done, and does nothing.
+    let looked = controller.play(&both, &["--check"]);
+    assert!(looked.values().all(|done| done.changed > 0), "{looked:?}");
+    assert!(
+        !one.machine.path("/etc/onionscrape").exists() && !monitor.machine.path("/etc/onionscrape").exists()
+    );
+
+    // One command, from bare to scraped.
+    controller.play(&both, &[]);
+    monitor.wait_for_up(&["one/host", "one/node", "two/host", "two/node"]);
+
+    // The second run changes nothing.
+    let again = controller.play(&both, &[]);
+    assert!(again.values().all(|done| done.changed == 0), "{again:?}");
+
+    // A third device is its own matter and the bridge's.
+    let three = host("three");
+    let untouched = || {
+        let files = format!("stat --format='%n %i %Y' {TARGETS}/one.* {TARGETS}/two.*");
+        ([&monitor, &one, &two].map(Host::running), monitor.machine.sh(&files))
+    };
+    let before = untouched();
+    let all = inventory(world, &monitor, &[(&one, &here), (&two, &here), (&three, &here)]);
+    let added = controller.play(&all, &[]);
+    assert!(added.iter().all(|(name, done)| (done.changed > 0) == (name == "three")), "{added:?}");
+    monitor.wait_for_up(&["one/host", "one/node", "three/host", "three/node", "two/host", "two/node"]);
+    assert_eq!(untouched(), before, "a service was started anew, or a target written anew");
+
+    // Removed, it is forgotten by the bridge, and keeps out even who kept the bridge's keys.
+    monitor.machine.sh(&format!("mkdir -m 700 /srv/kept; cp -p {TARGETS}/three* /srv/kept"));
+    let gone = json!({ "onionscrape_state": "absent", "onionscrape_agent_uninstall": false });
+    let without = inventory(world, &monitor, &[(&one, &here), (&two, &here), (&three, &gone)]);
+    let removed = controller.play(&without, &[]);
+    assert!(removed.iter().all(|(name, done)| (done.changed > 0) == (name == "three")), "{removed:?}");
+    assert_eq!(monitor.machine.sh(&format!("ls {TARGETS} | grep -c three || true")).trim(), "0");
+    monitor.wait_for_up(&["one/host", "one/node", "two/host", "two/node"]);
+    monitor.machine.sh(&format!("cp -p /srv/kept/* {TARGETS}"));
+    monitor.wait_until_refused("three");
+    monitor.machine.sh(&format!("rm {TARGETS}/three*"));
+    let again = controller.play(&without, &["--limit", "three"]);
+    assert_eq!(again["three"].changed, 0, "{again:?}");
+
+    for host in [&monitor, &one, &two, &three] {
+        assert_eq!(open_ports(&host.machine), [22], "{}", host.machine.name);
+        host.firewall.assert_untouched(&host.machine);
+    }
+
+    // By default the agent goes, too, but not its keys. A device that is off is forgotten all the same.
+    let gone = json!({ "onionscrape_state": "absent" });
+    let left = inventory(world, &monitor, &[(&one, &here), (&two, &gone), (&three, &gone)]);
+    drop(two);
+    controller.play(&left, &[]);
+    assert_eq!(monitor.targets(), ["one"]);
+    assert!(!three.machine.path("/usr/bin/target-agent").exists());
+    assert_ne!(three.machine.run(&["find", "/var/lib/onionscrape-agent", "-name", "*ed25519*"]), "");
+}
+
+/// A machine behind its firewall.
+struct Host {
+    machine: Machine,
+    firewall: Firewall,
+}
+
+impl Host {
+    fn boot(world: &World, controller: &Controller, name: &str) -> Self {
+        let machine = Machine::boot(name, &Tree::stocked(BARE, STOCK));
+        controller.admit_to(&machine);
+        world.give_network(&machine, NETWORK);
+        // No mirror is reached from there, so the lists that came with the stock are new enough.
+        machine.put("/var/lib/apt/periodic/update-success-stamp", "");
+        let firewall = Firewall::raise(&machine);
+        Self { machine, firewall }
+    }
+
+    /// What answers to a GET of this machine's own, as status and text; the text of an error is its reason.
+    fn fetch(&self, url: &str) -> (u16, String) {
+        const SCRIPT: &str = "import sys, urllib.error, urllib.request
+try:
+    answer = urllib.request.urlopen(sys.argv[1])
+    print(answer.status, answer.read().decode())
+except urllib.error.HTTPError as error:
+    print(error.code, error.reason)";
+        let said = self.machine.run(&["python3", "-c", SCRIPT, url]);
+        let (status, text) = said.trim().split_once(' ').unwrap_or((said.trim(), ""));
+        (status.parse().unwrap(), text.to_owned())
+    }
+
+    fn json(&self, url: &str) -> Value {
+        let (status, text) = self.fetch(url);
+        assert_eq!(status, 200, "{url}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Waits until Prometheus has these exporters, `TARGET/EXPORTER`, all of them up and no others.
+    fn wait_for_up(&self, expected: &[&str]) {
+        let began = Instant::now();
+        loop {
+            let answer =
+                self.json("http://127.0.0.1:9090/api/v1/query?query=up%7Bjob%3D%22onionscrape%22%7D");
+            let series = answer["data"]["result"].as_array().unwrap().iter().map(|series| {
+                let label = |name: &str| series["metric"][name].as_str().unwrap_or_default().to_owned();
+                (format!("{}/{}", label("instance"), label("exporter")), series["value"][1] == "1")
+            });
+            let series: BTreeMap<_, _> = series.collect();
+            if series.keys().eq(expected) && series.values().all(|up| *up) {
+                return;
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "not up: {series:?}\n{}",
+                self.machine.journal("onionscrape-bridge")
+            );
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Waits until the device lets the bridge in no more.
+    fn wait_until_refused(&self, target: &str) {
+        let began = Instant::now();
+        loop {
+            let (status, reason) = self.fetch(&format!("http://127.0.0.1:9822/t/{target}/node/metrics"));
+            assert_ne!(status, 200, "it was let in");
+            if reason.contains("closed") || reason.contains("denied") {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{status} {reason}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Since when the services run, and as which processes.
+    fn running(&self) -> String {
+        let show = ["systemctl", "show", "--property=Id,MainPID,ActiveEnterTimestampMonotonic"];
+        self.machine.run(&[&show, SERVICES].concat())
+    }
+
+    /// The targets that the bridge has.
+    fn targets(&self) -> Vec<String> {
+        let overview = self.json("http://127.0.0.1:9822/api/v1/targets?scrapes=false");
+        let targets = overview["targets"].as_array().unwrap().iter();
+        targets.map(|target| target["name"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// An inventory of a monitor and devices, each device with variables of its own.
+fn inventory(world: &World, monitor: &Host, devices: &[(&Host, &Value)]) -> String {
+    let settings = format!("[tor]\ninclude = \"{NETWORK}\"\n");
+    let at = |host: &Host| host.machine.address.to_string();
+    let devices = devices.iter().map(|(host, variables)| {
+        let mut variables = (*variables).clone();
+        variables["ansible_host"] = at(host).into();
+        (host.machine.name.clone(), variables)
+    });
+    let devices: serde_json::Map<_, _> = devices.collect();
+    json!({ "all": {
+        "vars": {
+            "ansible_user": "root",
+            "onionscrape_agent_deb": world.packages().file(AGENT),
+            "onionscrape_bridge_deb": world.packages().file(BRIDGE),
+            "onionscrape_agent_settings": settings,
+            "onionscrape_bridge_settings": settings,
+            "onionscrape_prometheus_refresh": "5s",
+        },
+        "children": {
+            "onionscrape_monitors": { "hosts": { &monitor.machine.name: { "ansible_host": at(monitor) } } },
+            "onionscrape_devices": { "hosts": devices },
+        },
+    } })
+    .to_string()
+}
