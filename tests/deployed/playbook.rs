@@ -27,6 +27,8 @@ const SERVICES: &[&str] =
     &["onionscrape-agent", "onionscrape-bridge", "prometheus", "prometheus-node-exporter"];
 
 pub fn a_fleet_by_one_command(world: &World) {
+    // Made before anything that waits for them runs.
+    world.packages();
     let controller = Controller::new();
     let host = |name: &str| Host::boot(world, &controller, name);
     let (monitor, one, two) = (host("monitor"), host("one"), host("two"));
