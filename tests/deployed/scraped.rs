@@ -61,7 +61,11 @@ pub fn from_one_machine_to_another(world: &World) {
     // What the built-in exporter says is the device's truth, not the restricted service's.
     let host = get(&monitor, "/t/backpack/host/metrics");
     assert!(host.starts_with("HTTP/1.") && host.contains(" 200 OK\r\n"), "{host}");
-    assert!(host.contains("node_memory_MemTotal_bytes ") && host.contains("node_network_info{"), "{host}");
+    assert!(
+        host.contains("node_memory_MemTotal_bytes ")
+            && host.contains("node_network_receive_bytes_total{device=\"eth0\"}"),
+        "{host}"
+    );
     let failed: Vec<_> = host
         .lines()
         .filter(|line| line.starts_with("node_scrape_collector_success{") && line.ends_with(" 0"))
