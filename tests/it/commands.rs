@@ -11,7 +11,7 @@ use crate::world::World;
 
 /// What becomes of a command.
 enum Kept {
-    /// Run by this test of `it`.
+    /// Run by this test: of `it`, if it does not begin with the name of another suite.
     By(&'static str),
     /// Run by `.ci/run`, as it is.
     Ci,
@@ -61,7 +61,7 @@ const OTHERS: &[(&str, Kept)] = &[
     ("cargo xtask demo --network public", Not("needs the public Tor network")),
     ("cargo xtask demo", Ci),
     ("cargo xtask test", Ci),
-    ("cargo xtask package", Ci),
+    ("cargo xtask package", By("deployed/packages::from_installation_to_purge")),
     ("cargo xtask bench", Not("measures for hours; whoever changes what is measured runs it")),
     ("cargo build --release", By("world::program")),
     ("ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -R", By("migrated::monitoring_proxy")),
@@ -124,8 +124,9 @@ fn holds(command: &str, kept: &Kept) -> Result<(), String> {
             if steps.contains(command) { Ok(()) } else { Err("not in .ci/run".into()) }
         }
         By(test) => {
+            let (suite, test) = test.split_once('/').unwrap_or(("it", test));
             let (module, name) = test.split_once("::").ok_or("no such test")?;
-            let source = read(&format!("tests/it/{module}.rs"));
+            let source = read(&format!("tests/{suite}/{module}.rs"));
             if !source.contains(&format!("fn {name}(")) {
                 return Err(format!("there is no test {test}"));
             }
