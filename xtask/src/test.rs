@@ -8,7 +8,7 @@ use crate::stage::Stage;
 use crate::{Failure, deny, packages, release};
 
 /// How long each reader of other people's input is fed, in seconds.
-const FUZZ_SECONDS: &str = "60";
+const FUZZ_SECONDS: &str = "30";
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
