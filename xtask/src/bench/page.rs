@@ -136,7 +136,7 @@ const FAULTS: &str = "\
 ## Faults
 
 What happens to a device, to relays and to the programs, how soon scrapes are good again, and hours of it: \
-[chaos.md](chaos.md), made by `cargo xtask chaos` and `cargo xtask soak`.";
+[chaos.md](chaos.md) and [soak.md](soak.md), made by `cargo xtask chaos` and `cargo xtask soak`.";
 
 /// The machine and what runs on it.
 fn surroundings() -> String {

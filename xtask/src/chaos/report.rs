@@ -46,17 +46,7 @@ pub fn table(rows: &[Row]) -> String {
 /// # Errors
 /// When it cannot be written.
 pub fn write(rows: &[Row], others: &[String], left_out: &[String]) -> Result<PathBuf, Failure> {
-    let file = workspace().join("docs/chaos.md");
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let mut text = format!(
-        "# Faults, and how soon a device is back\n\n\
-         Made by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{}\n\n",
-        arguments.join(" "),
-        said("date", &["--utc", "+%Y-%m-%d"]),
-        versions(),
-        EXPLANATION,
-    );
-    text += &table(rows);
+    let mut text = table(rows);
     text += "\n\n";
     for line in others {
         text += &format!("- {line}\n");
@@ -64,9 +54,36 @@ pub fn write(rows: &[Row], others: &[String], left_out: &[String]) -> Result<Pat
     for line in left_out {
         text += &format!("- left out: {line}\n");
     }
+    write_page("chaos", "Faults, and how soon a device is back", EXPLANATION, &text)
+}
+
+/// Writes the result of a soak into the docs; returns where.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_soak(result: &str) -> Result<PathBuf, Failure> {
+    write_page("soak", "Faults for hours, and what the programs hold meanwhile", SOAK, result)
+}
+
+fn write_page(name: &str, title: &str, explanation: &str, result: &str) -> Result<PathBuf, Failure> {
+    let file = workspace().join("docs").join(name).with_extension("md");
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let text = format!(
+        "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{explanation}\n\n{result}",
+        arguments.join(" "),
+        said("date", &["--utc", "+%Y-%m-%d"]),
+        versions(),
+    );
     fs::write(&file, text)?;
     Ok(file)
 }
+
+/// What a soak is.
+const SOAK: &str = "A private Tor network of 3 authorities and 24 relays, one bridge, and 20 devices with an agent each. One \
+device is scraped 4 times a second and everything that `cargo xtask chaos` knows happens to it in an order left to chance, except what ends a \
+program, whose memory says nothing of the next one's; the others are scraped every 5 s. After each fault it is looked what the programs \
+hold: resident memory, open files (sockets, too), threads. In all of it every answer was whole, of the right exporter and not older than \
+its request, and both programs had no socket but those they may have.";
 
 /// What the columns mean.
 const EXPLANATION: &str = "A private Tor network of 3 authorities and 24 relays, the device and the monitor each in a \
