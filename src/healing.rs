@@ -238,6 +238,12 @@ impl Healing {
         !self.is_cut_off(silence) && silence.is_some_and(|silence| silence >= DOUBTFUL * self.slack)
     }
 
+    /// How long until the next tick: a second where one decides soon what is said of the silence.
+    pub fn pause(&self, silence: Option<Duration>) -> Duration {
+        let decides = (DOUBTFUL * self.slack - TICK)..(SILENT * self.slack);
+        if silence.is_some_and(|silence| decides.contains(&silence)) { Duration::from_secs(1) } else { TICK }
+    }
+
     /// What is in the way of everybody who would come in or go out, if something is.
     pub fn hindrance(&self, silence: Option<Duration>, tor: &Bootstrap) -> Option<&'static str> {
         if self.is_cut_off(silence) {

@@ -71,6 +71,7 @@ fn a_silence_is_not_left_to_arti() {
     for second in (0..600).step_by(5) {
         let now = start + Duration::from_secs(second);
         assert_eq!(healing.is_doubtful(seconds(second)), second >= DOUBTFUL.as_secs());
+        assert_eq!(healing.pause(seconds(second)) < TICK, (10..30).contains(&second));
         assert_eq!(healing.hindrance(seconds(second), &Bootstrap::Done).is_some(), second >= CUT.as_secs());
         if let Some(step) = healing.tick(seen(seconds(second), Reach::Proved), now) {
             assert_eq!(step, (Step::Renew, Reason::Silence));

@@ -53,6 +53,7 @@ impl Healer {
                     healing.reopened(self.tor.silence(), Instant::now())
                 }
                 _ = ticks.tick() => {
+                    ticks.reset_after(healing.pause(self.tor.silence()));
                     let seen = self.look_around(healing.is_doubtful(self.tor.silence()));
                     let was_introduced = std::mem::replace(&mut introduced, seen.unintroduced.is_none());
                     if was_introduced && !introduced {
