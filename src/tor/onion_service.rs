@@ -124,6 +124,13 @@ impl OnionService {
         Ok(Self { circuits, running, requests: Box::pin(requests), client, name })
     }
 
+    /// How long ago a service of this name was published last, as far as that was written down, be it by
+    /// another process.
+    pub fn published_ago(tor: &Tor, name: &str) -> Option<Duration> {
+        let written = tor.settings().state.join("hss").join(name).join("iptpub.json").metadata().ok()?;
+        written.modified().ok()?.elapsed().ok()
+    }
+
     /// Waits until arti says that it began to publish, or for a minute; arti is not always right.
     ///
     /// It does not keep the service running.

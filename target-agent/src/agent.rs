@@ -94,7 +94,7 @@ impl Agent {
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
         };
-        let first = publication.launch(identity.service)?;
+        let first = publication.begin(identity.service).await?;
         let probe = {
             let (tor, seen, own_key) = (tor.clone(), seen.clone(), own_key.clone());
             move || reachable(tor.clone(), seen.borrow().onion.clone(), own_key.clone())

@@ -124,6 +124,17 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// Launches the service of this name, when that is not too soon after it was published by a process
+    /// before this one.
+    ///
+    /// # Errors
+    /// When arti refuses.
+    pub async fn begin(&self, name: ServiceName) -> Result<(OnionService, Discovery), Failure> {
+        let ago = OnionService::published_ago(&self.tor, &name.text());
+        sleep(ago.map_or(Duration::ZERO, |ago| RELAUNCH_GAP.saturating_sub(ago))).await;
+        self.launch(name)
+    }
+
     /// Launches the service of this name.
     ///
     /// # Errors
