@@ -26,7 +26,7 @@ pub use link::{Forwards, ReverseLink};
 
 /// Key exchange takes three round trips, which through Tor can be some seconds each.
 const KEX_LIMIT: Duration = Duration::from_secs(30);
-/// How long a live session may take to answer when it is asked because a scrape timed out.
+/// How long a live session may take to answer when it is asked because a scrape is late.
 const PING_LIMIT: Duration = Duration::from_secs(5);
 /// How long nothing may come from a far end that is asked every few seconds. Russh itself gives up before,
 /// except where a channel that nobody reads keeps it from looking.
@@ -238,9 +238,13 @@ impl Session {
         }
     }
 
-    /// Asks the far end for a sign of life.
+    /// Asks the far end for a sign of life. The answer may queue behind a long body; what comes of that is a
+    /// sign, too.
     pub async fn answers(&self) -> bool {
-        timeout(PING_LIMIT, self.link.ping()).await.unwrap_or(false)
+        match timeout(PING_LIMIT, self.link.ping()).await {
+            Ok(answered) => answered,
+            Err(_) => self.pulse.quiet_for() < PING_LIMIT,
+        }
     }
 
     /// True if the session ended because the far end did not answer any more.
