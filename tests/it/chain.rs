@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use scraper_bridge::target::State;
 use tornet::Cut;
 use tornet::process;
 
@@ -215,11 +214,7 @@ pub async fn a_session_that_stands_by(world: &World) {
     let target = monitor.bridge.fleet().target("backpack").unwrap();
     for round in 0..3 {
         world.until("a second session stands by", || target.has_standby()).await;
-        let pool = match &*target.state().borrow() {
-            State::Up(pool) | State::Suspect(pool) => pool.clone(),
-            other => panic!("round {round}: {}", other.label()),
-        };
-        pool.session().cut();
+        target.state().borrow().pool().expect("it is up").session().cut();
         for _ in 0..5 {
             let scraped = scrape(&monitor.address("backpack", "app")).await;
             assert_eq!((scraped.status, scraped.text()), (200, "a 1\n"), "round {round}: {scraped:?}");

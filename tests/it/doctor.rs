@@ -7,7 +7,6 @@ use std::process::Output;
 use std::sync::Arc;
 
 use onionscrape::ssh::KeyFile;
-use scraper_bridge::target::State;
 use serde_json::Value;
 
 use crate::exporters::{Exporter, Manner};
@@ -93,9 +92,10 @@ pub async fn the_bridges_stops_where_the_way_does(world: &World) {
     for name in ["well", "half"] {
         monitor.connected(name).await;
     }
-    let pool = |name: &str| match &*monitor.bridge.fleet().target(name).unwrap().state().borrow() {
-        State::Up(pool) | State::Suspect(pool) => Arc::clone(pool),
-        other => panic!("{name} is {}", other.label()),
+    let pool = |name: &str| {
+        let state = monitor.bridge.fleet().target(name).unwrap().state();
+        let pool = state.borrow().pool().map(Arc::clone);
+        pool.unwrap_or_else(|| panic!("{name} is not up"))
     };
     let kept = pool("well");
     let examined = |name: &str| Examined::by("scraper-bridge", &[name], &monitor.file);

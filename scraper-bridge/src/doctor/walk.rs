@@ -156,8 +156,11 @@ impl Patient {
 
     /// The session in which a device came that comes by itself.
     fn arrived(&self) -> Result<Arc<Pool>, Finding> {
-        match self.kept.as_ref().map(|kept| kept.state().borrow().clone()) {
-            Some(State::Up(pool) | State::Suspect(pool)) => Ok(pool),
+        let state = self.kept.as_ref().map(|kept| kept.state().borrow().clone());
+        if let Some(pool) = state.as_ref().and_then(State::pool) {
+            return Ok(pool.clone());
+        }
+        match state {
             Some(State::Waiting(trouble, _)) => Err(of_trouble(&trouble, &self.config)),
             _ => {
                 let found = "it comes by itself, and there is no bridge to come to";

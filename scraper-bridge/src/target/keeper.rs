@@ -4,9 +4,11 @@ mod arrival;
 mod pauses;
 mod standby;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::future::{Fuse, FusedFuture as _, FutureExt as _};
 use onionscrape::address::OnionAddress;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -233,6 +235,8 @@ impl Keeper {
         // Both end with this function, so that nothing holds on to a session that is over.
         let (mut following, mut replacement) = (Box::pin(self.follow(pool, dialling)), Box::pin(replacement));
         let mut standing_by = Box::pin(self.stand_by(dialling));
+        // Whoever asks for a new session, or has another, does not wait for what comes of asking this one.
+        let mut asked = pin!(Fuse::terminated());
         loop {
             tokio::select! {
                 () = pool.session().ended() => {
@@ -248,15 +252,17 @@ impl Keeper {
                     return Held::Lost;
                 }
                 () = target.redial.notified() => return Held::Asked,
-                () = target.doubt.notified() => {
+                () = target.doubt.notified(), if asked.is_terminated() => {
                     self.tell(State::Suspect(pool.clone()));
-                    if pool.session().answers().await {
-                        self.tell(State::Up(pool.clone()));
-                    } else {
+                    asked.set(pool.session().answers().fuse());
+                }
+                answers = &mut asked => {
+                    if !answers {
                         target.metrics.keepalive_failures.inc();
                         warn!(target = name, "session does not answer; dialling anew");
                         return Held::Lost;
                     }
+                    self.tell(State::Up(pool.clone()));
                 }
                 () = &mut following => {}
                 () = &mut standing_by => {}

@@ -158,6 +158,11 @@ impl Device {
     fn dials(&self) -> usize {
         self.dials.load(Ordering::Relaxed)
     }
+
+    /// Has nothing go through any session that there is.
+    fn freeze(&self) {
+        self.frozen.lock().expect("lock").iter().for_each(CancellationToken::cancel);
+    }
 }
 
 /// Targets that share what targets of one bridge share.
@@ -249,6 +254,13 @@ async fn up(target: &Target) {
     timeout(Duration::from_secs(600), up).await.expect("up in time").expect("still kept");
 }
 
+/// Waits for another session than that of `pool`.
+async fn replaced(target: &Target, pool: &Arc<Pool>) {
+    let mut state = target.state();
+    let fresh = |state: &State| state.pool().is_some_and(|now| !Arc::ptr_eq(now, pool));
+    state.wait_for(fresh).await.expect("kept");
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_dial_serves_everybody_who_waits() {
     let device = Device::new(Manner::Answer);
@@ -316,9 +328,7 @@ async fn a_session_that_ends_is_dialled_anew_at_once_only_if_it_was_of_use() {
     let pool = target.pool().await.map_err(|_| ()).expect("up");
     pool.session().give_up();
     pool.session().ended().await;
-    let mut state = target.state();
-    let fresh = |state: &State| state.pool().is_some_and(|now| !Arc::ptr_eq(now, &pool));
-    state.wait_for(fresh).await.expect("kept");
+    replaced(&target, &pool).await;
     assert!(lost_at.elapsed() < pauses::FIRST, "no pause: {:?}", lost_at.elapsed());
     assert_eq!(device.dials(), 2);
     // Of none: a device that takes everybody in and throws them out again is not hammered.
@@ -361,7 +371,7 @@ async fn a_device_from_which_nothing_comes_is_given_up_in_time() {
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(device.dials(), 1, "a quiet session is no dead one");
     device.set(Manner::Fail);
-    device.frozen.lock().expect("lock").iter().for_each(CancellationToken::cancel);
+    device.freeze();
     let silent_since = Instant::now();
     let mut state = target.state();
     state.wait_for(|state| state.pool().is_none()).await.expect("kept");

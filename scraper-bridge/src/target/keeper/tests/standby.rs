@@ -88,11 +88,9 @@ async fn when_both_are_dead_a_fresh_one_comes_soon() {
     let target = rig.target_with_standby("a", &device);
     up(&target).await;
     stood_by(&target).await;
-    for frozen in &*device.frozen.lock().expect("lock") {
-        frozen.cancel();
-    }
+    device.freeze();
     let response = Scraper::new(target.clone(), 0, LIMITS).answer(request()).await;
-    assert_eq!(response.status(), 502, "the first was found dead meanwhile");
+    assert_eq!(response.status(), 504, "the first was found dead, and the other asked in vain");
     let started = Instant::now();
     while Scraper::new(target.clone(), 0, LIMITS).answer(request()).await.status() != 200 {
         sleep(Duration::from_millis(100)).await;

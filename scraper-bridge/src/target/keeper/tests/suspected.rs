@@ -33,16 +33,29 @@ async fn one_that_does_not_is_given_up_and_used_until_then() {
     let target = rig.target("a", &device);
     up(&target).await;
     let pool = target.pool().await.map_err(|_| ()).expect("up");
-    device.frozen.lock().expect("lock").iter().for_each(CancellationToken::cancel);
+    device.freeze();
     target.doubt();
     suspected(&target).await;
     assert!(Arc::ptr_eq(&pool, &target.pool().await.map_err(|_| ()).expect("still used")));
     let asked = Instant::now();
-    let mut state = target.state();
-    let fresh = |state: &State| state.pool().is_some_and(|now| !Arc::ptr_eq(now, &pool));
-    state.wait_for(fresh).await.expect("kept");
+    replaced(&target, &pool).await;
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     scraped(&target).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_wants_another_does_not_wait_for_what_it_answers() {
+    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
+    let target = rig.target("a", &device);
+    up(&target).await;
+    let pool = target.pool().await.map_err(|_| ()).expect("up");
+    device.freeze();
+    target.doubt();
+    suspected(&target).await;
+    let asked = Instant::now();
+    target.redial().await;
+    replaced(&target, &pool).await;
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +66,7 @@ async fn a_scrape_that_is_much_too_late_goes_on_in_the_next_one() {
     for _ in 0..20 {
         scraped(&target).await;
     }
-    device.frozen.lock().expect("lock").iter().for_each(CancellationToken::cancel);
+    device.freeze();
     let took = scraped(&target).await;
     assert!((1..=8).contains(&took.as_secs()), "{took:?}");
     assert_eq!(device.dials(), 2);
