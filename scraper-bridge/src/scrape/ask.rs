@@ -62,9 +62,7 @@ impl Scraper {
             // What it waited for was the session.
             let mut waited = start;
             waited.lap(Hop::Session);
-            if let Ok(answered) = self.ask(next.clone(), request, waited, deadline).await {
-                asked = Ok(answered);
-            }
+            asked = self.ask(next.clone(), request, waited, deadline).await;
             pool = next;
         }
         let (answered, timed) = asked.map_err(|(failure, timed)| {
