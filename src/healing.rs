@@ -238,10 +238,12 @@ impl Healing {
         !self.is_cut_off(silence) && silence.is_some_and(|silence| silence >= DOUBTFUL * self.slack)
     }
 
-    /// How long until the next tick: a second where one decides soon what is said of the silence.
+    /// How long until the next tick: a second where one decides soon what is said of the silence, and power
+    /// does not count.
     pub fn pause(&self, silence: Option<Duration>) -> Duration {
-        let decides = (DOUBTFUL * self.slack - TICK)..(SILENT * self.slack);
-        if silence.is_some_and(|silence| decides.contains(&silence)) { Duration::from_secs(1) } else { TICK }
+        let decides =
+            self.slack == 1 && silence.is_some_and(|silence| ((DOUBTFUL - TICK)..SILENT).contains(&silence));
+        if decides { Duration::from_secs(1) } else { TICK }
     }
 
     /// What is in the way of everybody who would come in or go out, if something is.

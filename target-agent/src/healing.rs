@@ -53,8 +53,9 @@ impl Healer {
                     healing.reopened(self.tor.silence(), Instant::now())
                 }
                 _ = ticks.tick() => {
-                    ticks.reset_after(healing.pause(self.tor.silence()));
-                    let seen = self.look_around(healing.is_doubtful(self.tor.silence()));
+                    let silence = self.tor.silence();
+                    ticks.reset_after(healing.pause(silence));
+                    let seen = self.look_around(healing.is_doubtful(silence));
                     let was_introduced = std::mem::replace(&mut introduced, seen.unintroduced.is_none());
                     if was_introduced && !introduced {
                         // Whoever asks how the device is shall not hear of the last dial, which got through.

@@ -244,6 +244,7 @@ mod tests {
             assert_eq!(unescaped(written), meant);
         }
     }
+
     #[test]
     fn what_systemd_mounts_for_the_service_alone_is_not_the_devices() {
         let text = "\
