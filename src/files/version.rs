@@ -6,8 +6,10 @@ use std::path::Path;
 
 use super::{FileError, create_private, replace_private};
 
-/// The file that says it: a number and nothing else.
+/// The file that says it: a number, and [`UNFINISHED`] while the folder is on its way to that version. Who knows
+/// the version before only, and may find some of that there, must not take it for its own.
 const FILE: &str = "version";
+const UNFINISHED: &str = " unfinished";
 /// Longest file that can be one, in bytes.
 const MAX_FILE: u64 = 32;
 
@@ -48,8 +50,10 @@ fn newest(steps: &[Step]) -> usize {
 fn climb(folder: &Path, steps: &[Step]) -> Result<(), FileError> {
     let version = marked(folder, steps)?;
     for (done, step) in steps.iter().enumerate().skip(version - 1) {
+        let mark = |end: &str| replace_private(&folder.join(FILE), format!("{}{end}\n", done + 2).as_bytes());
+        mark(UNFINISHED)?;
         step(folder)?;
-        replace_private(&folder.join(FILE), format!("{}\n", done + 2).as_bytes())?;
+        mark("")?;
     }
     Ok(())
 }
@@ -68,6 +72,7 @@ fn marked(folder: &Path, steps: &[Step]) -> Result<usize, FileError> {
     }
 }
 
+/// The version that a folder is of, or was until it was to become the next one.
 fn read(folder: &Path, steps: &[Step]) -> Result<Option<usize>, FileError> {
     let path = folder.join(FILE);
     let cannot = |error: &io::Error| FileError::io(&path, "cannot be read", error);
@@ -79,9 +84,9 @@ fn read(folder: &Path, steps: &[Step]) -> Result<Option<usize>, FileError> {
         true => std::fs::read(&path).map_err(|error| cannot(&error))?,
         false => Vec::new(),
     };
-    let number = std::str::from_utf8(&text)
-        .ok()
-        .map(str::trim)
+    let text = std::str::from_utf8(&text).unwrap_or_default().trim();
+    let unfinished = text.strip_suffix(UNFINISHED);
+    let number = Some(unfinished.unwrap_or(text))
         .filter(|text| text.bytes().all(|letter| letter.is_ascii_digit()) && !text.starts_with('0'));
     let Some(version) = number.and_then(|number| number.parse::<usize>().ok()) else {
         let what = "is damaged: it does not say which version this state is of; take it from a backup, or write 1 \
@@ -96,13 +101,17 @@ fn read(folder: &Path, steps: &[Step]) -> Result<Option<usize>, FileError> {
         );
         return Err(FileError::new(&path, what));
     }
-    Ok(Some(version))
+    Ok(Some(if unfinished.is_some() { (version - 1).max(1) } else { version }))
 }
 
-/// True if nobody has written anything yet but a lock; a volume has a folder of its file system's.
+/// True if nobody has written anything yet but a lock, or half of a file before a power cut; a volume has a folder
+/// of its file system's.
 fn is_new(folder: &Path) -> Result<bool, FileError> {
     let entries = folder.read_dir().map_err(|error| FileError::io(folder, "cannot be read", &error))?;
-    Ok(entries.flatten().all(|entry| ["lock", "lost+found"].iter().any(|of| entry.file_name() == *of)))
+    Ok(entries.flatten().all(|entry| {
+        let name = entry.file_name();
+        name == "lock" || name == "lost+found" || name.as_encoded_bytes().starts_with(b".tmp")
+    }))
 }
 
 #[cfg(test)]
@@ -131,7 +140,9 @@ mod tests {
     #[test]
     fn a_new_folder_is_of_the_present_version() {
         let folder = tempfile::tempdir().expect("folder");
-        fs::write(folder.path().join("lock"), "").expect("written");
+        for before in ["lock", ".tmpXq1"] {
+            fs::write(folder.path().join(before), "").expect("written");
+        }
         climb(folder.path(), &[two, three]).expect("new");
         assert_eq!(says(folder.path()), "3\n");
         assert!(!folder.path().join("two").exists(), "there was nothing to do");
@@ -158,7 +169,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         fs::write(folder.path().join("key"), "").expect("written");
         climb(folder.path(), &[two, breaks_off]).expect_err("broken off");
-        assert_eq!(says(folder.path()), "2\n");
+        assert_eq!(says(folder.path()), "3 unfinished\n");
+        let older = read(folder.path(), &[two]).expect_err("some of it may be there").to_string();
+        assert!(older.contains("version 3, and this release knows version 2 only"), "{older}");
         climb(folder.path(), &[breaks_off, three]).expect("the first one is not done again");
         assert_eq!(says(folder.path()), "3\n");
     }
@@ -177,6 +190,8 @@ mod tests {
             ("0\n", "is damaged"),
             ("+1\n", "is damaged"),
             ("1 2\n", "is damaged"),
+            (" unfinished\n", "is damaged"),
+            ("2 unfinished\n", "version 2, and this release"),
             (&long, "is damaged"),
         ] {
             fs::write(folder.path().join(FILE), text).expect("written");

@@ -16,6 +16,7 @@ const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 /// When `path`, or the nearest folder above it that is there, is on the mount of `/` or in memory, or
 /// the kernel does not say.
 pub fn check_on_volume(path: &Path) -> Result<(), FileError> {
+    let path = &std::path::absolute(path).map_err(|error| FileError::io(path, "cannot be found", &error))?;
     let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let failed = |error: rustix::io::Errno| FileError::io(there, "cannot be looked at", &error.into());
     let mount = |folder: &Path| {
@@ -49,6 +50,8 @@ mod tests {
         let said = |path: &str| check_on_volume(Path::new(path)).err().map(|error| error.to_string());
         assert!(said("/").expect("its own").contains("is not on a volume"));
         assert!(said("/nowhere/state").expect("its own").contains("/nowhere/state: is not on a volume"));
+        let here = std::env::current_dir().expect("a folder");
+        assert_eq!(said("target").map(|_| ()), said(here.to_str().expect("text")).map(|_| ()), "it is below");
         // Always a mount of its own, and neither of the two kinds.
         assert_eq!(said("/proc"), None);
         if let Some(why) = said("/dev/shm") {
