@@ -10,11 +10,10 @@ use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
 use onionscrape::ssh::KeyFile;
 use onionscrape::watchdog;
-use tracing::warn;
 
 use crate::bridge::{Bridge, control_socket};
 use crate::config::{self, BridgeConfig, Entrance, Source};
-use crate::descriptors::shortage;
+use crate::descriptors;
 use crate::doctor::Doctor;
 use crate::pairing::{Addition, remove};
 use crate::probe::{probe, redial};
@@ -111,9 +110,7 @@ impl Command {
             Act::Run => {
                 let config = read()?;
                 logs::start(options.log(config.log));
-                if let Some(warning) = shortage(&config, lifecycle::raise_descriptor_limit()) {
-                    warn!("{warning}");
-                }
+                descriptors::reckon_with(&config);
                 block_on(THREADS, run(config))
             }
             Act::Key => {

@@ -1,5 +1,8 @@
 //! Whether the system lets the bridge open as many files and connections as its targets need.
 
+use onionscrape::lifecycle::raise_descriptor_limit;
+use tracing::warn;
+
 use crate::config::BridgeConfig;
 
 /// Tor's connections and files, the bridge's own pages, and what else there is besides targets.
@@ -9,8 +12,15 @@ const PER_EXPORTER: u64 = 3;
 /// Exporters that a target is reckoned with if it tells itself which ones it has.
 const TOLD: usize = 2;
 
+/// Has the system allow what it may, and warns if that may be too little for these targets.
+pub fn reckon_with(config: &BridgeConfig) {
+    if let Some(shortage) = shortage(config, raise_descriptor_limit()) {
+        warn!("{shortage}");
+    }
+}
+
 /// What to say if `limit` descriptors (`None`: any number) may be too few for these targets.
-pub fn shortage(config: &BridgeConfig, limit: Option<u64>) -> Option<String> {
+fn shortage(config: &BridgeConfig, limit: Option<u64>) -> Option<String> {
     let needed = config.targets.iter().fold(OWN, |sum, target| {
         let exporters = if target.exporters.is_empty() { TOLD } else { target.exporters.len() } as u64;
         let sessions = 1 + u64::from(target.standby);

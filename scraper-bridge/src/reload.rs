@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{BridgeConfig, Entrance, Source, Transport, target_files};
+use crate::descriptors;
 use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 
@@ -150,7 +151,9 @@ impl Reloader {
                 reverse.entrance = entrance;
             }
         }
-        self.0.fleet.keep(&config.targets).await
+        self.0.fleet.keep(&config.targets).await?;
+        descriptors::reckon_with(&config);
+        Ok(())
     }
 }
 
