@@ -27,6 +27,7 @@ pub use fields::{
     use_as,
 };
 pub use settings::CompressionSettings;
+pub use stored::Stored;
 pub use stream::{StreamEncoder, Unencodable};
 
 /// Largest window that a decoder has to have (RFC 8878, section 5, and RFC 9659), in bytes.

@@ -256,7 +256,7 @@ impl Metrics {
         );
         to.register(
             "dictionary_bytes",
-            "Bytes of bodies that are kept to decompress later ones with",
+            "Bytes that bodies take, packed, which are kept to decompress later ones with",
             m.dictionary_bytes,
         );
         to.register(

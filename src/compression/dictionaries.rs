@@ -7,8 +7,8 @@ use std::time::Duration;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
+use super::Digest;
 use super::stored::Stored;
-use super::{Dictionary, Digest};
 
 /// Most bodies of one exporter: of the bridges that ask for it, and the forms they ask for.
 const MAX_OF_ONE: usize = 8;
@@ -78,7 +78,7 @@ pub struct Shelf {
 
 impl Shelf {
     /// The one that goes by this digest.
-    pub fn known(&self, digest: Digest) -> Option<Arc<Dictionary>> {
+    pub fn known(&self, digest: Digest) -> Option<Stored> {
         let mut state = self.all.0.state();
         let found = state.of(self.number).find(|kept| kept.body.digest() == digest).map(|kept| {
             (kept.used, kept.was_known) = (Instant::now(), true);
@@ -88,19 +88,22 @@ impl Shelf {
             // Somebody has another one: what they were told last did not arrive.
             state.of(self.number).filter(|kept| !kept.was_known).for_each(|kept| kept.is_past = true);
         }
-        drop(state);
-        found?.open()
+        found
     }
 
     /// The last one that was asked for in this way.
-    pub fn last(&self, asked: u64) -> Option<Arc<Dictionary>> {
-        self.find(|kept| kept.asked == Some(asked))
+    pub fn last(&self, asked: u64) -> Option<Stored> {
+        let mut state = self.all.0.state();
+        state.of(self.number).find(|kept| kept.asked == Some(asked)).map(|kept| {
+            kept.used = Instant::now();
+            kept.body.clone()
+        })
     }
 
     /// Keeps a body besides the others. The one of digest `past` is the first to make room from now on.
     /// False if there is no room.
-    pub fn keep(&self, dictionary: Arc<Dictionary>, past: Option<Digest>) -> bool {
-        let body = Stored::new(dictionary);
+    pub fn keep(&self, body: impl Into<Stored>, past: Option<Digest>) -> bool {
+        let body = body.into();
         let mut state = self.all.0.state();
         for kept in state.of(self.number) {
             kept.is_past |= Some(kept.body.digest()) == past;
@@ -113,8 +116,8 @@ impl Shelf {
     }
 
     /// Keeps a body in the place of those that were asked for in the same way. False if there is no room.
-    pub fn replace(&self, asked: u64, dictionary: Arc<Dictionary>) -> bool {
-        let body = Stored::new(dictionary);
+    pub fn replace(&self, asked: u64, body: impl Into<Stored>) -> bool {
+        let body = body.into();
         let mut state = self.all.0.state();
         state.kept.retain(|kept| kept.shelf != self.number || kept.asked != Some(asked));
         self.put(&mut state, body, Some(asked))
@@ -131,16 +134,6 @@ impl Shelf {
     /// together as the bodies that are kept.
     pub fn room(&self) -> Room {
         Room { all: self.all.clone(), taken: 0 }
-    }
-
-    fn find(&self, is_it: impl Fn(&Kept) -> bool) -> Option<Arc<Dictionary>> {
-        let mut state = self.all.0.state();
-        let found = state.of(self.number).find(|kept| is_it(kept)).map(|kept| {
-            kept.used = Instant::now();
-            kept.body.clone()
-        });
-        drop(state);
-        found?.open()
     }
 
     fn put(&self, state: &mut State, body: Stored, asked: Option<u64>) -> bool {

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT_ENCODING, HeaderName, HeaderValue};
 
-use super::{Dictionary, Digest};
+use super::Digest;
 
 /// What the asker has, as a byte sequence of structured fields.
 pub const AVAILABLE_DICTIONARY: HeaderName = HeaderName::from_static("available-dictionary");
@@ -68,8 +68,8 @@ pub fn is_identity_allowed(headers: &HeaderMap) -> bool {
 }
 
 /// The value of [`AVAILABLE_DICTIONARY`] for who has this one.
-pub fn available(dictionary: &Dictionary) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!(":{}:", BASE64.encode(&dictionary.digest().0))).ok()
+pub fn available(digest: Digest) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!(":{}:", BASE64.encode(&digest.0))).ok()
 }
 
 /// The value of [`USE_AS_DICTIONARY`] for answers at this path.

@@ -11,51 +11,64 @@ const MAX_PACKED: usize = 512 << 10;
 /// A body is used once in an interval, so packing it must cost little: 57 kB take some 0.1 ms and become 10 kB.
 const LEVEL: i32 = 1;
 
-/// A body that is kept.
+/// A body that is kept; clones are the same one.
 #[derive(Clone)]
-pub(super) enum Stored {
+pub struct Stored(Form);
+
+#[derive(Clone)]
+enum Form {
     /// As it is.
     Whole(Arc<Dictionary>),
     /// By itself in Zstandard's format.
     Packed { digest: Digest, length: usize, frame: Arc<[u8]> },
 }
 
-impl Stored {
+impl From<Arc<Dictionary>> for Stored {
     /// This one, packed if that is worth it.
-    pub(super) fn new(dictionary: Arc<Dictionary>) -> Self {
+    fn from(dictionary: Arc<Dictionary>) -> Self {
         let bytes = dictionary.bytes();
         if bytes.len() > MAX_PACKED {
-            return Self::Whole(dictionary);
+            return Self(Form::Whole(dictionary));
         }
-        match bulk::compress(bytes, LEVEL) {
+        Self(match bulk::compress(bytes, LEVEL) {
             Ok(frame) if frame.len() <= bytes.len() / 2 => {
-                Self::Packed { digest: dictionary.digest(), length: bytes.len(), frame: frame.into() }
+                Form::Packed { digest: dictionary.digest(), length: bytes.len(), frame: frame.into() }
             }
-            _ => Self::Whole(dictionary),
+            _ => Form::Whole(dictionary),
+        })
+    }
+}
+
+impl Stored {
+    /// By what the other end knows it.
+    pub fn digest(&self) -> Digest {
+        match &self.0 {
+            Form::Whole(dictionary) => dictionary.digest(),
+            Form::Packed { digest, .. } => *digest,
         }
     }
 
-    /// By what the other end knows it.
-    pub(super) fn digest(&self) -> Digest {
-        match self {
-            Self::Whole(dictionary) => dictionary.digest(),
-            Self::Packed { digest, .. } => *digest,
+    /// Bytes of the body.
+    pub fn length(&self) -> usize {
+        match &self.0 {
+            Form::Whole(dictionary) => dictionary.bytes().len(),
+            Form::Packed { length, .. } => *length,
         }
     }
 
     /// Bytes that it takes.
     pub(super) fn weight(&self) -> usize {
-        match self {
-            Self::Whole(dictionary) => dictionary.bytes().len(),
-            Self::Packed { frame, .. } => frame.len(),
+        match &self.0 {
+            Form::Whole(dictionary) => dictionary.bytes().len(),
+            Form::Packed { frame, .. } => frame.len(),
         }
     }
 
     /// The body; nothing only if memory was damaged.
-    pub(super) fn open(&self) -> Option<Arc<Dictionary>> {
-        match self {
-            Self::Whole(dictionary) => Some(dictionary.clone()),
-            Self::Packed { digest, length, frame } => {
+    pub fn open(&self) -> Option<Arc<Dictionary>> {
+        match &self.0 {
+            Form::Whole(dictionary) => Some(dictionary.clone()),
+            Form::Packed { digest, length, frame } => {
                 let bytes = bulk::decompress(frame, *length).ok().filter(|bytes| bytes.len() == *length)?;
                 Dictionary::hashed(bytes.into(), *digest).map(Arc::new)
             }

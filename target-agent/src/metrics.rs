@@ -204,7 +204,7 @@ impl Metrics {
         );
         to.register(
             "dictionary_bytes",
-            "Bytes of bodies that are kept to compress later ones against",
+            "Bytes that bodies take, packed, which are kept to compress later ones against",
             m.dictionary_bytes,
         );
         m.config.register(to);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, RANGE};
 use hyper::{HeaderMap, Method, Request};
 use onionscrape::compression::{
-    AVAILABLE_DICTIONARY, Coding, Dictionary, Shelf, USE_AS_DICTIONARY, available, can_be_used,
+    AVAILABLE_DICTIONARY, Coding, Dictionary, Shelf, Stored, USE_AS_DICTIONARY, available, can_be_used,
     is_identity_allowed,
 };
 
@@ -18,7 +18,7 @@ pub(super) struct Offer {
     shelf: Arc<Shelf>,
     /// What is asked for and in which form, in short: another is another body.
     asked: u64,
-    dictionary: Option<Arc<Dictionary>>,
+    dictionary: Option<Stored>,
     path: String,
 }
 
@@ -71,7 +71,7 @@ impl Offer {
         if let Ok(all) = HeaderValue::from_bytes(&all.join(&b", "[..])) {
             headers.insert(ACCEPT_ENCODING, all);
         }
-        if let Some(digest) = self.dictionary.as_deref().and_then(available) {
+        if let Some(digest) = self.dictionary.as_ref().and_then(|known| available(known.digest())) {
             headers.insert(AVAILABLE_DICTIONARY, digest);
         }
         offering
@@ -86,6 +86,7 @@ impl Offer {
         let coding = codings.next().filter(|_| codings.next().is_none()).and_then(Coding::of)?;
         headers.remove(CONTENT_ENCODING);
         let kept_as = is_to_be_kept.then_some(self.asked);
-        Some(Taken { coding, dictionary: self.dictionary.clone(), shelf: self.shelf.clone(), kept_as })
+        let dictionary = self.dictionary.as_ref().filter(|_| coding == Coding::Dcz).and_then(Stored::open);
+        Some(Taken { coding, dictionary, shelf: self.shelf.clone(), kept_as })
     }
 }

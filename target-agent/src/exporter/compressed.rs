@@ -14,7 +14,7 @@ use hyper::header::{
 use hyper::http::response::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use onionscrape::compression::{
-    AVAILABLE_DICTIONARY, Accepted, Coding, Dictionary, MIN_DICTIONARY, Room, SMALL, Shelf,
+    AVAILABLE_DICTIONARY, Accepted, Coding, Dictionary, MIN_DICTIONARY, Room, SMALL, Shelf, Stored,
     USE_AS_DICTIONARY, encode, use_as,
 };
 use onionscrape::http::{Body, full};
@@ -63,14 +63,15 @@ impl Compression {
         if body.len() < MIN_DICTIONARY || (known.is_none() && !accepted.zstd) {
             return holding(body, room);
         }
-        let past = known.as_ref().map(|known| known.digest());
+        let past = known.as_ref().map(Stored::digest);
         let coding = if known.is_some() { Coding::Dcz } else { Coding::Zstd };
-        let is_small = body.len().max(known.as_ref().map_or(0, |known| known.bytes().len())) <= SMALL;
+        let is_small = body.len().max(known.as_ref().map_or(0, Stored::length)) <= SMALL;
         let (of, is_offered) = (body.clone(), accepted.dcz.is_some());
         let work = move || {
-            let encoded = encode(&of, known.as_deref());
+            let opened = known.as_ref().map(|known| known.open().ok_or(()));
+            let encoded = opened.transpose().ok().and_then(|known| encode(&of, known.as_deref()));
             // What it is taken out of may be larger.
-            let own = || Dictionary::new(Bytes::copy_from_slice(&of)).map(Arc::new);
+            let own = || Dictionary::new(Bytes::copy_from_slice(&of)).map(|own| Stored::from(Arc::new(own)));
             let own = if encoded.is_some() && is_offered { own() } else { None };
             (encoded, own, room)
         };

@@ -35,7 +35,7 @@ fn asking(codings: &str, known: Option<&Dictionary>) -> Request<()> {
     let headers = request.headers_mut();
     headers.insert("accept-encoding", codings.parse().expect("a value"));
     if let Some(known) = known {
-        headers.insert(AVAILABLE_DICTIONARY, available(known).expect("a value"));
+        headers.insert(AVAILABLE_DICTIONARY, available(known.digest()).expect("a value"));
     }
     request
 }
