@@ -52,6 +52,9 @@ pub struct Chaos {
     /// Runs of each fault
     #[arg(long, default_value_t = 3)]
     runs: usize,
+    /// Begin no further run of a fault that has taken so many minutes
+    #[arg(long, default_value_t = 15)]
+    minutes: u64,
     /// Only faults whose names begin so
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -108,8 +111,9 @@ impl Chaos {
                 } else if self.quick && started.elapsed() > SHORT_LIMIT {
                     outcome.left_out.push(format!("{}: no time", fault.name));
                 } else {
-                    let limits = if self.quick { Limits::SHORT } else { Limits::FULL };
                     let runs = self.runs_of(fault);
+                    let mut limits = if self.quick { Limits::SHORT } else { Limits::FULL };
+                    limits.runs = Duration::from_secs(self.minutes * 60);
                     outcome.rows.push(repeat(&mut scene, fault, runs, limits, &mut outcome.violations)?);
                 }
             }

@@ -1,6 +1,6 @@
 //! One fault, so many times, on a scene that is well before each of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fault::{Fault, Tellers};
 use super::history::{Program, Way};
@@ -13,18 +13,23 @@ use crate::Failure;
 /// How long everything may take to be well after a new start.
 const ANEW_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long each way may take to be back before a run is given up.
+/// How long all of it may take.
 #[derive(Clone, Copy)]
 pub struct Limits {
+    /// After so long no further run is begun.
+    pub runs: Duration,
+    /// How long each way may take to be back before a run is given up.
     ours: Duration,
     recipe: Duration,
 }
 
 impl Limits {
     /// For a full run.
-    pub const FULL: Self = Self { ours: Duration::from_secs(180), recipe: Duration::from_secs(300) };
+    pub const FULL: Self =
+        Self { runs: Duration::MAX, ours: Duration::from_secs(180), recipe: Duration::from_secs(300) };
     /// For a short one.
-    pub const SHORT: Self = Self { ours: Duration::from_secs(60), recipe: Duration::from_secs(60) };
+    pub const SHORT: Self =
+        Self { runs: Duration::MAX, ours: Duration::from_secs(60), recipe: Duration::from_secs(60) };
 }
 
 /// Has a fault happen so often.
@@ -40,7 +45,8 @@ pub fn repeat(
 ) -> Result<Row, Failure> {
     let mut row = Row::of(fault);
     let mut beside = [Vec::new(), Vec::new()];
-    for run in 0..runs {
+    let began = Instant::now();
+    for run in (0..runs).take_while(|run| *run == 0 || began.elapsed() < limits.runs) {
         let recipe_is_well = make_well(scene)?;
         let before = scene.history.now();
         eprintln!("  {} {} of {runs}", fault.name, run + 1);
