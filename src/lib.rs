@@ -18,6 +18,7 @@
 //! - [`logs`]: lines on standard error;
 //! - [`doctor`]: finding out which hop does not work;
 //! - [`lifecycle`]: starting, telling of oneself, stopping;
+//! - [`sandbox`]: the kernel's fence around the program;
 //! - [`watchdog`]: proving to systemd that the program gets on;
 //! - [`command`]: what both command lines have in common.
 
@@ -34,6 +35,7 @@ pub mod lifecycle;
 pub mod logs;
 pub mod metrics;
 pub mod pairing;
+pub mod sandbox;
 pub mod schedule;
 pub mod ssh;
 pub mod ticket;

@@ -8,6 +8,7 @@ use onionscrape::command::{Documents, EVERY, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
+use onionscrape::sandbox::Sandbox;
 use onionscrape::ssh::KeyFile;
 use onionscrape::watchdog;
 
@@ -111,6 +112,7 @@ impl Command {
                 let config = read()?;
                 logs::start(options.log(config.log));
                 descriptors::reckon_with(&config);
+                enter_sandbox(&config);
                 block_on(THREADS, run(config))
             }
             Act::Key => {
@@ -179,6 +181,15 @@ fn check(config: &BridgeConfig, file: &str) -> Result<ExitCode, Failure> {
         println!("{file}: warning: {warning}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Before there are other threads, which would stay outside. Where targets are offered can change while it runs.
+fn enter_sandbox(config: &BridgeConfig) {
+    if config.sandbox {
+        let sandbox = Sandbox::around(config.state_directory.clone(), &config.tor).making_sockets();
+        let folder = config.sd_file.as_ref().and_then(|(file, _)| file.parent());
+        folder.into_iter().fold(sandbox, |sandbox, folder| sandbox.writing_to(folder.to_owned())).enter();
+    }
 }
 
 async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {

@@ -65,6 +65,8 @@ pub struct BridgeConfig {
     pub scrape: ScrapeLimits,
     /// Whether agents are asked for small answers.
     pub compression: CompressionSettings,
+    /// True if the kernel is asked to fence the bridge in.
+    pub sandbox: bool,
     /// What is worth a line.
     pub log: LogSettings,
     /// The devices: those of the file in its order, then those of the folder by their files' names.
@@ -218,6 +220,7 @@ impl BridgeConfig {
         let web_config_file = top.path("web_config_file");
         let scrape = ScrapeLimits::read(top.section("scrape"));
         let compression = CompressionSettings::read(top.section("compression"), DICTIONARIES);
+        let sandbox = top.or("sandbox", true);
         let log = LogSettings::read(top.section("log"));
         let targets = read_targets(top, &state_directory, taken);
         Some(Self {
@@ -233,6 +236,7 @@ impl BridgeConfig {
             web_config_file,
             scrape,
             compression,
+            sandbox,
             log,
             targets: targets?,
             targets_dir,

@@ -172,12 +172,13 @@ fn fixed(config: &BridgeConfig) -> String {
         web_config_file,
         scrape,
         compression,
+        sandbox,
         log,
         targets_dir,
         ..
     } = config;
     format!(
-        "{state_directory:?} {tor:?} {admin:?} {lifecycle:?} {listen:?} {proxy:?} {reverse:?} {sd_file:?} {host_names:?} {scrape:?} {compression:?} {log:?} {targets_dir:?} {web_config_file:?}"
+        "{state_directory:?} {tor:?} {admin:?} {lifecycle:?} {listen:?} {proxy:?} {reverse:?} {sd_file:?} {host_names:?} {scrape:?} {compression:?} {sandbox:?} {log:?} {targets_dir:?} {web_config_file:?}"
     )
 }
 

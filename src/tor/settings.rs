@@ -123,6 +123,17 @@ impl TorSettings {
         self.low_power
     }
 
+    /// True if a program may be started that carries the connections to relays; what an included file asks for
+    /// is not known.
+    pub fn may_run_programs(&self) -> bool {
+        self.through_transports() || self.include.is_some()
+    }
+
+    /// True if connections to relays are given a local address, for which their sockets are bound.
+    pub fn binds_connections(&self) -> bool {
+        self.outbound_bind_address.is_some()
+    }
+
     /// True if a transport carries the connections to relays.
     pub fn through_transports(&self) -> bool {
         !self.transports.is_empty()

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use onionscrape::command::{Documents, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
+use onionscrape::sandbox::Sandbox;
 use onionscrape::watchdog;
 
 use crate::access::Guests;
@@ -109,6 +111,7 @@ impl Command {
                 let config = read()?;
                 logs::start(options.log(config.log));
                 lifecycle::raise_descriptor_limit();
+                enter_sandbox(&config);
                 block_on(THREADS, run(config))
             }
             Act::Hostname { json } => hostname(&read()?, json),
@@ -157,6 +160,16 @@ fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
         println!("{file}: warning: {warning}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Before there are other threads, which would stay outside.
+fn enter_sandbox(config: &AgentConfig) {
+    if config.sandbox {
+        // A socket is bound to any port for a connection that comes from a certain address.
+        let any = config.tor.binds_connections().then_some(SocketAddr::from(([0; 4], 0)));
+        let sandbox = Sandbox::around(config.state_directory.clone(), &config.tor);
+        sandbox.listening_on(config.admin.into_iter().chain(any)).enter();
+    }
 }
 
 async fn run(config: AgentConfig) -> Result<ExitCode, Failure> {

@@ -49,6 +49,8 @@ pub struct AgentConfig {
     pub compression: CompressionSettings,
     /// Where `/metrics` and its neighbours are served, if anywhere.
     pub admin: Option<SocketAddr>,
+    /// True if the kernel is asked to fence the agent in.
+    pub sandbox: bool,
     /// What is worth a line.
     pub log: LogSettings,
     /// Where all this was read from.
@@ -187,6 +189,7 @@ impl AgentConfig {
         let front = FrontConfig::read(top.section("ssh"), &mut sources);
         let admin = read_admin(top.section("admin"));
         let compression = CompressionSettings::read(top.section("compression"), DICTIONARIES);
+        let sandbox = top.or("sandbox", true);
         let mut log = LogSettings::read(top.section("log"));
         log.level = origin.log_level.unwrap_or(log.level);
         let exporters = exporter::read_all(top)?;
@@ -201,6 +204,7 @@ impl AgentConfig {
             exporters,
             compression,
             admin,
+            sandbox,
             log,
             origin,
             seen,

@@ -156,6 +156,7 @@ fn fixed(before: &AgentConfig, now: &AgentConfig) -> Vec<&'static str> {
         ("[ssh] forward or login_grace", front(before) != front(now)),
         ("[compression]", before.compression != now.compression),
         ("[admin]", before.admin != now.admin),
+        ("sandbox", before.sandbox != now.sandbox),
         ("[log] format", before.log.format != now.log.format),
     ];
     changes.into_iter().filter_map(|(section, changed)| changed.then_some(section)).collect()

@@ -46,6 +46,7 @@ mod refused;
 mod reload;
 mod reverse;
 mod rotation;
+mod sandbox;
 mod secure;
 mod sharding;
 mod stock;
@@ -128,6 +129,7 @@ fn main() -> ExitCode {
         pairing::a_pairing_that_broke_off_goes_on,
         pairing::a_stock_tor_client_is_invited_with_c_tors_files,
         rotation::a_new_host_key_and_a_new_address,
+        sandbox::nothing_is_missing_in_it,
         operated::from_a_backup_and_to_another_monitor,
         upgrades::state_of_the_first_release_is_taken_over,
         upgrades::newer_and_damaged_state_is_refused_and_left_alone,

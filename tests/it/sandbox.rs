@@ -1,0 +1,79 @@
+//! Both programs as people run them, fenced in by the kernel.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::exporters::{Exporter, Manner};
+use crate::http::scrape;
+use crate::paired::Device;
+use crate::world::{World, program};
+
+/// What a program says of its sandbox, where it says so.
+fn told(log: &Path) -> [bool; 2] {
+    let log = fs::read_to_string(log).unwrap();
+    ["fenced in by Landlock", "this kernel has no Landlock"].map(|said| log.contains(said))
+}
+
+pub async fn nothing_is_missing_in_it(world: &World) {
+    // What is written stands outside of the folder for temporary files, which is open to both.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
+    let agent_log = "[log]\nlevel = \"debug\"\n";
+    let keys = format!("[ssh]\nkeys = [{:?}]\n", world.key().public_line());
+    let exporters = [("app", exporter.address)];
+    let agent_file = world.agent_file(folder.path(), &format!("{keys}{agent_log}"), &exporters);
+    let agent = Device::run(folder.path(), &agent_file);
+
+    let list = folder.path().join("sd/targets.json");
+    fs::create_dir(list.parent().unwrap()).unwrap();
+    let socket = folder.path().join("sockets/app.sock");
+    fs::create_dir(socket.parent().unwrap()).unwrap();
+    let more = format!("[discovery]\nfile = {list:?}\n{agent_log}");
+    let target = world.target_of(&agent_file, "backpack", &["app", "agent"]);
+    let bridge_file = world.bridge_file(folder.path(), &more, &target);
+    let mut command = Command::new(program("scraper-bridge"));
+    command.arg("run").arg("--config.file").arg(&bridge_file);
+    let bridge = tornet::process::spawn(&command, &folder.path().join("bridge.log")).unwrap();
+
+    world.until("the list of targets is there", || list.exists()).await;
+    let listed: Vec<Value> = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
+    let address = listed[0]["targets"][0].as_str().unwrap().to_owned();
+    world
+        .in_time("the exporter is scraped", async {
+            while scrape(&address).await.status != 200 {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            }
+        })
+        .await;
+
+    // A socket that nobody knew of when it was fenced in, in a folder of its own.
+    let text = fs::read_to_string(&bridge_file).unwrap();
+    let moved = text.replacen(
+        "\"127.0.0.1:0\"\n[[target.exporter]]",
+        &format!("\"unix:{}\"\n[[target.exporter]]", socket.display()),
+        1,
+    );
+    assert_ne!(moved, text);
+    fs::write(&bridge_file, moved).unwrap();
+    world.until("it listens there", || socket.exists()).await;
+
+    for (process, log) in [(&agent, "agent.log"), (&bridge, "bridge.log")] {
+        assert!(process.is_running());
+        let [fenced, unknown] = told(&folder.path().join(log));
+        assert!(fenced != unknown, "{log}: one of the two");
+    }
+    drop((agent, bridge));
+
+    // And without, where that is wanted.
+    let open = fs::read_to_string(&agent_file).unwrap().replacen("[tor]", "sandbox = false\n[tor]", 1);
+    fs::write(&agent_file, open).unwrap();
+    let without = world.folder();
+    let agent = Device::run(&without, &agent_file);
+    let log = without.join("agent.log");
+    world.until("it publishes", || fs::read_to_string(&log).unwrap().contains("publishing")).await;
+    assert_eq!(told(&log), [false, false]);
+    drop(agent);
+}
