@@ -1,17 +1,17 @@
 //! A fence of the kernel's (Landlock) around a program that speaks with the whole world: whoever gets the better
-//! of it can write nowhere but where it writes, and can start nothing. It is there without systemd, too, and
-//! needs no rights.
+//! of it can write and execute less than its user may. It is there without systemd, too, and needs no rights.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetError, RulesetStatus, path_beneath_rules,
+    ABI, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, LandlockStatus, NetPort, PathBeneath,
+    PathFd, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError,
+    RulesetStatus,
 };
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use crate::files::private_directory;
+use crate::files::{FileError, private_directory};
 use crate::tor::TorSettings;
 
 /// What a kernel is asked for; an older one does what it knows.
@@ -20,56 +20,78 @@ const NEWEST: ABI = ABI::V5;
 /// What a program goes on doing in it.
 #[derive(Debug)]
 pub struct Sandbox {
-    /// Folders beneath which it writes.
-    writes: Vec<PathBuf>,
+    /// Folders beneath which it writes, and what it does there.
+    folders: Vec<(PathBuf, BitFlags<AccessFs>)>,
     /// True if it runs other programs: those are fenced in with it, and nobody knows where they listen.
     runs_others: bool,
-    /// TCP ports on which it listens, if those are known ahead.
-    listens: Option<Vec<u16>>,
-    /// True if it may make and remove sockets anywhere.
-    makes_sockets: bool,
+    /// TCP ports to which it binds, if those are known ahead.
+    binds: Option<Vec<u16>>,
 }
 
 impl Sandbox {
-    /// For a program that writes its state and Tor's, and nothing else. Folders of those that are not there yet
-    /// are made.
-    pub fn around(state: PathBuf, tor: &TorSettings) -> Self {
-        let writes = vec![state, tor.state.clone(), tor.cache.clone()];
-        for folder in &writes {
-            // Who needs the folder says better what is wrong with it.
-            let _ = private_directory(folder);
+    /// For a program that writes its state, which is there, and Tor's, which is made if it is not.
+    ///
+    /// # Errors
+    /// When a folder of Tor's cannot be made.
+    pub fn around(state: &Path, tor: &TorSettings) -> Result<Self, FileError> {
+        for folder in [&tor.state, &tor.cache].into_iter().filter(|folder| !folder.exists()) {
+            private_directory(folder)?;
         }
-        Self { writes, runs_others: tor.may_run_programs(), listens: None, makes_sockets: false }
+        let sandbox = Self { folders: Vec::new(), runs_others: tor.may_run_programs(), binds: None };
+        let sandbox = sandbox.writing_to(state).writing_to(&tor.state).writing_to(&tor.cache);
+        // What those programs need is not known, but this is where everybody may write.
+        Ok(if sandbox.runs_others { sandbox.writing_to(&std::env::temp_dir()) } else { sandbox })
     }
 
-    /// The same, which listens on these addresses only.
-    pub fn listening_on(self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let listens = Some(addresses.into_iter().map(|address| address.port()).collect());
-        Self { listens, ..self }
+    /// The same, which writes beneath this folder, too.
+    pub fn writing_to(self, folder: &Path) -> Self {
+        self.with(folder, AccessFs::from_write(NEWEST))
     }
 
-    /// The same, which writes in this folder, too.
-    pub fn writing_to(mut self, folder: PathBuf) -> Self {
-        self.writes.push(folder);
+    /// The same, which makes sockets in this folder, and removes what is there.
+    pub fn listening_in(self, folder: &Path) -> Self {
+        self.with(folder, AccessFs::MakeSock | AccessFs::RemoveFile)
+    }
+
+    /// The same, which binds to these addresses' TCP ports only.
+    pub fn binding_to(self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let binds = Some(addresses.into_iter().map(|address| address.port()).collect());
+        Self { binds, ..self }
+    }
+
+    fn with(mut self, folder: &Path, access: BitFlags<AccessFs>) -> Self {
+        // The present folder has no name in a file's name alone.
+        self.folders.push((std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()), access));
         self
-    }
-
-    /// The same, which may listen on Unix sockets anywhere.
-    pub fn making_sockets(self) -> Self {
-        Self { makes_sockets: true, ..self }
     }
 
     /// Fences this thread in, with all threads and programs that it starts from now on, as far as the kernel
     /// can; says in the log what came of it.
     pub fn enter(&self) {
+        let missing = self.folders.iter().map(|(folder, _)| folder).filter(|folder| !folder.exists());
+        for folder in missing {
+            warn!(
+                "{} is not there, so nothing can be written to it; make it, and start again",
+                folder.display()
+            );
+        }
         match self.restrict() {
-            Ok(RulesetStatus::NotEnforced) => debug!("this kernel has no Landlock; going on without"),
+            Ok(RestrictionStatus { ruleset: RulesetStatus::NotEnforced, landlock, .. }) => {
+                let why = match landlock {
+                    LandlockStatus::NotEnabled => "it is switched off",
+                    LandlockStatus::NotImplemented => {
+                        "the kernel has none, or a filter of system calls denies it"
+                    }
+                    LandlockStatus::Available { .. } => "the kernel's cannot move files between folders",
+                };
+                info!("not fenced in by Landlock: {why}");
+            }
             Ok(status) => {
-                let writes: Vec<_> = self.writes.iter().map(|folder| folder.display().to_string()).collect();
+                let folders = self.folders.iter().map(|(folder, _)| folder.display().to_string());
                 info!(
-                    writes = %writes.join(", "),
-                    runs = if self.runs_others { "transports" } else { "nothing" },
-                    whole = status == RulesetStatus::FullyEnforced,
+                    writes = %folders.collect::<Vec<_>>().join(", "),
+                    executes = if self.runs_others { "transports" } else { "nothing" },
+                    whole = status.ruleset == RulesetStatus::FullyEnforced,
                     "fenced in by Landlock"
                 );
             }
@@ -77,65 +99,63 @@ impl Sandbox {
         }
     }
 
-    fn restrict(&self) -> Result<RulesetStatus, RulesetError> {
-        let mut files = AccessFs::from_write(NEWEST);
-        if self.makes_sockets {
-            files.remove(AccessFs::MakeSock | AccessFs::RemoveFile);
-        }
-        if !self.runs_others {
-            files |= AccessFs::Execute;
-        }
-        let ports = self.listens.as_deref().filter(|_| !self.runs_others);
-        let net = ports.map_or_else(BitFlags::empty, |_| AccessNet::BindTcp.into());
-        let mut ruleset =
-            Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(files)?;
-        if !net.is_empty() {
-            ruleset = ruleset.handle_access(net)?;
-        }
-        let temporary = std::env::temp_dir();
-        let folders = self.writes.iter().chain([&temporary]);
+    fn restrict(&self) -> Result<RestrictionStatus, RulesetError> {
+        let execute = if self.runs_others { BitFlags::empty() } else { AccessFs::Execute.into() };
+        let ports = self.binds.as_deref().filter(|_| !self.runs_others);
+        // The first kernels with Landlock let nobody move a file to another folder, so there it is better
+        // to go without.
+        let ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::SoftRequirement)
+            .handle_access(AccessFs::Refer)?
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_write(NEWEST) | execute)?;
+        let ruleset = if ports.is_some() { ruleset.handle_access(AccessNet::BindTcp)? } else { ruleset };
         // Who starts a program gives it this to read from and to write to.
-        let null = path_beneath_rules(["/dev/null"], AccessFs::WriteFile);
+        let null = (PathBuf::from("/dev/null"), AccessFs::WriteFile.into());
+        let folders = self.folders.iter().chain([&null]).filter_map(|(path, access)| {
+            Some(Ok::<_, RulesetError>(PathBeneath::new(PathFd::new(path).ok()?, *access)))
+        });
         let ports = ports.unwrap_or_default().iter();
-        let entered = ruleset
+        ruleset
             .create()?
-            .add_rules(path_beneath_rules(folders, files & AccessFs::from_write(NEWEST)))?
-            .add_rules(null)?
+            .add_rules(folders)?
             .add_rules(ports.map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::BindTcp))))?
-            .restrict_self()?;
-        Ok(entered.ruleset)
+            .restrict_self()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::ErrorKind;
     use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
     use std::process::Command;
-    use std::{fs, thread};
+    use std::thread;
 
     use super::*;
 
-    fn sandbox(own: &std::path::Path) -> Sandbox {
-        let writes = vec![own.to_owned()];
-        Sandbox { writes, runs_others: false, listens: None, makes_sockets: false }
+    fn sandbox(own: &Path) -> Sandbox {
+        Sandbox { folders: Vec::new(), runs_others: false, binds: None }.writing_to(own)
     }
 
-    /// What `act` gives in a sandbox, which only its own thread is in; nothing where there is no Landlock.
-    fn within<T: Send>(sandbox: &Sandbox, act: impl FnOnce() -> T + Send) -> Option<T> {
+    /// Has `act` done in a sandbox, which only its own thread is in, where the kernel can do all of it.
+    fn within(sandbox: &Sandbox, act: impl FnOnce() + Send) {
         thread::scope(|scope| {
-            let inside = scope.spawn(|| match sandbox.restrict().expect("entered") {
-                RulesetStatus::NotEnforced => None,
-                _ => Some(act()),
+            let inside = scope.spawn(|| {
+                let status = sandbox.restrict().expect("entered");
+                let is_whole = status.ruleset == RulesetStatus::FullyEnforced;
+                assert_eq!(is_whole, knows_all(status.landlock), "it does what it can");
+                if is_whole {
+                    act();
+                }
             });
-            inside.join().expect("it ended")
-        })
+            inside.join().expect("it ended well");
+        });
     }
 
-    /// A folder that is not beneath the one for temporary files.
-    fn elsewhere() -> tempfile::TempDir {
-        tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder")
+    fn knows_all(landlock: LandlockStatus) -> bool {
+        matches!(landlock, LandlockStatus::Available { effective_abi, .. } if effective_abi >= NEWEST)
     }
 
     fn denied<T>(done: std::io::Result<T>) -> bool {
@@ -144,21 +164,24 @@ mod tests {
 
     #[test]
     fn it_writes_in_its_own_folders_and_nowhere_else() {
-        let (own, other) = (elsewhere(), elsewhere());
-        let file = other.path().join("key");
+        let folder = tempfile::tempdir().expect("a folder");
+        let [own, other] = ["own", "other"].map(|name| folder.path().join(name));
+        for folder in [own.join("next"), other.clone()] {
+            fs::create_dir_all(folder).expect("made");
+        }
+        let [file, socket] = ["key", "socket"].map(|name| other.join(name));
         fs::write(&file, "secret").expect("written");
-        let socket = other.path().join("socket");
-        within(&sandbox(own.path()), || {
-            fs::write(own.path().join("state"), "own").expect("its own");
-            fs::rename(own.path().join("state"), own.path().join("moved")).expect("its own");
+        within(&sandbox(&own), || {
+            fs::write(own.join("next/state"), "own").expect("its own");
+            fs::rename(own.join("next/state"), own.join("state")).expect("its own");
             assert!(denied(fs::write(&file, "changed")));
             assert!(denied(fs::remove_file(&file)));
-            assert!(denied(fs::write(other.path().join("new"), "")));
+            assert!(denied(fs::write(other.join("new"), "")));
             assert!(denied(UnixListener::bind(&socket)));
             assert_eq!(fs::read_to_string(&file).expect("it may read"), "secret");
         });
-        within(&sandbox(own.path()).making_sockets(), || {
-            UnixListener::bind(&socket).expect("anywhere");
+        within(&sandbox(&own).listening_in(&other), || {
+            UnixListener::bind(&socket).expect("here");
             fs::remove_file(&socket).expect("and away again");
             assert!(denied(fs::write(&file, "changed")));
         });
@@ -166,23 +189,22 @@ mod tests {
     }
 
     #[test]
-    fn it_starts_programs_only_if_it_has_to() {
-        let own = elsewhere();
+    fn it_executes_nothing_unless_it_has_to() {
+        let own = tempfile::tempdir().expect("a folder");
         let runs = || Command::new("true").status();
         within(&sandbox(own.path()), || assert!(denied(runs())));
-        within(&Sandbox { runs_others: true, ..sandbox(own.path()) }, || {
-            assert!(runs().expect("ran").success())
-        });
+        let running = Sandbox { runs_others: true, ..sandbox(own.path()) };
+        within(&running, || assert!(runs().expect("ran").success()));
     }
 
     #[test]
-    fn it_listens_where_it_said_and_nowhere_else() {
-        let own = elsewhere();
+    fn it_binds_to_the_ports_that_it_named_and_to_no_other() {
+        let own = tempfile::tempdir().expect("a folder");
         let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-        within(&sandbox(own.path()).listening_on([free]), || {
+        within(&sandbox(own.path()).binding_to([free]), || {
             assert!(denied(TcpListener::bind("127.0.0.1:0")));
             TcpListener::bind(free).expect("that is where");
         });
-        within(&sandbox(own.path()), || TcpListener::bind("127.0.0.1:0").expect("nothing was said"));
+        within(&sandbox(own.path()), || drop(TcpListener::bind("127.0.0.1:0").expect("nothing was said")));
     }
 }

@@ -16,7 +16,7 @@ use crate::http::ask;
 const PROOFS: u32 = 3;
 
 /// Has systemd's watchdog fed until `shutdown`, if there is one; a proof that fails feeds nothing, so that
-/// after two in a row systemd ends the program and starts it again.
+/// after two in a row, or three, systemd ends the program and starts it again.
 ///
 /// The proof is that the program answers on its control socket, as it does to its own subcommands, and that
 /// its blocking work is done: for that its threads must run, its timers fire and its listeners accept.

@@ -1,11 +1,12 @@
 //! The command line.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use onionscrape::command::{Documents, EVERY, Options, block_on};
-use onionscrape::files::StateDirectory;
+use onionscrape::files::{StateDirectory, folder_of};
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
 use onionscrape::sandbox::Sandbox;
@@ -13,7 +14,7 @@ use onionscrape::ssh::KeyFile;
 use onionscrape::watchdog;
 
 use crate::bridge::{Bridge, control_socket};
-use crate::config::{self, BridgeConfig, Entrance, Source};
+use crate::config::{self, BridgeConfig, Entrance, Listen, Source};
 use crate::descriptors;
 use crate::doctor::Doctor;
 use crate::pairing::{Addition, remove};
@@ -112,7 +113,7 @@ impl Command {
                 let config = read()?;
                 logs::start(options.log(config.log));
                 descriptors::reckon_with(&config);
-                enter_sandbox(&config);
+                enter_sandbox(&config)?;
                 block_on(THREADS, run(config))
             }
             Act::Key => {
@@ -183,13 +184,26 @@ fn check(config: &BridgeConfig, file: &str) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Before there are other threads, which would stay outside. Where targets are offered can change while it runs.
-fn enter_sandbox(config: &BridgeConfig) {
+/// Before there are other threads, which would stay outside.
+fn enter_sandbox(config: &BridgeConfig) -> Result<(), Failure> {
     if config.sandbox {
-        let sandbox = Sandbox::around(config.state_directory.clone(), &config.tor).making_sockets();
-        let folder = config.sd_file.as_ref().and_then(|(file, _)| file.parent());
-        folder.into_iter().fold(sandbox, |sandbox, folder| sandbox.writing_to(folder.to_owned())).enter();
+        // It must be there, and ours to write; it is held anew by who uses it.
+        drop(StateDirectory::hold(&config.state_directory)?);
+        let mut sandbox = Sandbox::around(&config.state_directory, &config.tor)?;
+        if let Some((file, _)) = &config.sd_file {
+            sandbox = sandbox.writing_to(folder_of(file));
+        }
+        let exporters = config.targets.iter().flat_map(|target| &target.exporters);
+        let sockets = exporters.filter_map(|exporter| match &exporter.listen {
+            Listen::Unix(path) => Some(folder_of(path).to_owned()),
+            _ => None,
+        });
+        // For targets that are yet to come.
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
+        let folders: BTreeSet<_> = sockets.chain(std::env::split_paths(&runtime)).collect();
+        folders.iter().fold(sandbox, |sandbox, folder| sandbox.listening_in(folder)).enter();
     }
+    Ok(())
 }
 
 async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {

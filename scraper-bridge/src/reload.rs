@@ -151,9 +151,8 @@ impl Reloader {
                 reverse.entrance = entrance;
             }
         }
-        self.0.fleet.keep(&config.targets).await?;
         descriptors::reckon_with(&config);
-        Ok(())
+        self.0.fleet.keep(&config.targets).await
     }
 }
 

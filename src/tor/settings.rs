@@ -123,10 +123,9 @@ impl TorSettings {
         self.low_power
     }
 
-    /// True if a program may be started that carries the connections to relays; what an included file asks for
-    /// is not known.
+    /// True if a program may be started that carries the connections to relays.
     pub fn may_run_programs(&self) -> bool {
-        self.through_transports() || self.include.is_some()
+        self.through_transports() || self.include.as_deref().is_some_and(has_transports)
     }
 
     /// True if connections to relays are given a local address, for which their sockets are bound.
@@ -205,6 +204,12 @@ fn included(path: &Path) -> Result<TorClientConfigBuilder, TorError> {
         Some(key) => Err(failed(format!("arti does not know the key {key}"))),
         None => Ok(builder),
     }
+}
+
+/// True if a file in arti's format has transports, as far as that can be seen.
+fn has_transports(path: &Path) -> bool {
+    let table = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    table.is_none_or(|table| table.get("bridges").is_some_and(|bridges| bridges.get("transports").is_some()))
 }
 
 fn one_line(text: &str) -> String {

@@ -111,7 +111,7 @@ impl Command {
                 let config = read()?;
                 logs::start(options.log(config.log));
                 lifecycle::raise_descriptor_limit();
-                enter_sandbox(&config);
+                enter_sandbox(&config)?;
                 block_on(THREADS, run(config))
             }
             Act::Hostname { json } => hostname(&read()?, json),
@@ -163,13 +163,16 @@ fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
 }
 
 /// Before there are other threads, which would stay outside.
-fn enter_sandbox(config: &AgentConfig) {
+fn enter_sandbox(config: &AgentConfig) -> Result<(), Failure> {
     if config.sandbox {
+        // It must be there, and ours to write; it is held anew by who uses it.
+        drop(StateDirectory::hold(&config.state_directory)?);
         // A socket is bound to any port for a connection that comes from a certain address.
         let any = config.tor.binds_connections().then_some(SocketAddr::from(([0; 4], 0)));
-        let sandbox = Sandbox::around(config.state_directory.clone(), &config.tor);
-        sandbox.listening_on(config.admin.into_iter().chain(any)).enter();
+        let sandbox = Sandbox::around(&config.state_directory, &config.tor)?;
+        sandbox.binding_to(config.admin.into_iter().chain(any)).enter();
     }
+    Ok(())
 }
 
 async fn run(config: AgentConfig) -> Result<ExitCode, Failure> {

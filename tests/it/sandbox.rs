@@ -11,32 +11,31 @@ use crate::http::scrape;
 use crate::paired::Device;
 use crate::world::{World, program};
 
-/// What a program says of its sandbox, where it says so.
+/// What a program says of its sandbox: that it is in it, or that it is not.
 fn told(log: &Path) -> [bool; 2] {
     let log = fs::read_to_string(log).unwrap();
-    ["fenced in by Landlock", "this kernel has no Landlock"].map(|said| log.contains(said))
+    ["message=\"fenced in by Landlock", "not fenced in by Landlock"].map(|said| log.contains(said))
 }
 
 pub async fn nothing_is_missing_in_it(world: &World) {
-    // What is written stands outside of the folder for temporary files, which is open to both.
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = world.folder();
     let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;
-    let agent_log = "[log]\nlevel = \"debug\"\n";
     let keys = format!("[ssh]\nkeys = [{:?}]\n", world.key().public_line());
     let exporters = [("app", exporter.address)];
-    let agent_file = world.agent_file(folder.path(), &format!("{keys}{agent_log}"), &exporters);
-    let agent = Device::run(folder.path(), &agent_file);
+    let agent_file = world.agent_file(&folder, &keys, &exporters);
+    let agent = Device::run(&folder, &agent_file);
 
-    let list = folder.path().join("sd/targets.json");
+    let list = folder.join("sd/targets.json");
     fs::create_dir(list.parent().unwrap()).unwrap();
-    let socket = folder.path().join("sockets/app.sock");
+    let socket = folder.join("sockets/app.sock");
     fs::create_dir(socket.parent().unwrap()).unwrap();
-    let more = format!("[discovery]\nfile = {list:?}\n{agent_log}");
+    let more = format!("[discovery]\nfile = {list:?}\n");
     let target = world.target_of(&agent_file, "backpack", &["app", "agent"]);
-    let bridge_file = world.bridge_file(folder.path(), &more, &target);
+    let bridge_file = world.bridge_file(&folder, &more, &target);
     let mut command = Command::new(program("scraper-bridge"));
     command.arg("run").arg("--config.file").arg(&bridge_file);
-    let bridge = tornet::process::spawn(&command, &folder.path().join("bridge.log")).unwrap();
+    command.env("RUNTIME_DIRECTORY", socket.parent().unwrap());
+    let bridge = tornet::process::spawn(&command, &folder.join("bridge.log")).unwrap();
 
     world.until("the list of targets is there", || list.exists()).await;
     let listed: Vec<Value> = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
@@ -49,7 +48,7 @@ pub async fn nothing_is_missing_in_it(world: &World) {
         })
         .await;
 
-    // A socket that nobody knew of when it was fenced in, in a folder of its own.
+    // A socket that nobody knew of when it was fenced in.
     let text = fs::read_to_string(&bridge_file).unwrap();
     let moved = text.replacen(
         "\"127.0.0.1:0\"\n[[target.exporter]]",
@@ -62,7 +61,7 @@ pub async fn nothing_is_missing_in_it(world: &World) {
 
     for (process, log) in [(&agent, "agent.log"), (&bridge, "bridge.log")] {
         assert!(process.is_running());
-        let [fenced, unknown] = told(&folder.path().join(log));
+        let [fenced, unknown] = told(&folder.join(log));
         assert!(fenced != unknown, "{log}: one of the two");
     }
     drop((agent, bridge));

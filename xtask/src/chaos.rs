@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use crate::build::Programs;
 use crate::{Failure, packages};
 use fault::{Fault, Tellers};
-use round::{Limits, repeat};
+use round::{Limits, Runs, repeat};
 use row::Row;
 use scene::{Cast, Scene};
 
@@ -111,10 +111,17 @@ impl Chaos {
                 } else if self.quick && started.elapsed() > SHORT_LIMIT {
                     outcome.left_out.push(format!("{}: no time", fault.name));
                 } else {
-                    let runs = self.runs_of(fault);
-                    let mut limits = if self.quick { Limits::SHORT } else { Limits::FULL };
-                    limits.runs = Duration::from_secs(self.minutes * 60);
-                    outcome.rows.push(repeat(&mut scene, fault, runs, limits, &mut outcome.violations)?);
+                    let limits = if self.quick { Limits::SHORT } else { Limits::FULL };
+                    let time = Duration::from_secs(self.minutes.saturating_mul(60));
+                    let runs = Runs { most: self.runs_of(fault), time };
+                    let row = repeat(&mut scene, fault, runs, limits, &mut outcome.violations)?;
+                    if row.ours.len() < runs.most {
+                        let (name, done, most) = (fault.name, row.ours.len(), runs.most);
+                        outcome
+                            .left_out
+                            .push(format!("{name}: {done} of {most} runs in {} min", self.minutes));
+                    }
+                    outcome.rows.push(row);
                 }
             }
         }

@@ -13,23 +13,32 @@ use crate::Failure;
 /// How long everything may take to be well after a new start.
 const ANEW_LIMIT: Duration = Duration::from_secs(120);
 
-/// How long all of it may take.
+/// How long each way may take to be back before a run is given up.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// After so long no further run is begun.
-    pub runs: Duration,
-    /// How long each way may take to be back before a run is given up.
     ours: Duration,
     recipe: Duration,
 }
 
 impl Limits {
     /// For a full run.
-    pub const FULL: Self =
-        Self { runs: Duration::MAX, ours: Duration::from_secs(180), recipe: Duration::from_secs(300) };
+    pub const FULL: Self = Self { ours: Duration::from_secs(180), recipe: Duration::from_secs(300) };
     /// For a short one.
-    pub const SHORT: Self =
-        Self { runs: Duration::MAX, ours: Duration::from_secs(60), recipe: Duration::from_secs(60) };
+    pub const SHORT: Self = Self { ours: Duration::from_secs(60), recipe: Duration::from_secs(60) };
+}
+
+/// How often a fault happens.
+#[derive(Clone, Copy)]
+pub struct Runs {
+    /// At most so often.
+    pub most: usize,
+    /// After so long no further run is begun.
+    pub time: Duration,
+}
+
+impl Runs {
+    /// Once.
+    pub const ONE: Self = Self { most: 1, time: Duration::MAX };
 }
 
 /// Has a fault happen so often.
@@ -39,17 +48,17 @@ impl Limits {
 pub fn repeat(
     scene: &mut Scene,
     fault: &Fault,
-    runs: usize,
+    runs: Runs,
     limits: Limits,
     violations: &mut Vec<String>,
 ) -> Result<Row, Failure> {
     let mut row = Row::of(fault);
     let mut beside = [Vec::new(), Vec::new()];
     let began = Instant::now();
-    for run in (0..runs).take_while(|run| *run == 0 || began.elapsed() < limits.runs) {
+    for run in (0..runs.most).take_while(|run| *run == 0 || began.elapsed() < runs.time) {
         let recipe_is_well = make_well(scene)?;
         let before = scene.history.now();
-        eprintln!("  {} {} of {runs}", fault.name, run + 1);
+        eprintln!("  {} {} of {}", fault.name, run + 1, runs.most);
         let span = match (fault.act)(scene, run) {
             Ok(span) => span,
             Err(error) => {

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 
 use super::fault::{self, Fault};
 use super::held::Held;
-use super::round::{Limits, make_well, repeat};
+use super::round::{Limits, Runs, make_well, repeat};
 use super::scene::{Cast, Scene};
 use super::{judge, place, report};
 use crate::build::Programs;
@@ -63,7 +63,7 @@ impl Soak {
         let mut runs = 0;
         while started.elapsed() < whole {
             let fault = &faults[random(faults.len(), runs)];
-            let row = repeat(&mut scene, fault, 1, Limits::FULL, &mut violations)?;
+            let row = repeat(&mut scene, fault, Runs::ONE, Limits::FULL, &mut violations)?;
             row.misses().iter().chain(&row.notes).for_each(|words| eprintln!("    {words}"));
             runs += 1;
             std::thread::sleep(PAUSE);
