@@ -29,9 +29,14 @@ const TRANSPORT_GAPS: [Duration; 2] = [Duration::from_secs(120), Duration::from_
 pub(crate) const LOW_POWER_SLACK: u32 = 20;
 /// A client that is younger connects by itself.
 const YOUNG: Duration = Duration::from_secs(5);
-/// Least time between two clients since relays accept connections again: where they do so only now and
-/// then arti needs its time, too.
+/// Least time between two clients since relays are there again: where they are so only now and then arti needs
+/// its time, too.
 const REOPENED_GAP: Duration = Duration::from_secs(30);
+/// A client that has heard of no relay for so long has tried its guards in vain before: it would go on
+/// waiting when they are there.
+const SPENT: Duration = Duration::from_secs(10);
+/// The same where a transport comes first.
+const TRANSPORT_SPENT: Duration = Duration::from_secs(60);
 /// A clock that was set by more moves onion services into another period, or certificates out of theirs.
 const FAR: u64 = 30 * 60;
 /// Pause before a client that did not end, or did not start, is tried again.
@@ -179,6 +184,12 @@ pub struct Healing {
     gaps: &'static [Duration],
     /// How many in a row heard nothing.
     silent: usize,
+    /// How old the present one was when it was last so that it had not heard of any relay yet.
+    deaf: Duration,
+    /// Of what age it is of no use then, even if it hears of one.
+    spent: Duration,
+    /// When it was last so that nothing came for longer than usual.
+    doubted: Option<Instant>,
     /// How much longer than usual a silence must be to mean something.
     slack: u32,
     /// How often in a row one could not be started.
@@ -187,7 +198,7 @@ pub struct Healing {
     trouble: Option<Trouble>,
     /// When a client was started for that last, be it mended since or not.
     last_for_trouble: Option<Instant>,
-    /// When relays accepted connections again last, and a client was started for it.
+    /// When relays were there again last, and a client was started for it.
     reopened: Option<Instant>,
     /// How often in a row onion services were launched at other introduction points, and when last.
     elsewhere: (u32, Option<Instant>),
@@ -208,6 +219,9 @@ impl Healing {
             renewed: now,
             gaps: if settings.through_transports() { &TRANSPORT_GAPS } else { &GAPS },
             silent: 0,
+            deaf: Duration::ZERO,
+            spent: if settings.through_transports() { TRANSPORT_SPENT } else { SPENT },
+            doubted: None,
             slack,
             failures: 0,
             trouble: None,
@@ -286,13 +300,10 @@ impl Healing {
 
     /// Relays accept connections again that did not, and nothing has come from any yet.
     pub fn reopened(&mut self, silence: Option<Duration>, now: Instant) -> Option<(Step, Reason)> {
-        let too_soon = self.reopened.is_some_and(|last| now - last < REOPENED_GAP);
-        if self.failures > 0 || too_soon || now - self.renewed < YOUNG || self.silent_for(silence, now) < DEAD
-        {
+        if self.failures > 0 || now - self.renewed < YOUNG || self.silent_for(silence, now) < DEAD {
             return None;
         }
-        self.reopened = Some(now);
-        Some(self.renew(Reason::Silence, now))
+        self.renew_reopened(now)
     }
 
     /// Some seconds passed.
@@ -310,7 +321,19 @@ impl Healing {
         if self.is_cut_off(seen.silence) || seen.clock_wrong {
             return None;
         }
-        if self.silent_for(seen.silence, now) >= SILENT * self.slack {
+        let silent_for = self.silent_for(seen.silence, now);
+        if self.is_doubtful(Some(silent_for)) {
+            self.doubted = Some(now);
+        }
+        let age = now - self.renewed;
+        if silent_for >= age {
+            self.deaf = age;
+        } else if std::mem::take(&mut self.deaf) >= self.spent
+            && let Some(renewed) = self.renew_reopened(now)
+        {
+            return Some(renewed);
+        }
+        if silent_for >= SILENT * self.slack {
             let gap = self.gaps[self.silent.min(self.gaps.len() - 1)];
             return (now - self.renewed >= gap).then(|| {
                 self.silent += 1;
@@ -355,6 +378,8 @@ impl Healing {
         let Some(Unintroduced { time, had_one }) = unintroduced else {
             return false;
         };
+        // While nothing came it could not have one.
+        let time = self.doubted.map_or(time, |doubted| time.min(now - doubted));
         if last.is_some_and(|last| now - last >= ELSEWHERE_ROW) {
             times = 0;
         }
@@ -378,8 +403,17 @@ impl Healing {
         silence.unwrap_or(now - self.renewed)
     }
 
+    /// Now that relays are there again; nothing if that was so just now.
+    fn renew_reopened(&mut self, now: Instant) -> Option<(Step, Reason)> {
+        if self.reopened.is_some_and(|last| now - last < REOPENED_GAP) {
+            return None;
+        }
+        self.reopened = Some(now);
+        Some(self.renew(Reason::Silence, now))
+    }
+
     fn renew(&mut self, reason: Reason, now: Instant) -> (Step, Reason) {
-        self.renewed = now;
+        (self.renewed, self.deaf) = (now, Duration::ZERO);
         (Step::Renew, reason)
     }
 }

@@ -10,6 +10,9 @@ fn begun(now: Instant) -> Healing {
         renewed: now,
         gaps: &GAPS,
         silent: 0,
+        deaf: Duration::ZERO,
+        spent: SPENT,
+        doubted: None,
         slack: 1,
         failures: 0,
         trouble: None,
@@ -101,6 +104,26 @@ fn a_way_that_is_open_again_is_taken_at_once() {
     assert_eq!(healing.reopened(seconds(85), at(85)), None, "one that opens now and then");
     assert_eq!(healing.reopened(seconds(95), at(95)), Some((Step::Renew, Reason::Silence)));
     assert_eq!(healing.reopened(SOME, at(200)), None, "it is heard already");
+}
+
+#[test]
+fn a_client_that_tried_in_vain_is_not_left_to_wait_when_relays_are_there_again() {
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let mut healing = begun(start);
+    assert_eq!(healing.tick(seen(seconds(30), Reach::Proved), at(30)), Some((Step::Renew, Reason::Silence)));
+    assert_eq!(healing.tick(seen(seconds(35), Reach::Unknown), at(35)), None);
+    assert_eq!(healing.tick(seen(seconds(1), Reach::Unknown), at(36)), None, "it was quick");
+    assert_eq!(healing.tick(seen(seconds(40), Reach::Unknown), at(70)), Some((Step::Renew, Reason::Silence)));
+    assert_eq!(healing.tick(seen(seconds(60), Reach::Unknown), at(90)), None);
+    assert_eq!(healing.tick(seen(seconds(1), Reach::Unknown), at(95)), Some((Step::Renew, Reason::Silence)));
+    assert_eq!(healing.tick(seen(seconds(13), Reach::Unknown), at(107)), None);
+    assert_eq!(
+        healing.tick(seen(seconds(1), Reach::Unknown), at(110)),
+        None,
+        "a slow network, or one that comes and goes"
+    );
+    assert_eq!(healing.tick(seen(seconds(1), Reach::Unknown), at(140)), None, "it has heard");
 }
 
 #[test]
@@ -233,6 +256,11 @@ fn introduction_points_that_are_gone_are_replaced_and_a_slow_network_is_not_hurr
         .filter(|second| healing.tick(without(15, true), at(start_of_row + second)) == step)
         .collect();
     assert_eq!(forced, [0, 30, 90, 210, 450]);
+    // And not for the time in which nothing came at all.
+    let mut cut = begun(start);
+    assert_eq!(cut.tick(Seen { silence: seconds(19), ..without(0, true) }, at(20)), None);
+    assert_eq!(cut.tick(without(20, true), at(25)), None);
+    assert_eq!(cut.tick(without(27, true), at(32)), step);
     // What cannot be dialled though they were chosen just now is given time.
     let lost = Seen { reach: Reach::Lost, ..without(1, true) };
     assert_eq!(healing.tick(lost, at(start_of_row + 460)), None);
