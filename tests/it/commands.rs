@@ -64,7 +64,7 @@ const OTHERS: &[(&str, Kept)] = &[
     ("cargo xtask test", Ci),
     ("cargo xtask package", By("deployed/packages::from_installation_to_purge")),
     ("cargo xtask bench", Not("measures for hours; whoever changes what is measured runs it")),
-    ("cargo build --release", By("world::program")),
+    ("cargo build --release", By("./checkout::program")),
     ("ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -R", By("migrated::monitoring_proxy")),
     (
         "ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -i own_key",
