@@ -7,6 +7,7 @@ use crate::Failure;
 use crate::stage::Stage;
 
 /// The two programs, built in the release profile.
+#[derive(Clone)]
 pub struct Programs {
     /// `target-agent`.
     pub agent: PathBuf,

@@ -27,7 +27,6 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
          against the body before, unless `uncompressed`: then who scrapes says `identity;q=0`, and the bridge has the \
          body come as it is.",
     );
-    let mut table = table(&["", "body", "scrapes", "p50", "p90", "max", "p50 / (a)", "p50 / (b)"]);
     let [at_once, late] = sizes.huge;
     let huge = if delay == 0 { at_once } else { late };
     for (source, scrapes) in [(Source::Tiny, sizes.tiny), (Source::Large, sizes.large), (Source::Huge, huge)]
@@ -39,7 +38,7 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
         let mut outcomes = [const { Outcome::new() }; LINES.len()];
         let circuits = scrapes.min(sizes.body_circuits);
         for number in 0..circuits {
-            let circuit = ground.circuit(&format!("{}{delay}x{number}", source.name()))?;
+            let circuit = ground.circuit()?;
             outcomes.iter_mut().for_each(Outcome::next_group);
             let mut kept =
                 (0..LINES.len()).map(|at| up(&circuit, at, source)).collect::<Result<Vec<_>, _>>()?;
@@ -55,15 +54,17 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
             }
         }
         stage.done();
+        let mut table = table(&[source.title(), "scrapes", "p50", "p90", "max", "p50 / (a)", "p50 / (b)"]);
         let times = outcomes.each_ref().map(|outcome| &outcome.times);
         for (at, own) in times.into_iter().enumerate() {
             page.scrapes(&format!("{}, {delay} ms a link, {}", source.title(), title(at)), &outcomes[at]);
-            let mut cells = vec![title(at), source.title().to_owned(), own.len().to_string()];
+            let mut cells = vec![title(at), own.len().to_string()];
             cells.extend([50.0, 90.0, 100.0].map(|p| format!("{:.0}", own.percentile(p))));
             let to = |other: Way| Ratio::of(own, times[other as usize], 50.0).to_string();
             cells.extend([to(Way::Recipe), to(Way::Socks)]);
             table.add_row(cells);
         }
+        page.table(&table);
         if source == Source::Huge {
             for (how, at, bound) in
                 [("uncompressed", UNCOMPRESSED, 1.0), ("compressed", Way::Ours as usize, 0.3)]
@@ -73,7 +74,6 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
             }
         }
     }
-    page.table(&table);
     Ok(())
 }
 

@@ -18,9 +18,45 @@ pub struct Page {
     goals: Vec<[String; 4]>,
     sections: String,
     failures: Vec<String>,
+    missing: Vec<String>,
 }
 
 impl Page {
+    /// Makes something that the page needs, at the second attempt if need be: one circuit that fails must not cost
+    /// a page that takes hours. Nothing if both fail; the page is not whole then.
+    ///
+    /// # Errors
+    /// When all of it is to stop.
+    pub fn attempt<T>(
+        &mut self,
+        what: &str,
+        mut make: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        for what in [&format!("{what}, tried once more"), what] {
+            let made = make();
+            super::go_on()?;
+            match made {
+                Ok(made) => return Ok(Some(made)),
+                Err(failure) => self.failed(format!("{what}: {failure}")),
+            }
+        }
+        self.missing.push(what.to_owned());
+        Ok(None)
+    }
+
+    /// Adds what another one holds, which was printed already.
+    pub fn append(&mut self, part: Self) {
+        self.goals.extend(part.goals);
+        self.sections += &part.sections;
+        self.failures.extend(part.failures);
+        self.missing.extend(part.missing);
+    }
+
+    /// What was to be measured and was not.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
     /// Adds a heading and what must be known to read the tables below it.
     pub fn section(&mut self, title: &str, words: &str) {
         println!("\n{title}\n");
@@ -55,9 +91,7 @@ impl Page {
         self.goal(what, format!("≤ {bound} {unit}"), format!("{value:.3} {unit}"), value <= bound);
     }
 
-    /// Notes what could not be measured.
-    pub fn failed(&mut self, what: impl Into<String>) {
-        let what = what.into();
+    fn failed(&mut self, what: String) {
         eprintln!("  failed: {what}");
         self.failures.push(what);
     }
@@ -69,7 +103,7 @@ impl Page {
         }
     }
 
-    /// How much could not be measured.
+    /// How much failed.
     pub fn failures(&self) -> usize {
         self.failures.len()
     }
@@ -164,4 +198,23 @@ fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(workspace()).output();
     let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_that_fails_once_is_told_and_one_that_fails_twice_is_missing() {
+        let mut page = Page::default();
+        let mut circuits = [Err("a circuit was unlucky"), Ok(108)].into_iter();
+        let made = page.attempt("warm", || Ok(circuits.next().ok_or("none is left")??));
+        assert!(made.is_ok_and(|made| made == Some(108)));
+        assert!(page.missing().is_empty());
+        assert_eq!(page.failures, ["warm, tried once more: a circuit was unlucky"]);
+        let made = page.attempt("cold", || Err::<(), _>("no descriptor".into()));
+        assert!(made.is_ok_and(|made| made.is_none()));
+        assert_eq!(page.missing(), ["cold"]);
+        assert_eq!(page.failures(), 3);
+    }
 }

@@ -21,7 +21,7 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
     let mut outcomes = [const { [const { Outcome::new() }; 4] }; 2];
     let mut bytes = [0; 4];
     for number in 0..sizes.circuits {
-        let circuit = ground.circuit(&format!("warm{delay}x{number}"))?;
+        let circuit = ground.circuit()?;
         let mut kept = circuit.kept(Source::Node)?;
         outcomes.iter_mut().flatten().for_each(Outcome::next_group);
         for round in 0..sizes.scrapes {
