@@ -47,8 +47,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tornet::process;
 
-use crate::build::{Programs, workspace};
-use crate::{Failure, packages};
+use crate::build::Programs;
+use crate::{Failure, document, packages};
 use ground::Ground;
 use page::Page;
 use sizes::Sizes;
@@ -181,7 +181,7 @@ impl Bench {
         }
         self.measure(&mut page, &programs, &crowd)?;
         println!("\n{}\n", page.goals());
-        let published = || self.is_full().then(|| workspace().join("docs/benchmarks.md"));
+        let published = || self.is_full().then(|| document::published("benchmarks"));
         let missing = page.missing().join(", ");
         if !missing.is_empty() {
             return Err(

@@ -1,16 +1,15 @@
 //! The page of figures: printed as they come, and written into the docs at the end of a full run.
 
-use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use comfy_table::{CellAlignment, Table, presets};
-use tornet::process;
 
 use super::outcome::Outcome;
 use super::sample::Ratio;
-use crate::Failure;
-use crate::build::workspace;
+use crate::{Failure, document};
+
+/// What is measured beside our programs or makes them, and how it is asked for its version.
+const PROGRAMS: [[&str; 2]; 3] = [["tor", "--version"], ["ssh", "-V"], ["rustc", "--version"]];
 
 /// Everything that was found so far.
 #[derive(Default)]
@@ -123,17 +122,9 @@ impl Page {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &Path) -> Result<(), Failure> {
-        let arguments: Vec<_> = std::env::args().skip(1).collect();
-        let text = format!(
-            "# Benchmarks\n\nMade by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{EXPLANATION}\n\n{}{}\n\n{}{FAULTS}",
-            arguments.join(" "),
-            said("date", &["--utc", "+%Y-%m-%d"]),
-            surroundings(),
-            self.failed_part(),
-            self.goals(),
-            self.sections,
-        );
-        Ok(fs::write(file, text.trim_end().to_owned() + "\n")?)
+        let (failed, goals, sections) = (self.failed_part(), self.goals(), &self.sections);
+        let body = format!("{EXPLANATION}\n\n{failed}{goals}\n\n{sections}{FAULTS}");
+        document::write(file, "Benchmarks", &PROGRAMS, &body)
     }
 
     fn failed_part(&self) -> String {
@@ -171,34 +162,6 @@ const FAULTS: &str = "\
 
 What happens to a device, to relays and to the programs, how soon scrapes are good again, and hours of it: \
 [chaos.md](chaos.md) and [soak.md](soak.md), made by `cargo xtask chaos` and `cargo xtask soak`.";
-
-/// The machine and what runs on it.
-fn surroundings() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-    let memory = memory.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0 / 1024.0;
-    format!(
-        "{cores} cores of {}, {memory:.0} GiB, Linux {}; {}, {}, {}; onionscrape {} at {}.",
-        model.map_or("an unknown processor", |(_, model)| model.trim()),
-        said("uname", &["-r"]),
-        said("tor", &["--version"]).trim_end_matches('.'),
-        said("ssh", &["-V"]),
-        said("rustc", &["--version"]),
-        env!("CARGO_PKG_VERSION"),
-        said("git", &["describe", "--always", "--dirty"]),
-    )
-}
-
-/// The first line that a program prints, wherever it prints it.
-fn said(program: &str, arguments: &[&str]) -> String {
-    let program = process::find(program).unwrap_or_else(|_| program.into());
-    let output = Command::new(program).args(arguments).current_dir(workspace()).output();
-    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
-}
 
 #[cfg(test)]
 mod tests {
