@@ -289,6 +289,7 @@ pub async fn status_says_what_is_wrong_and_what_to_do(world: &World) {
     assert_eq!(json, served, "the command and the page say the same");
     let backpack = &json["targets"][0];
     assert_eq!((&backpack["state"], &backpack["why"]), (&"up".into(), &serde_json::Value::Null));
+    assert_eq!((&backpack["up"], &json["targets"][1]["up"]), (&true.into(), &false.into()));
     assert!(backpack["latency_p50_seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(backpack["exporters"][0]["listen"], monitor.address("backpack", "app"));
     assert_eq!(backpack["exporters"][0]["proxy"], "app.backpack");
