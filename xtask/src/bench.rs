@@ -61,7 +61,7 @@ const DELAYS: [u64; 2] = [0, 40];
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Few of everything: ten minutes at most. All of it takes some two hours
+    /// Few of everything: ten minutes at most. All of it takes an hour and a half
     #[arg(long)]
     quick: bool,
     /// Only these parts
@@ -254,13 +254,17 @@ impl Bench {
         for delay in DELAYS {
             let when = format!(" at {delay} ms a link");
             ground.delay(delay);
-            part(Part::Warm, &when, page, &mut |page| warm::measure(&ground, page, sizes, delay))?;
+            part(Part::Warm, &when, page, &mut |page| warm::measure(&ground, page, sizes.at(delay), delay))?;
             if delay == 0 {
                 let when = "after scrapes of node_exporter";
                 part(Part::Memory, "", page, &mut |page| memory::measure(&ground, page, when, true))?;
             }
-            part(Part::Cold, &when, page, &mut |page| cold::measure(&mut ground, page, sizes, delay))?;
-            part(Part::Bodies, &when, page, &mut |page| bodies::measure(&ground, page, sizes, delay))?;
+            part(Part::Cold, &when, page, &mut |page| {
+                cold::measure(&mut ground, page, sizes.at(delay), delay)
+            })?;
+            part(Part::Bodies, &when, page, &mut |page| {
+                bodies::measure(&ground, page, sizes.at(delay), delay)
+            })?;
         }
         if is_wanted(Part::Bodies) {
             let when = "after bodies of 10 MB";

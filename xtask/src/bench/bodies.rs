@@ -4,7 +4,7 @@ use super::ground::{Circuit, Ground};
 use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::Ratio;
-use super::sizes::Sizes;
+use super::sizes::Scrapes;
 use super::way::{Source, Way};
 use super::wire::Connection;
 use crate::Failure;
@@ -19,7 +19,7 @@ const UNCOMPRESSED: usize = 4;
 ///
 /// # Errors
 /// When a way cannot be had any more; a scrape that fails is counted.
-pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> Result<(), Failure> {
+pub fn measure(ground: &Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     page.section(
         &format!("Other bodies, {delay} ms a link"),
         "On kept-alive connections. Between two rounds a twentieth of the lines gets another value, the same for all \
@@ -27,9 +27,8 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
          against the body before, unless `uncompressed`: then who scrapes says `identity;q=0`, and the bridge has the \
          body come as it is.",
     );
-    let [at_once, late] = sizes.huge;
-    let huge = if delay == 0 { at_once } else { late };
-    for (source, scrapes) in [(Source::Tiny, sizes.tiny), (Source::Large, sizes.large), (Source::Huge, huge)]
+    for (source, scrapes) in
+        [(Source::Tiny, sizes.tiny), (Source::Large, sizes.large), (Source::Huge, sizes.huge)]
     {
         if scrapes == 0 {
             continue;

@@ -6,7 +6,7 @@ use super::ground::Ground;
 use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::{Ratio, Samples};
-use super::sizes::Sizes;
+use super::sizes::Scrapes;
 use super::way::{Source, Way};
 use super::wire::Connection;
 use crate::Failure;
@@ -33,7 +33,7 @@ const TRIPS: usize = 5;
 ///
 /// # Errors
 /// When a bridge does not dial, or C tor does not forget; a start that brings no answer is counted.
-pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> Result<(), Failure> {
+pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     let stage = Stage::begin(format!("cold, {delay} ms: {} starts each", sizes.colds));
     let mut outcomes = [const { Outcome::new() }; LINES.len()];
     let mut steps = [const { [const { Samples::new() }; STEPS.len()] }; 2];
