@@ -179,8 +179,9 @@ impl Bench {
         if self.as_configured {
             page.line("The programs are as this machine's configuration has them built, maybe unoptimised.");
         }
-        self.measure(&mut page, &programs, &crowd)?;
+        let measured = self.measure(&mut page, &programs, &crowd);
         println!("\n{}\n", page.goals());
+        measured?;
         let published = || self.is_full().then(|| document::published("benchmarks"));
         let missing = page.missing().join(", ");
         if !missing.is_empty() {

@@ -85,6 +85,9 @@ impl Stand<'_> {
         }
         let connected = began.elapsed();
         let addresses: Vec<_> = self.bridge.offered()?.into_values().collect();
+        if addresses.len() != count {
+            return Err(format!("{} of {count} targets are offered", addresses.len()).into());
+        }
         let pid = self.bridge.process.pid();
         let (before, from) = (usage::cpu(&[pid]), Instant::now());
         let mut memory = usage::memory(pid)?.resident;
