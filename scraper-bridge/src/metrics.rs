@@ -1,7 +1,13 @@
 //! What the bridge counts.
+//!
+//! - `labels`: what tells one series of a metric from the others;
+//! - `target`: the part of one target;
+//! - `surface`, `reverse`: what is refused.
 
+mod labels;
 mod reverse;
 mod surface;
+mod target;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,117 +15,23 @@ use std::sync::atomic::AtomicU64;
 use onionscrape::address::Name;
 use onionscrape::compression::Coding;
 use onionscrape::http::OnRefusal;
-use onionscrape::metrics::{ConfigReload, DURATION_BUCKETS, HealingSteps, Raised, TorProgress};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use onionscrape::metrics::{ConfigReload, DURATION_BUCKETS, HealingSteps, TorProgress};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::failure::{REASONS, ScrapeFailure};
-use crate::hops::{Hop, Hops};
+use crate::failure::REASONS;
+use crate::hops::Hop;
 use crate::inventory::judged::Refusal;
-use crate::session::LoginFailure;
-use crate::target::DialTimes;
+pub use labels::Stage;
+use labels::{CodingLabel, HopLabel, ReasonLabel, StageLabel, TargetLabel};
 pub use reverse::ReverseRefusal;
 pub use surface::{Surface, SurfaceRefusal};
+pub use target::TargetMetrics;
 
 type Seconds = Gauge<f64, AtomicU64>;
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct TargetLabel {
-    target: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StageLabel {
-    target: String,
-    stage: Stage,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ReasonLabel {
-    target: String,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CodingLabel {
-    target: String,
-    coding: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct HopLabel {
-    hop: &'static str,
-}
-
-/// The step of connecting that failed.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-pub enum Stage {
-    /// Tor was not ready.
-    Bootstrap,
-    /// The onion service's descriptor.
-    Descriptor,
-    /// The circuit to the service.
-    Rendezvous,
-    /// The stream on the circuit.
-    Stream,
-    /// Looking up a host's name.
-    Resolve,
-    /// The TCP connection to a host.
-    Connect,
-    /// The proxy on the way to a host.
-    Proxy,
-    /// A device that comes by itself has not come.
-    Arrival,
-    /// SSH's key exchange.
-    SshKex,
-    /// The host key was not one that the target may show.
-    HostKey,
-    /// SSH's authentication.
-    Auth,
-}
-
-impl Stage {
-    /// Those that can fail; an arrival is only waited for.
-    const ALL: [Self; 10] = [
-        Self::Bootstrap,
-        Self::Descriptor,
-        Self::Rendezvous,
-        Self::Stream,
-        Self::Resolve,
-        Self::Connect,
-        Self::Proxy,
-        Self::SshKex,
-        Self::HostKey,
-        Self::Auth,
-    ];
-
-    /// The stage as a label value.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Bootstrap => "bootstrap",
-            Self::Descriptor => "descriptor",
-            Self::Rendezvous => "rendezvous",
-            Self::Stream => "stream",
-            Self::Resolve => "resolve",
-            Self::Connect => "connect",
-            Self::Proxy => "proxy",
-            Self::Arrival => "arrival",
-            Self::SshKex => "ssh_kex",
-            Self::HostKey => "host_key",
-            Self::Auth => "auth",
-        }
-    }
-}
-
-impl EncodeLabelValue for Stage {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        EncodeLabelValue::encode(&self.label(), encoder)
-    }
-}
 
 /// All metrics of the bridge.
 #[derive(Clone, Default)]
@@ -376,108 +288,5 @@ impl Metrics {
             name: target,
             all: self.clone(),
         }
-    }
-}
-
-/// The metrics of one target.
-pub struct TargetMetrics {
-    name: String,
-    all: Metrics,
-    connected: Gauge,
-    stands_by: Gauge,
-    host_key_mismatch: Gauge,
-    /// Attempts to connect.
-    pub connects: Counter,
-    /// Time from nothing to a session.
-    pub connect_duration: Histogram,
-    /// Unix time.
-    pub last_connected: Seconds,
-    /// Pause before the next attempt.
-    pub backoff_seconds: Seconds,
-    /// Sessions given up because they did not answer.
-    pub keepalive_failures: Counter,
-    /// Scrapes that were repeated because the answer could not be decompressed.
-    pub compression_fallbacks: Counter,
-    /// Scrapes asked for.
-    pub requests: Counter,
-    /// Scrapes sent in another session as well.
-    pub standby_requests: Counter,
-    /// Those that had their answer in it.
-    pub standby_answers: Counter,
-    /// Bytes passed on.
-    pub response_bytes: Counter,
-}
-
-impl TargetMetrics {
-    /// Counts a failed attempt to connect.
-    pub fn connect_failure(&self, stage: Stage) {
-        self.all.connect_failures.get_or_create(&StageLabel { target: self.name.clone(), stage }).inc();
-    }
-
-    /// Notes what a login said of the host key. A login that did not come as far says nothing.
-    pub fn host_key_shown(&self, failure: Option<LoginFailure>) {
-        match failure {
-            Some(LoginFailure::KeyExchange) => {}
-            Some(LoginFailure::HostKey(fault)) => {
-                self.host_key_mismatch.set(fault.is_the_hosts().into());
-            }
-            _ => {
-                self.host_key_mismatch.set(0);
-            }
-        }
-    }
-
-    /// Counts a failed scrape.
-    pub fn scrape_failure(&self, failure: &ScrapeFailure) {
-        let label = ReasonLabel { target: self.name.clone(), reason: failure.reason() };
-        self.all.failures.get_or_create(&label).inc();
-    }
-
-    /// Counts a body that came compressed, by its bytes as it came and as it was before.
-    pub fn decompressed(&self, coding: Coding, came: u64, was: u64) {
-        let label = CodingLabel { target: self.name.clone(), coding: coding.name() };
-        self.all.compressed.get_or_create(&label).inc_by(came);
-        self.all.uncompressed.get_or_create(&label).inc_by(was);
-    }
-
-    /// Counts what was not taken of an inventory.
-    pub fn inventory_refused(&self, reason: Refusal, times: u64) {
-        let label = ReasonLabel { target: self.name.clone(), reason: reason.label() };
-        self.all.inventory_refusals.get_or_create(&label).inc_by(times);
-    }
-
-    /// Notes how long each step of a scrape took that it got through.
-    pub fn scraped(&self, done: Hops) {
-        for (hop, took) in done.reached() {
-            let duration = self.all.scrape_duration.0.get_or_create(&HopLabel { hop: hop.label() });
-            duration.observe(took.as_secs_f64());
-        }
-    }
-
-    /// Notes how long each step to a session took.
-    pub fn dialled(&self, times: DialTimes) {
-        let hops = [
-            (times.transport, times.stream),
-            ("ssh_kex", times.login.key_exchange),
-            ("auth", times.login.authentication),
-        ];
-        for (hop, took) in hops {
-            self.all.dial_duration.0.get_or_create(&HopLabel { hop }).observe(took.as_secs_f64());
-        }
-    }
-
-    /// Raises the target's gauge until the guard is dropped.
-    pub fn connected(&self) -> Raised {
-        Raised::new(&self.connected)
-    }
-
-    /// A second session stands by for as long as this is held.
-    pub fn stands_by(&self) -> Raised {
-        Raised::new(&self.stands_by)
-    }
-
-    /// Counts a scrape as under way until the guard is dropped.
-    pub fn in_flight(&self) -> Raised {
-        Raised::new(&self.all.in_flight)
     }
 }

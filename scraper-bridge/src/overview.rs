@@ -46,6 +46,8 @@ pub struct TargetOverview {
     pub name: String,
     /// `up`, `suspect`, `connecting`, `waiting`, `refused` or `blocked`.
     pub state: String,
+    /// True if scrapes can use a session.
+    pub up: bool,
     /// Since when, as RFC 3339 has it.
     pub since: String,
     /// What is wrong, if something is.
@@ -153,21 +155,16 @@ impl Overview {
 
     /// True if every target has a session.
     pub fn is_all_up(&self) -> bool {
-        self.targets.iter().all(TargetOverview::is_up)
-    }
-}
-
-impl TargetOverview {
-    /// True if scrapes can use a session.
-    pub fn is_up(&self) -> bool {
-        matches!(self.state.as_str(), "up" | "suspect")
+        self.targets.iter().all(|target| target.up)
     }
 }
 
 fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> TargetOverview {
-    let state = target.state();
-    let (label, trouble) = describe(&state.borrow());
-    let next_dial = state.borrow().next_dial();
+    let (label, up, next_dial, trouble) = {
+        let state = target.state();
+        let state = state.borrow();
+        (state.label(), state.pool().is_some(), state.next_dial(), trouble(&state))
+    };
     let (name, history) = (&target.config.name, &target.history);
     let exporters = target.config.exporters.iter().zip(listening).enumerate();
     let exporters = exporters.map(|(index, (exporter, place))| {
@@ -186,6 +183,7 @@ fn overview(Offered { target, listening }: &Offered, with_scrapes: bool) -> Targ
     TargetOverview {
         name: name.to_string(),
         state: label.to_owned(),
+        up,
         since: time(target.since()),
         remedy: trouble.as_ref().map(|trouble| remedy::of_trouble(trouble, &target.config)),
         why: trouble.map(|trouble| trouble.what),
@@ -233,14 +231,13 @@ fn seconds(took: Duration) -> f64 {
     took.as_micros() as f64 / 1e6
 }
 
-fn describe(state: &State) -> (&'static str, Option<Trouble>) {
-    let label = state.label();
-    let trouble = match state {
+/// What is wrong with the target.
+fn trouble(state: &State) -> Option<Trouble> {
+    match state {
         State::Up(_) | State::Suspect(_) | State::Dialling(None) => None,
         State::Dialling(Some(trouble)) | State::Waiting(trouble, _) | State::Refused(trouble, _) => {
             Some(trouble.clone())
         }
         State::Blocked(why) => Some(Trouble::of_bootstrap(why.clone())),
-    };
-    (label, trouble)
+    }
 }

@@ -4,6 +4,7 @@
 //! cable that leads to where the private Tor network's relays are. This needs root; without it the tests are
 //! ignored, by name.
 //!
+//! - `checkout`, `trials`: the repository, and how tests are listed, as in the other binaries;
 //! - `place`: where all of it runs, a namespace with the relays' address;
 //! - `tree`: Debian's files, made once for each list of packages;
 //! - `machine`: a system booted from a tree;
@@ -14,6 +15,13 @@
 //! - the others: tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+#[expect(dead_code, reason = "these tests run what packages install, not what was built")]
+#[path = "../checkout.rs"]
+mod checkout;
+#[macro_use]
+#[path = "../trials.rs"]
+mod trials;
 
 mod controller;
 mod firewall;
@@ -30,21 +38,8 @@ mod world;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use world::World;
-
-/// A test on the world, by its name.
-macro_rules! trials {
-    ($world:expr, $($module:ident :: $test:ident),* $(,)?) => {
-        vec![$({
-            let world = Arc::clone($world);
-            Trial::test(concat!(stringify!($module), "::", stringify!($test)), move || {
-                $module::$test(&world);
-                Ok(())
-            })
-        }),*]
-    };
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();

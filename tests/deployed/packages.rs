@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::checkout::{forget_this_package, repository};
 use crate::machine::{Machine, PATIENCE};
 use crate::place::outside_command;
 use crate::world::World;
@@ -40,14 +41,9 @@ impl Packages {
         }
         // Cargo may have to fetch what packages are made with.
         let mut make = outside_command(env!("CARGO"));
-        for (name, _) in std::env::vars()
-            .filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
-        {
-            // What cargo tells this program of its package would have build scripts run again.
-            make.env_remove(name);
-        }
+        forget_this_package(&mut make);
         make.args(["xtask", "package", "--profile", "release", "--out"]).arg(folder);
-        let made = make.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).output().unwrap();
+        let made = make.current_dir(repository("")).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&made.stdout);
         assert!(made.status.success(), "{said}{}", String::from_utf8_lossy(&made.stderr));
         assert_eq!(said.matches(", installed ").count(), 2, "the sizes are printed: {said}");

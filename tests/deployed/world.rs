@@ -28,6 +28,11 @@ impl World {
         Self { folder, network, packages, counter: AtomicUsize::new(0) }
     }
 
+    /// Runs a test to its end.
+    pub fn run(&self, test: impl FnOnce(&Self)) {
+        test(self);
+    }
+
     /// A folder of a test's own.
     pub fn folder(&self) -> PathBuf {
         let path = self.folder.path().join(self.counter.fetch_add(1, Ordering::Relaxed).to_string());

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
+use crate::checkout::program;
 use crate::world::{World, run};
 
 /// The program ended with exit code 1 and one line on standard error that has all these words.
@@ -98,12 +99,12 @@ pub async fn a_targets_own_key(world: &World) {
 
 /// Mounts need root in a namespace of its own; where that cannot be had there is nothing to see.
 fn read_only_and_full(folder: &Path, bridge_file: &Path) {
-    let mount = |options: &str, program: &str, act: &str| {
+    let mount = |options: &str, name: &str, act: &str| {
         let script = format!(
             "mount -t tmpfs -o {options} tmpfs {0} && if echo {options} | grep -q size; then \
              head -c 4096 /dev/zero > {0}/fill; fi; exec {1} {act} --state-dir {0}/state",
             folder.display(),
-            crate::world::program(program).display(),
+            program(name).display(),
         );
         std::process::Command::new("unshare")
             .args(["--mount", "--map-root-user", "sh", "-c", &script])
@@ -154,7 +155,7 @@ pub async fn ports_in_use(world: &World) {
 
 pub async fn programs_need_nothing_but_libc(_: &World) {
     for name in ["target-agent", "scraper-bridge"] {
-        let ldd = std::process::Command::new("ldd").arg(crate::world::program(name)).output().unwrap();
+        let ldd = std::process::Command::new("ldd").arg(program(name)).output().unwrap();
         let libraries = String::from_utf8(ldd.stdout).unwrap();
         for line in libraries.lines() {
             let library = line.split_whitespace().next().unwrap();

@@ -7,10 +7,11 @@ use std::process::Command;
 use tornet::Cut;
 use tornet::process;
 
+use crate::checkout::program;
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraper, scrape};
 use crate::prometheus::Prometheus;
-use crate::world::{World, program, run};
+use crate::world::{World, run};
 
 /// The names and labels of all series and the comments, without the values that move.
 fn series(text: &str) -> BTreeSet<String> {

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser as _;
 
+use crate::checkout::{read, repository};
 use crate::world::World;
 
 /// What becomes of a command.
@@ -63,7 +64,7 @@ const OTHERS: &[(&str, Kept)] = &[
     ("cargo xtask test", Ci),
     ("cargo xtask package", By("deployed/packages::from_installation_to_purge")),
     ("cargo xtask bench", Not("measures for hours; whoever changes what is measured runs it")),
-    ("cargo build --release", By("world::program")),
+    ("cargo build --release", By("./checkout::program")),
     ("ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -R", By("migrated::monitoring_proxy")),
     (
         "ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -i own_key",
@@ -143,14 +144,10 @@ fn holds(command: &str, kept: &Kept) -> Result<(), String> {
     }
 }
 
-fn read(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
-}
-
 /// Each command with the document that it stands in: lines of a shell's blocks, and what is set like
 /// `target-agent run` in the text.
 fn documented() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = repository("");
     let pages = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let mut pages: Vec<PathBuf> =
         pages.filter(|page| page.extension().is_some_and(|of| of == "md")).collect();
@@ -159,7 +156,7 @@ fn documented() -> Vec<(String, String)> {
     assert!(pages.len() >= 10, "{pages:?}");
     let mut found = Vec::new();
     for page in pages {
-        let name = page.strip_prefix(root).unwrap().display().to_string();
+        let name = page.strip_prefix(&root).unwrap().display().to_string();
         let text = fs::read_to_string(&page).unwrap();
         let (mut language, mut command, mut paragraph) = (None, String::new(), String::new());
         for line in text.lines().map(str::trim) {

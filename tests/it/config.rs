@@ -7,10 +7,11 @@ use onionscrape::config::Mistakes;
 use scraper_bridge::config::BridgeConfig;
 use target_agent::config::AgentConfig;
 
+use crate::checkout::{self, repository};
 use crate::world::{World, run};
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config")
+    repository("tests/config")
 }
 
 /// Reads a file as the program that its name begins with.
@@ -71,11 +72,10 @@ pub async fn every_invalid_file_is_explained(_: &World) {
 }
 
 pub async fn every_example_in_the_documents_is_valid(world: &World) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = world.folder();
     let mut seen = Vec::new();
     for page in ["README.md", "docs/configure.md", "docs/install.md", "docs/migrate.md"] {
-        let text = fs::read_to_string(root.join(page)).unwrap();
+        let text = checkout::read(page);
         for block in text.split("```toml\n").skip(1) {
             let text = block.split("```").next().unwrap();
             let name = text

@@ -3,7 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::world::{World, program, run};
+use crate::checkout::program;
+use crate::world::{World, run};
 
 pub async fn completions_and_manual_pages(world: &World) {
     let folder = world.folder();

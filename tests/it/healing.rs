@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::task::block_in_place;
 use tornet::process::{self, Process, Signal};
 
+use crate::checkout::program;
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
-use crate::world::{Monitor, World, program};
+use crate::world::{Monitor, World};
 
 /// Long enough that no session survives it.
 const SLEEP: Duration = Duration::from_secs(60);

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::checkout::program;
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
-use crate::world::{World, program, run};
+use crate::world::{World, run};
 
 fn hostname(state: &Path) -> String {
     let printed = run("target-agent", &["hostname", "--state-dir", state.to_str().unwrap()]);

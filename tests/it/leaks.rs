@@ -8,8 +8,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use tornet::process::{self, Process};
 
+use crate::checkout::program;
 use crate::exporters::{Exporter, Manner};
-use crate::world::{World, program, run};
+use crate::world::{World, run};
 
 /// Set in the network namespace that the tests run in.
 const INSIDE: &str = "ONIONSCRAPE_IT_INSIDE";

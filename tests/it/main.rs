@@ -3,6 +3,7 @@
 //! One binary, so that arti is linked once; one network for all tests, started by the first that
 //! needs it and gone when the last has ended.
 //!
+//! - `checkout`, `trials`: the repository and its programs, and how tests are listed, as in the other binaries;
 //! - `world`: the network and what stands on it; devices and monitors for a test to use;
 //! - `exporters`: exporters that misbehave;
 //! - `paired`: a device as a person runs it, to be paired by ticket;
@@ -12,6 +13,12 @@
 //! - the others: tests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+#[path = "../checkout.rs"]
+mod checkout;
+#[macro_use]
+#[path = "../trials.rs"]
+mod trials;
 
 mod bad_input;
 mod bad_requests;
@@ -59,21 +66,8 @@ mod world;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use world::World;
-
-/// A test on the world, by its name.
-macro_rules! trials {
-    ($world:expr, $($module:ident :: $test:ident),* $(,)?) => {
-        vec![$({
-            let world = Arc::clone($world);
-            Trial::test(concat!(stringify!($module), "::", stringify!($test)), move || {
-                world.run($module::$test(&world));
-                Ok(())
-            })
-        }),*]
-    };
-}
 
 fn main() -> ExitCode {
     if let Some(ended) = leaks::in_a_namespace() {

@@ -12,6 +12,7 @@ use tokio::task::block_in_place;
 use tornet::process::{self, Process};
 use tornet::{ServiceOptions, sshd};
 
+use crate::checkout::read;
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
 use crate::paired::{Device, Running, add, bridge, text};
@@ -25,8 +26,7 @@ struct Part(String);
 impl Part {
     /// Under "## From …", "### After…", by how they go on.
     fn of(from: &str, after: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/migrate.md");
-        let document = fs::read_to_string(path).unwrap();
+        let document = read("docs/migrate.md");
         let section = |text: &str, heading: &str| {
             let begin = text.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
             let rest = &text[begin + 1 + heading.len()..];

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
+use crate::checkout::repository;
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraper, scrape};
 use crate::prometheus::Prometheus;
@@ -25,7 +26,7 @@ const LABELS_FOLLOW: [&str; 6] = ["by", "without", "on", "ignoring", "group_left
 const OPERATORS: [&str; 6] = ["and", "or", "unless", "bool", "offset", "atan2"];
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring")
+    repository("monitoring")
 }
 
 fn read(name: &str) -> String {

@@ -12,6 +12,7 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tornet::process;
 
+use crate::checkout::read;
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraped, Scraper, scrape};
 use crate::prometheus::Prometheus;
@@ -117,9 +118,7 @@ pub async fn by_a_chosen_port_a_socket_or_neither(world: &World) {
         assert_eq!(found, [app, more, path("host")], "{via}");
     }
     // What the documentation shows is what promtool takes, also of this bridge's answers.
-    let documented = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prometheus/socket.yml");
-    let config = fs::read_to_string(documented).unwrap();
-    let config = config
+    let config = read("docs/prometheus/socket.yml")
         .replace("127.0.0.1:9822", &admin)
         .replace("/run/scraper-bridge/backpack-node.sock", socket.to_str().unwrap());
     let config_file = folder.join("prometheus.yml");

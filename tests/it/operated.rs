@@ -1,22 +1,18 @@
 //! What `docs/operate.md` says to do, with its commands; and that it says something about every alert.
 
-use std::fs;
 use std::path::Path;
 
+use crate::checkout::read;
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
 use crate::paired::{Device, Running, add, bridge, text};
 use crate::world::{PATIENCE, World, run};
 
-fn repository(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
-}
-
 pub async fn every_alert_has_its_heading(_: &World) {
-    let alerts = repository("monitoring/alerts.yml");
+    let alerts = read("monitoring/alerts.yml");
     let mut alerts: Vec<_> =
         alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    let document = repository("docs/operate.md");
+    let document = read("docs/operate.md");
     let (_, document) = document.split_once("\n## Alerts\n").unwrap();
     let mut headings = Vec::new();
     for part in document.split("\n### ").skip(1) {

@@ -1,7 +1,6 @@
 //! The bridge's page, in a real browser.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use scraper_bridge::failure::ScrapeFailure;
@@ -12,6 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::browser::Browser;
+use crate::checkout::repository;
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraper, scrape};
 use crate::world::{Device, World};
@@ -173,7 +173,7 @@ pub async fn pictures_are_taken(world: &World) {
     monitor.state("cabin", "refused", |state| matches!(state, State::Refused(..))).await;
     monitor.state("van", "waiting", |state| matches!(state, State::Waiting(..))).await;
     let mut browser = Browser::start(&world.folder()).await;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+    let folder = repository("target/screenshots");
     fs::create_dir_all(&folder).unwrap();
     for (page, path) in [("fleet", "/"), ("target", "/target/backpack")] {
         browser.open(&format!("http://{}{path}", monitor.bridge.admin())).await;

@@ -11,8 +11,9 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tornet::process::{self, Process};
 
+use crate::checkout::program;
 use crate::http::scrape;
-use crate::world::{World, program, run};
+use crate::world::{World, run};
 
 /// A device of its own process, which nobody may scrape yet.
 pub struct Device {

@@ -12,10 +12,11 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tornet::{ClientOptions, process, socks};
 
+use crate::checkout::program;
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraper, scrape};
 use crate::paired::{Device, add, bridge, text};
-use crate::world::{World, program, run};
+use crate::world::{World, run};
 
 pub async fn one_copied_line_pairs(world: &World) {
     let exporter = Exporter::start(Manner::Good("a 1\n".into())).await;

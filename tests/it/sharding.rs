@@ -1,11 +1,10 @@
 //! Two Prometheus, each with a bridge of its own over one inventory, share the devices between them.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::checkout::read;
 use crate::exporters::{Exporter, Manner};
 use crate::prometheus::Prometheus;
 use crate::transports::{NO_TOR, an_sshd, at};
@@ -16,9 +15,7 @@ const DEVICES: usize = 12;
 
 /// The documented `prometheus.yml` of one shard, in a hurry.
 fn documented(monitor: &Monitor, shard: usize) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prometheus/sharded.yml");
-    fs::read_to_string(path)
-        .unwrap()
+    read("docs/prometheus/sharded.yml")
         .replace("127.0.0.1:9822", &monitor.bridge.admin().to_string())
         .replace("regex: 0", &format!("regex: {shard}"))
         .replace("15s", "1s")

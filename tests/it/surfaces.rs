@@ -10,6 +10,7 @@ use scraper_bridge::target::State;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tornet::process;
 
+use crate::checkout::read;
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraped, Scraper, scrape};
 use crate::prometheus::Prometheus;
@@ -26,8 +27,7 @@ fn documented(name: &str, monitor: &Monitor, sd_file: &Path) -> String {
 
 /// The same for another exporter than the documentation's.
 fn documented_for(target: &str, exporter: &str, name: &str, monitor: &Monitor) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prometheus").join(name);
-    let text = fs::read_to_string(path).unwrap();
+    let text = read(&format!("docs/prometheus/{name}"));
     let proxy = monitor.bridge.proxy().expect("configured").to_string();
     text.replace("scrape_interval: 15s", "scrape_interval: 1s")
         .replace("refresh_interval: 15s", "refresh_interval: 1s")
@@ -289,6 +289,7 @@ pub async fn status_says_what_is_wrong_and_what_to_do(world: &World) {
     assert_eq!(json, served, "the command and the page say the same");
     let backpack = &json["targets"][0];
     assert_eq!((&backpack["state"], &backpack["why"]), (&"up".into(), &serde_json::Value::Null));
+    assert_eq!((&backpack["up"], &json["targets"][1]["up"]), (&true.into(), &false.into()));
     assert!(backpack["latency_p50_seconds"].as_f64().unwrap() > 0.0);
     assert_eq!(backpack["exporters"][0]["listen"], monitor.address("backpack", "app"));
     assert_eq!(backpack["exporters"][0]["proxy"], "app.backpack");

@@ -6,6 +6,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::checkout::repository;
 use crate::http::Scraper;
 use crate::paired::{Device, bridge, text};
 use crate::world::{PATIENCE, World, run};
@@ -13,7 +14,7 @@ use crate::world::{PATIENCE, World, run};
 /// A copy of what the first release left, private as it was, with the two configuration files.
 fn first_release(world: &World) -> (PathBuf, PathBuf, PathBuf) {
     let folder = world.folder();
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/state/0.1.0");
+    let kept = repository("tests/state/0.1.0");
     for program in ["agent", "bridge"] {
         copy(&kept.join(program), &folder.join(program));
     }

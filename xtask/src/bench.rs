@@ -47,8 +47,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tornet::process;
 
-use crate::build::{Programs, workspace};
-use crate::{Failure, packages};
+use crate::build::Programs;
+use crate::{Failure, document, packages};
 use ground::Ground;
 use page::Page;
 use sizes::Sizes;
@@ -61,7 +61,7 @@ const DELAYS: [u64; 2] = [0, 40];
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Few of everything: ten minutes at most. All of it takes some two hours
+    /// Few of everything: ten minutes at most. All of it takes an hour and a half
     #[arg(long)]
     quick: bool,
     /// Only these parts
@@ -160,7 +160,8 @@ impl Bench {
     /// Measures, prints tables, and writes the page.
     ///
     /// # Errors
-    /// When something could not be measured; the rest is printed and written by then.
+    /// When something could not be measured: the rest is printed by then, and no page is written. When scrapes
+    /// failed: the page is written and says so.
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::BENCH)?;
         let (programs, crowd) = Programs::build_with_crowd(!self.as_configured)?;
@@ -178,13 +179,16 @@ impl Bench {
         if self.as_configured {
             page.line("The programs are as this machine's configuration has them built, maybe unoptimised.");
         }
-        let measured = self.measure(&mut page, programs, &crowd);
-        go_on()?;
-        if let Err(failure) = measured {
-            page.failed(failure.to_string());
-        }
+        let measured = self.measure(&mut page, &programs, &crowd);
         println!("\n{}\n", page.goals());
-        let published = || self.is_full().then(|| workspace().join("docs/benchmarks.md"));
+        measured?;
+        let published = || self.is_full().then(|| document::published("benchmarks"));
+        let missing = page.missing().join(", ");
+        if !missing.is_empty() {
+            return Err(
+                format!("not measured: {missing}; the figures above stand, and no page is written").into()
+            );
+        }
         if let Some(file) = self.out.clone().or_else(published) {
             page.write(&file)?;
             println!("written to {}", file.display());
@@ -218,51 +222,63 @@ impl Bench {
     }
 
     /// Measures what is wanted. A part that fails is noted and costs the others nothing.
-    fn measure(&self, page: &mut Page, programs: Programs, crowd: &Path) -> Result<(), Failure> {
+    fn measure(&self, page: &mut Page, programs: &Programs, crowd: &Path) -> Result<(), Failure> {
         let sizes = &self.sizes();
         let is_wanted = |part: Part| self.only.is_empty() || self.only.contains(&part);
-        // It fails if all of it is to stop.
-        let part =
-            |part: Part, page: &mut Page, measure: &mut dyn FnMut(&mut Page) -> Result<(), Failure>| {
-                if is_wanted(part)
-                    && let Err(failure) = measure(page)
-                {
-                    go_on()?;
-                    page.failed(format!("{}: {failure}", part.name()));
-                }
-                go_on()
-            };
+        // What is added to the page is whole; `when` tells one part from the same one at another time.
+        let part = |part: Part,
+                    when: &str,
+                    page: &mut Page,
+                    measure: &mut dyn FnMut(&mut Page) -> Result<(), Failure>| {
+            if !is_wanted(part) {
+                return Ok(());
+            }
+            let measured = page.attempt(&format!("{}{when}", part.name()), || {
+                let mut draft = Page::default();
+                measure(&mut draft)?;
+                Ok(draft)
+            })?;
+            measured.into_iter().for_each(|draft| page.append(draft));
+            Ok::<_, Failure>(())
+        };
         let is_full = self.is_full();
-        part(Part::Size, page, &mut |page| memory::sizes(page, &programs, is_full))?;
-        part(Part::Plain, page, &mut |page| plain::measure(page, sizes, &programs, crowd))?;
-        part(Part::Load, page, &mut |page| load::measure(page, sizes, &programs, crowd))?;
-        part(Part::Fleet, page, &mut |page| fleet::plain(page, sizes, &programs, crowd))?;
+        part(Part::Size, "", page, &mut |page| memory::sizes(page, programs, is_full))?;
+        part(Part::Plain, "", page, &mut |page| plain::measure(page, sizes, programs, crowd))?;
+        part(Part::Load, "", page, &mut |page| load::measure(page, sizes, programs, crowd))?;
+        part(Part::Fleet, "", page, &mut |page| fleet::plain(page, sizes, programs, crowd))?;
         if !self.only.is_empty() && !self.only.iter().any(|part| part.needs_tor()) {
             return Ok(());
         }
-        let mut ground = Ground::start(programs)?;
-        part(Part::Cost, page, &mut |page| cost::measure(&ground, page, sizes))?;
+        let ground = page.attempt("all that needs Tor", || Ground::start(programs.clone()))?;
+        let Some(mut ground) = ground else { return Ok(()) };
+        part(Part::Cost, "", page, &mut |page| cost::measure(&ground, page, sizes))?;
         for delay in DELAYS {
+            let when = format!(" at {delay} ms a link");
             ground.delay(delay);
-            part(Part::Warm, page, &mut |page| warm::measure(&ground, page, sizes, delay))?;
+            part(Part::Warm, &when, page, &mut |page| warm::measure(&ground, page, sizes.at(delay), delay))?;
             if delay == 0 {
                 let when = "after scrapes of node_exporter";
-                part(Part::Memory, page, &mut |page| memory::measure(&ground, page, when, true))?;
+                part(Part::Memory, "", page, &mut |page| memory::measure(&ground, page, when, true))?;
             }
-            part(Part::Cold, page, &mut |page| cold::measure(&mut ground, page, sizes, delay))?;
-            part(Part::Bodies, page, &mut |page| bodies::measure(&ground, page, sizes, delay))?;
+            part(Part::Cold, &when, page, &mut |page| {
+                cold::measure(&mut ground, page, sizes.at(delay), delay)
+            })?;
+            part(Part::Bodies, &when, page, &mut |page| {
+                bodies::measure(&ground, page, sizes.at(delay), delay)
+            })?;
         }
         if is_wanted(Part::Bodies) {
             let when = "after bodies of 10 MB";
-            part(Part::Memory, page, &mut |page| memory::measure(&ground, page, when, false))?;
+            part(Part::Memory, "", page, &mut |page| memory::measure(&ground, page, when, false))?;
         }
-        part(Part::Trips, page, &mut |page| trips::measure(&ground, page, sizes))?;
+        part(Part::Trips, "", page, &mut |page| trips::measure(&ground, page, sizes))?;
         for delay in DELAYS {
+            let when = format!(" at {delay} ms a link");
             ground.delay(delay);
-            part(Part::Start, page, &mut |page| start::measure(&mut ground, page, sizes, delay))?;
+            part(Part::Start, &when, page, &mut |page| start::measure(&mut ground, page, sizes, delay))?;
         }
         ground.delay(0);
-        part(Part::Onions, page, &mut |page| fleet::onions(page, sizes, &ground, crowd))
+        part(Part::Onions, "", page, &mut |page| fleet::onions(page, sizes, &ground, crowd))
     }
 
     fn sizes(&self) -> Sizes {

@@ -7,6 +7,7 @@ use crate::Failure;
 use crate::stage::Stage;
 
 /// The two programs, built in the release profile.
+#[derive(Clone)]
 pub struct Programs {
     /// `target-agent`.
     pub agent: PathBuf,
@@ -93,6 +94,23 @@ pub fn cargo_command(arguments: &[&str]) -> Command {
     cargo.args(arguments).current_dir(workspace());
     forget_this_package(&mut cargo);
     cargo
+}
+
+/// A tool of cargo's in the release that is written where it is used, so that a new one cannot fail a change
+/// that has nothing to do with it; it is built if it is not there. `more` is what else its installation is told.
+///
+/// # Errors
+/// When it does not build; cargo has said why.
+pub fn cargo_tool(name: &str, version: &str, more: &[&str]) -> Result<PathBuf, Failure> {
+    let root = format!("target/tools/{name}-{version}");
+    let program = workspace().join(&root).join("bin").join(name);
+    if !program.exists() {
+        let stage = Stage::begin(format!("building {name}"));
+        let install = ["install", "--quiet", "--locked", "--root", &root, name, "--version", version];
+        cargo(&[&install, more].concat())?;
+        stage.done();
+    }
+    Ok(program)
 }
 
 /// Keeps from a program that will run cargo what cargo told this one.

@@ -3,13 +3,11 @@
 use std::process::{Command, Stdio};
 
 use crate::Failure;
-use crate::build::{cargo, workspace};
+use crate::build::{cargo_tool, workspace};
 use crate::stage::Stage;
 
-/// The release that is used, so that a new one cannot fail a change that has nothing to do with it.
+/// The release of cargo-deny that is used.
 const VERSION: &str = "0.20.2";
-/// Where it is installed, from the project's folder; the release is part of it.
-const ROOT: &str = "target/tools/cargo-deny-0.20.2";
 
 /// Checks bans, licences and sources; advisories, too, where their database can be had.
 ///
@@ -35,12 +33,7 @@ pub fn check_with_advisories() -> Result<(), Failure> {
 
 /// Looks at everything; says why advisories were left out, if they were.
 fn look() -> Result<Option<String>, Failure> {
-    let program = workspace().join(ROOT).join("bin/cargo-deny");
-    if !program.exists() {
-        let stage = Stage::begin("building cargo-deny");
-        cargo(&["install", "--quiet", "--locked", "--root", ROOT, "cargo-deny", "--version", VERSION])?;
-        stage.done();
-    }
+    let program = cargo_tool("cargo-deny", VERSION, &[])?;
     let deny = |arguments: &[&str]| {
         let mut command = Command::new(&program);
         command.args(arguments).current_dir(workspace());

@@ -5,6 +5,7 @@
 //! - `packages`: what the distribution has to bring;
 //! - `stage`: a line for each step, with seconds;
 //! - `build`: the programs, and cargo in general;
+//! - `document`: pages of the docs that a command makes;
 //! - `chain`: exporter, agent and bridge as processes on a private network;
 //! - `demo`: the chain with a real Prometheus at its end;
 //! - `bench`: the chain beside its rivals, measured;
@@ -20,6 +21,7 @@ mod chain;
 mod chaos;
 mod demo;
 mod deny;
+mod document;
 mod package;
 mod packages;
 mod release;

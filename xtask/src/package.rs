@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use crate::build::{cargo, cargo_command, target_folder, workspace};
+use crate::build::{cargo, cargo_tool, target_folder, workspace};
 use crate::stage::Stage;
 use crate::{Failure, packages};
 
-/// The release of cargo-deb that is used, and where it is installed, from the project's folder.
+/// The release of cargo-deb that is used.
 const VERSION: &str = "3.8.0";
-const ROOT: &str = "target/tools/cargo-deb-3.8.0";
 /// What the packages are numbered with.
 const OWN_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
 /// A program and the package it comes in.
@@ -34,7 +33,7 @@ impl Package {
     /// Makes both packages, has lintian look at them, and prints their names and sizes.
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::PACKAGE)?;
-        let cargo_deb = cargo_deb()?;
+        let cargo_deb = cargo_tool("cargo-deb", VERSION, &["--no-default-features"])?;
         let stage = Stage::begin(format!("building both programs ({})", self.profile));
         cargo(&["build", "--quiet", "--profile", &self.profile, "-p", PROGRAMS[0].0, "-p", PROGRAMS[1].0])?;
         stage.done();
@@ -100,20 +99,6 @@ impl Package {
         let file = printed.lines().last().map(PathBuf::from);
         file.filter(|file| file.exists()).ok_or_else(|| "cargo-deb does not say what it made".into())
     }
-}
-
-fn cargo_deb() -> Result<PathBuf, Failure> {
-    let program = workspace().join(ROOT).join("bin/cargo-deb");
-    if !program.exists() {
-        let stage = Stage::begin("building cargo-deb");
-        let mut install = cargo_command(&["install", "--quiet", "--locked", "--root", ROOT]);
-        install.args(["cargo-deb", "--version", VERSION, "--no-default-features"]);
-        if !install.status()?.success() {
-            return Err("cargo-deb does not build".into());
-        }
-        stage.done();
-    }
-    Ok(program)
 }
 
 /// Has lintian look at a package; warnings are printed, errors are failures.

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use recipe::Recipe;
 
 use crate::Failure;
-use crate::build::{cargo, workspace};
+use crate::build::{cargo, cargo_tool, workspace};
 use crate::stage::Stage;
 
 /// The two programs.
@@ -49,8 +49,8 @@ impl Release {
         let triple = self.target.clone().unwrap_or_else(|| host.clone());
         let out = workspace().join(&self.out);
         fs::create_dir_all(&out)?;
-        let auditable = tool("cargo-auditable", AUDITABLE)?;
-        let cyclonedx = tool("cargo-cyclonedx", CYCLONEDX)?;
+        let auditable = cargo_tool("cargo-auditable", AUDITABLE, &[])?;
+        let cyclonedx = cargo_tool("cargo-cyclonedx", CYCLONEDX, &[])?;
 
         let stage = Stage::begin(format!("building for {triple}"));
         let recipe = Recipe {
@@ -72,18 +72,6 @@ impl Release {
         println!("{}", out.display());
         Ok(())
     }
-}
-
-/// Where a tool of cargo's is, built if it is not there.
-fn tool(name: &str, version: &str) -> Result<PathBuf, Failure> {
-    let root = format!("target/tools/{name}-{version}");
-    let program = workspace().join(&root).join("bin").join(name);
-    if !program.exists() {
-        let stage = Stage::begin(format!("building {name}"));
-        cargo(&["install", "--quiet", "--locked", "--root", &root, name, "--version", version])?;
-        stage.done();
-    }
-    Ok(program)
 }
 
 /// One archive, the same for the same files: names in order, nobody's ownership, and the commit's time.

@@ -52,13 +52,14 @@ fn target(name: &str, state: &str, milliseconds: f64, failures: u32) -> TargetOv
         p50_seconds: (failures < 20).then_some(took * (1.0 + (number % 7) as f64 / 10.0)),
         max_seconds: (failures < 20).then_some(took * 3.0),
     };
-    let down = state != "up";
+    let up = state == "up";
     TargetOverview {
         name: name.into(),
         state: state.into(),
+        up,
         since: at(4000),
-        why: down.then(|| "onion not found: the device is off or offline".into()),
-        remedy: down.then(|| "switch the device on".into()),
+        why: (!up).then(|| "onion not found: the device is off or offline".into()),
+        remedy: (!up).then(|| "switch the device on".into()),
         next_dial: None,
         last_good_scrape: Some(at(12)),
         standby: None,

@@ -177,7 +177,7 @@ impl By {
 
 impl Only {
     fn has(self, target: &TargetOverview) -> bool {
-        let well = target.is_up() && failing(target).is_empty();
+        let well = target.up && failing(target).is_empty();
         match self {
             Self::All => true,
             Self::Up => well,
@@ -203,7 +203,7 @@ fn mentions(target: &TargetOverview, word: &str) -> bool {
 
 /// The exporters that failed last though there is a session.
 pub(super) fn failing(target: &TargetOverview) -> Vec<&ExporterOverview> {
-    if !target.is_up() {
+    if !target.up {
         return Vec::new();
     }
     // A failure for want of a session is over when there is one.

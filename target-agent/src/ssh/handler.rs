@@ -131,6 +131,12 @@ impl Handler {
         self.denied(Denied::ChannelRequest);
         session.channel_failure(channel)
     }
+
+    async fn refuse_channel(&self, what: Denied, reply: ChannelOpenHandle) -> Result<(), Error> {
+        self.denied(what);
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+        Ok(())
+    }
 }
 
 impl russh::server::Handler for Handler {
@@ -205,11 +211,7 @@ impl russh::server::Handler for Handler {
     ) -> Result<(), Error> {
         let (key, destination) = match self.destination(host, port) {
             Ok(found) => found,
-            Err(why) => {
-                self.denied(why);
-                reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-                return Ok(());
-            }
+            Err(why) => return self.refuse_channel(why, reply).await,
         };
         let Ok(place) = self.room.clone().try_acquire_owned() else {
             self.denied(Denied::ChannelsCap);
@@ -240,9 +242,7 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        self.denied(Denied::Session);
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        Ok(())
+        self.refuse_channel(Denied::Session, reply).await
     }
 
     async fn channel_open_x11(
@@ -253,9 +253,7 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        self.denied(Denied::X11);
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        Ok(())
+        self.refuse_channel(Denied::X11, reply).await
     }
 
     async fn channel_open_forwarded_tcpip(
@@ -268,9 +266,7 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        self.denied(Denied::ForwardedTcpip);
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        Ok(())
+        self.refuse_channel(Denied::ForwardedTcpip, reply).await
     }
 
     async fn channel_open_direct_streamlocal(
@@ -280,9 +276,7 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        self.denied(Denied::Streamlocal);
-        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
-        Ok(())
+        self.refuse_channel(Denied::Streamlocal, reply).await
     }
 
     async fn tcpip_forward(&mut self, _: &str, _: &mut u32, _: &mut Session) -> Result<bool, Error> {

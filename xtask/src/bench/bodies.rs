@@ -4,7 +4,7 @@ use super::ground::{Circuit, Ground};
 use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::Ratio;
-use super::sizes::Sizes;
+use super::sizes::Scrapes;
 use super::way::{Source, Way};
 use super::wire::Connection;
 use crate::Failure;
@@ -19,7 +19,7 @@ const UNCOMPRESSED: usize = 4;
 ///
 /// # Errors
 /// When a way cannot be had any more; a scrape that fails is counted.
-pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> Result<(), Failure> {
+pub fn measure(ground: &Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     page.section(
         &format!("Other bodies, {delay} ms a link"),
         "On kept-alive connections. Between two rounds a twentieth of the lines gets another value, the same for all \
@@ -27,10 +27,8 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
          against the body before, unless `uncompressed`: then who scrapes says `identity;q=0`, and the bridge has the \
          body come as it is.",
     );
-    let mut table = table(&["", "body", "scrapes", "p50", "p90", "max", "p50 / (a)", "p50 / (b)"]);
-    let [at_once, late] = sizes.huge;
-    let huge = if delay == 0 { at_once } else { late };
-    for (source, scrapes) in [(Source::Tiny, sizes.tiny), (Source::Large, sizes.large), (Source::Huge, huge)]
+    for (source, scrapes) in
+        [(Source::Tiny, sizes.tiny), (Source::Large, sizes.large), (Source::Huge, sizes.huge)]
     {
         if scrapes == 0 {
             continue;
@@ -39,7 +37,7 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
         let mut outcomes = [const { Outcome::new() }; LINES.len()];
         let circuits = scrapes.min(sizes.body_circuits);
         for number in 0..circuits {
-            let circuit = ground.circuit(&format!("{}{delay}x{number}", source.name()))?;
+            let circuit = ground.circuit()?;
             outcomes.iter_mut().for_each(Outcome::next_group);
             let mut kept =
                 (0..LINES.len()).map(|at| up(&circuit, at, source)).collect::<Result<Vec<_>, _>>()?;
@@ -55,15 +53,17 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
             }
         }
         stage.done();
+        let mut table = table(&[source.title(), "scrapes", "p50", "p90", "max", "p50 / (a)", "p50 / (b)"]);
         let times = outcomes.each_ref().map(|outcome| &outcome.times);
         for (at, own) in times.into_iter().enumerate() {
             page.scrapes(&format!("{}, {delay} ms a link, {}", source.title(), title(at)), &outcomes[at]);
-            let mut cells = vec![title(at), source.title().to_owned(), own.len().to_string()];
+            let mut cells = vec![title(at), own.len().to_string()];
             cells.extend([50.0, 90.0, 100.0].map(|p| format!("{:.0}", own.percentile(p))));
             let to = |other: Way| Ratio::of(own, times[other as usize], 50.0).to_string();
             cells.extend([to(Way::Recipe), to(Way::Socks)]);
             table.add_row(cells);
         }
+        page.table(&table);
         if source == Source::Huge {
             for (how, at, bound) in
                 [("uncompressed", UNCOMPRESSED, 1.0), ("compressed", Way::Ours as usize, 0.3)]
@@ -73,7 +73,6 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> R
             }
         }
     }
-    page.table(&table);
     Ok(())
 }
 

@@ -1,12 +1,12 @@
-//! From no session to the first byte of an answer.
+//! From no session to the first byte of a good answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ground::Ground;
 use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::{Ratio, Samples};
-use super::sizes::Sizes;
+use super::sizes::Scrapes;
 use super::way::{Source, Way};
 use super::wire::Connection;
 use crate::Failure;
@@ -33,7 +33,7 @@ const TRIPS: usize = 5;
 ///
 /// # Errors
 /// When a bridge does not dial, or C tor does not forget; a start that brings no answer is counted.
-pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> Result<(), Failure> {
+pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     let stage = Stage::begin(format!("cold, {delay} ms: {} starts each", sizes.colds));
     let mut outcomes = [const { Outcome::new() }; LINES.len()];
     let mut steps = [const { [const { Samples::new() }; STEPS.len()] }; 2];
@@ -41,24 +41,21 @@ pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Sizes, delay: u64) 
         stage.say(format!("{} of {}", round + 1, sizes.colds));
         super::go_on()?;
         outcomes.iter_mut().for_each(Outcome::next_group);
-        let name = |kind: &str| format!("cold{kind}{delay}x{round}");
+        let (fetching, dialling) = (&ground.word(), &ground.word());
         // C tor forgets all descriptors at once, so what fetches them again comes first.
         let [fetched, known, open, socks_fetched, socks_known, ours, migrating] = &mut outcomes;
         ground.rivals.forget()?;
-        let both: [(&mut Outcome, bool); 2] = [(fetched, true), (socks_fetched, false)];
-        for (outcome, is_ssh) in in_turn(both, round) {
-            match is_ssh {
-                true => answered(outcome, ground.rivals.cold(&name("fetch"))),
-                false => drop(outcome.time(|| through_socks(ground, &name("fetch")))),
-            }
+        let both: [(&mut Outcome, Dial); 2] = [(fetched, ssh), (socks_fetched, through_socks)];
+        for (outcome, dial) in in_turn(both, round) {
+            answered(outcome, dial(ground, fetching));
         }
         for way in Way::turn(round) {
             match way {
                 Way::Recipe => {
-                    answered(known, ground.rivals.cold(&name("")));
-                    answered(open, ground.rivals.cold(&name("")));
+                    answered(known, ssh(ground, dialling));
+                    answered(open, ssh(ground, dialling));
                 }
-                Way::Socks => drop(socks_known.time(|| through_socks(ground, &name("")))),
+                Way::Socks => answered(socks_known, through_socks(ground, dialling)),
                 Way::Ours => ours_from_nothing(ground, way, ours, &mut steps[0])?,
                 Way::OurBridge => ours_from_nothing(ground, way, migrating, &mut steps[1])?,
             }
@@ -99,7 +96,7 @@ fn where_it_goes(
     delay: u64,
 ) -> Result<(), Failure> {
     let mut trip = Samples::new();
-    let mut kept = Connection::tcp(ground.offered(Way::Ours, Source::Tiny)?)?;
+    let mut kept = Connection::tcp(ground.offered(Way::Ours, Source::Tiny)?)?.at_least(Source::Tiny.least());
     kept.scrape()?;
     for _ in 0..TRIPS {
         let mut scrape = Outcome::new();
@@ -143,16 +140,26 @@ fn answered(outcome: &mut Outcome, took: Result<Duration, Failure>) {
     }
 }
 
-fn through_socks(ground: &Ground, circuit: &str) -> Result<(), Failure> {
-    first_byte(&mut Connection::new(ground.rivals.through_socks(circuit, 0)?, "exporter"))
+/// What takes how long until the first byte, by the word of its circuit.
+type Dial = fn(&Ground, &str) -> Result<Duration, Failure>;
+
+fn ssh(ground: &Ground, circuit: &str) -> Result<Duration, Failure> {
+    ground.rivals.cold(circuit, Source::Node.least())
 }
 
-fn first_byte(scrape: &mut Connection) -> Result<(), Failure> {
-    scrape.request()?;
-    scrape.first_byte()
+fn through_socks(ground: &Ground, circuit: &str) -> Result<Duration, Failure> {
+    until_first_byte(|| Ok(Connection::new(ground.rivals.through_socks(circuit, 0)?, "exporter")))
 }
 
-/// One of our bridges; the answer is read to its end, so that nothing is in the way of the next one.
+/// The time from before there is a connection to node_exporter to the first byte of a good answer, which is read
+/// to its end, so that nothing is in the way of the next one.
+fn until_first_byte(connect: impl FnOnce() -> Result<Connection, Failure>) -> Result<Duration, Failure> {
+    let began = Instant::now();
+    let came = connect()?.at_least(Source::Node.least()).scrape_from_first_byte()?;
+    Ok(came - began)
+}
+
+/// One of our bridges.
 fn ours_from_nothing(
     ground: &Ground,
     way: Way,
@@ -162,10 +169,8 @@ fn ours_from_nothing(
     let admin = if way == Way::OurBridge { ground.migrating.admin } else { ground.chain.bridge_admin };
     let before = dialled(admin)?;
     ground.redial(way)?;
-    let mut scrape = Connection::tcp(ground.offered(way, Source::Node)?)?;
-    if outcome.time(|| first_byte(&mut scrape)).is_some() {
-        scrape.read_answer()?;
-    }
+    let offered = ground.offered(way, Source::Node)?;
+    answered(outcome, until_first_byte(|| Connection::tcp(offered)));
     let after = dialled(admin)?;
     for (own, (before, after)) in steps.iter_mut().zip(before.into_iter().zip(after)) {
         let [seconds, count] = [0, 1].map(|at| after[at] - before[at]);

@@ -135,7 +135,7 @@ pub fn show(payers: &[Payer], costs: &[Cost]) -> comfy_table::Table {
 /// # Errors
 /// When a scrape fails.
 pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Failure> {
-    let circuit = ground.circuit("cost")?;
+    let circuit = ground.circuit()?;
     let rivals = &ground.rivals;
     let (tor, sshd) = (rivals.tor.process().pid(), rivals.sshd.process().pid());
     let [with_ssh, without_ssh] =

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use comfy_table::Table;
 use tempfile::TempDir;
 
 use super::bridge::{Bridge, Login, target};
@@ -84,6 +85,9 @@ impl Stand<'_> {
         }
         let connected = began.elapsed();
         let addresses: Vec<_> = self.bridge.offered()?.into_values().collect();
+        if addresses.len() != count {
+            return Err(format!("{} of {count} targets are offered", addresses.len()).into());
+        }
         let pid = self.bridge.process.pid();
         let (before, from) = (usage::cpu(&[pid]), Instant::now());
         let mut memory = usage::memory(pid)?.resident;
@@ -146,7 +150,7 @@ pub fn plain(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path) 
             SETTLED.as_secs()
         ),
     );
-    show(page, &seen);
+    page.table(&rows(&seen));
     if let Some(last) = seen.last() {
         let what = format!("{} targets at 15 s for {} min, 100 kB, without Tor", last.targets, sizes.minutes);
         let good = last.outcome.good();
@@ -169,7 +173,9 @@ pub fn plain(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path) 
 /// # Errors
 /// When a part of it does not start or not all targets are connected in time.
 pub fn onions(page: &mut Page, sizes: &Sizes, ground: &Ground, crowd: &Path) -> Result<(), Failure> {
-    let (programs, folder, tor) = (&ground.programs, ground.folder("onions"), ground.tor_section());
+    let (programs, tor) = (&ground.programs, ground.tor_section());
+    let folder: TempDir = tempfile::Builder::new().prefix("onionscrape-bench-onions-").tempdir()?;
+    let folder = folder.path();
     let key_file = folder.join("bridge/state/id_ed25519");
     let bridge = Bridge::start(programs, &folder.join("bridge"), &tor, "")?;
     let line = bridge.key(programs)?;
@@ -188,7 +194,7 @@ pub fn onions(page: &mut Page, sizes: &Sizes, ground: &Ground, crowd: &Path) -> 
             INTERVAL.as_secs()
         ),
     );
-    show(page, &seen);
+    page.table(&rows(&seen));
     if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
         let what = format!("{} onions at 15 s for {} min", last.targets, sizes.onion_minutes);
         let good = last.outcome.good();
@@ -212,6 +218,10 @@ fn grow(
 ) -> Result<Vec<Seen>, Failure> {
     let mut all = Vec::new();
     for count in steps(most) {
+        // What follows takes longer, and may fail.
+        if !all.is_empty() {
+            println!("{}\n", rows(&all));
+        }
         let length = if count == most { Duration::from_secs_f64(minutes * 60.0) } else { short };
         let stage = Stage::begin(format!("{what}: {count} targets for {:.0} s", length.as_secs_f64()));
         all.push(stand.watch(count, length, &stage)?);
@@ -220,7 +230,7 @@ fn grow(
     Ok(all)
 }
 
-fn show(page: &mut Page, seen: &[Seen]) {
+fn rows(seen: &[Seen]) -> Table {
     let mut table = table(&[
         "targets",
         "s until all are connected",
@@ -251,7 +261,7 @@ fn show(page: &mut Page, seen: &[Seen]) {
         cells.push(one.outcome.complaints());
         table.add_row(cells);
     }
-    page.table(&table);
+    table
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -36,8 +36,9 @@ pub struct Ground {
     made: Vec<Exporter>,
     ours: Offered,
     migrated: Offered,
+    words: AtomicUsize,
     _node_exporter: Process,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Ground {
@@ -77,14 +78,10 @@ impl Ground {
             made,
             ours,
             migrated,
+            words: AtomicUsize::new(0),
             _node_exporter: node_exporter,
-            folder,
+            _folder: folder,
         })
-    }
-
-    /// A folder for what comes later.
-    pub fn folder(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 
     /// The `[tor]` section for programs on the network.
@@ -92,15 +89,21 @@ impl Ground {
         tor_section(&self.network)
     }
 
+    /// A word that was not used before: streams through C tor with another one have other circuits.
+    pub fn word(&self) -> String {
+        format!("circuit{}", self.words.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// New circuits for every way; connections over them that are kept show whether they are up.
     ///
     /// # Errors
     /// When one of them does not come about.
-    pub fn circuit(&self, name: &str) -> Result<Circuit<'_>, Failure> {
-        let forwarding = self.rivals.forward(name)?;
+    pub fn circuit(&self) -> Result<Circuit<'_>, Failure> {
+        let word = self.word();
+        let forwarding = self.rivals.forward(&word)?;
         self.redial(Way::Ours)?;
         self.redial(Way::OurBridge)?;
-        Ok(Circuit { ground: self, forwarding, name: name.to_owned() })
+        Ok(Circuit { ground: self, forwarding, word })
     }
 
     /// Has one of our bridges dial anew.
@@ -147,7 +150,7 @@ pub struct Circuit<'a> {
     ground: &'a Ground,
     /// The recipe's `ssh`.
     pub forwarding: Forwarding,
-    name: String,
+    word: String,
 }
 
 impl Circuit<'_> {
@@ -161,7 +164,7 @@ impl Circuit<'_> {
                 Connection::tcp(*self.forwarding.local.get(source as usize).ok_or("no such exporter")?)?
             }
             Way::Socks => {
-                let stream = self.ground.rivals.through_socks(&self.name, source as u16)?;
+                let stream = self.ground.rivals.through_socks(&self.word, source as u16)?;
                 stream.set_read_timeout(Some(Duration::from_secs(120)))?;
                 Connection::new(stream, "exporter")
             }

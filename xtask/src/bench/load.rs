@@ -89,6 +89,7 @@ fn storm(
     let next = AtomicUsize::new(0);
     let (found, connects) = (Mutex::new(outcome), Mutex::new(connects));
     let gate = Gate::default();
+    let connect = || Ok(Connection::tcp_within(address, TIMEOUT)?.at_least(Source::Tiny.least()));
     std::thread::scope(|scope| {
         // Those who wait are let go whatever happens.
         let opened = Opened(&gate);
@@ -99,7 +100,7 @@ fn storm(
                 if keep {
                     let began = Instant::now();
                     // One that fails is made by the first scrape, which tells why it fails again.
-                    kept = Connection::tcp_within(address, TIMEOUT).ok();
+                    kept = connect().ok();
                     if let Some(connects) = locked(connects).as_mut() {
                         connects.time(began.elapsed());
                     }
@@ -107,7 +108,7 @@ fn storm(
                 gate.wait();
                 while next.fetch_add(1, Ordering::Relaxed) < scrapes && super::go_on().is_ok() {
                     let began = Instant::now();
-                    let scraped = Connection::scrape_kept(&mut kept, address, TIMEOUT, Source::Tiny.least());
+                    let scraped = Connection::scrape_kept(&mut kept, connect);
                     let took = began.elapsed();
                     if !keep {
                         kept = None;

@@ -1,16 +1,15 @@
 //! The page of figures: printed as they come, and written into the docs at the end of a full run.
 
-use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use comfy_table::{CellAlignment, Table, presets};
-use tornet::process;
 
 use super::outcome::Outcome;
 use super::sample::Ratio;
-use crate::Failure;
-use crate::build::workspace;
+use crate::{Failure, document};
+
+/// What is measured beside our programs or makes them, and how it is asked for its version.
+const PROGRAMS: [[&str; 2]; 3] = [["tor", "--version"], ["ssh", "-V"], ["rustc", "--version"]];
 
 /// Everything that was found so far.
 #[derive(Default)]
@@ -18,9 +17,45 @@ pub struct Page {
     goals: Vec<[String; 4]>,
     sections: String,
     failures: Vec<String>,
+    missing: Vec<String>,
 }
 
 impl Page {
+    /// Makes something that the page needs, at the second attempt if need be: one circuit that fails must not cost
+    /// a page that takes hours. Nothing if both fail; the page is not whole then.
+    ///
+    /// # Errors
+    /// When all of it is to stop.
+    pub fn attempt<T>(
+        &mut self,
+        what: &str,
+        mut make: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        for what in [&format!("{what}, tried once more"), what] {
+            let made = make();
+            super::go_on()?;
+            match made {
+                Ok(made) => return Ok(Some(made)),
+                Err(failure) => self.failed(format!("{what}: {failure}")),
+            }
+        }
+        self.missing.push(what.to_owned());
+        Ok(None)
+    }
+
+    /// Adds what another one holds, which was printed already.
+    pub fn append(&mut self, part: Self) {
+        self.goals.extend(part.goals);
+        self.sections += &part.sections;
+        self.failures.extend(part.failures);
+        self.missing.extend(part.missing);
+    }
+
+    /// What was to be measured and was not.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
     /// Adds a heading and what must be known to read the tables below it.
     pub fn section(&mut self, title: &str, words: &str) {
         println!("\n{title}\n");
@@ -55,9 +90,7 @@ impl Page {
         self.goal(what, format!("≤ {bound} {unit}"), format!("{value:.3} {unit}"), value <= bound);
     }
 
-    /// Notes what could not be measured.
-    pub fn failed(&mut self, what: impl Into<String>) {
-        let what = what.into();
+    fn failed(&mut self, what: String) {
         eprintln!("  failed: {what}");
         self.failures.push(what);
     }
@@ -69,7 +102,7 @@ impl Page {
         }
     }
 
-    /// How much could not be measured.
+    /// How much failed.
     pub fn failures(&self) -> usize {
         self.failures.len()
     }
@@ -89,17 +122,9 @@ impl Page {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &Path) -> Result<(), Failure> {
-        let arguments: Vec<_> = std::env::args().skip(1).collect();
-        let text = format!(
-            "# Benchmarks\n\nMade by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{EXPLANATION}\n\n{}{}\n\n{}{FAULTS}",
-            arguments.join(" "),
-            said("date", &["--utc", "+%Y-%m-%d"]),
-            surroundings(),
-            self.failed_part(),
-            self.goals(),
-            self.sections,
-        );
-        Ok(fs::write(file, text.trim_end().to_owned() + "\n")?)
+        let (failed, goals, sections) = (self.failed_part(), self.goals(), &self.sections);
+        let body = format!("{EXPLANATION}\n\n{failed}{goals}\n\n{sections}{FAULTS}");
+        document::write(file, "Benchmarks", &PROGRAMS, &body)
     }
 
     fn failed_part(&self) -> String {
@@ -138,30 +163,21 @@ const FAULTS: &str = "\
 What happens to a device, to relays and to the programs, how soon scrapes are good again, and hours of it: \
 [chaos.md](chaos.md) and [soak.md](soak.md), made by `cargo xtask chaos` and `cargo xtask soak`.";
 
-/// The machine and what runs on it.
-fn surroundings() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-    let memory = memory.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0 / 1024.0;
-    format!(
-        "{cores} cores of {}, {memory:.0} GiB, Linux {}; {}, {}, {}; onionscrape {} at {}.",
-        model.map_or("an unknown processor", |(_, model)| model.trim()),
-        said("uname", &["-r"]),
-        said("tor", &["--version"]).trim_end_matches('.'),
-        said("ssh", &["-V"]),
-        said("rustc", &["--version"]),
-        env!("CARGO_PKG_VERSION"),
-        said("git", &["describe", "--always", "--dirty"]),
-    )
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The first line that a program prints, wherever it prints it.
-fn said(program: &str, arguments: &[&str]) -> String {
-    let program = process::find(program).unwrap_or_else(|_| program.into());
-    let output = Command::new(program).args(arguments).current_dir(workspace()).output();
-    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
+    #[test]
+    fn a_part_that_fails_once_is_told_and_one_that_fails_twice_is_missing() {
+        let mut page = Page::default();
+        let mut circuits = [Err("a circuit was unlucky"), Ok(108)].into_iter();
+        let made = page.attempt("warm", || Ok(circuits.next().ok_or("none is left")??));
+        assert!(made.is_ok_and(|made| made == Some(108)));
+        assert!(page.missing().is_empty());
+        assert_eq!(page.failures, ["warm, tried once more: a circuit was unlucky"]);
+        let made = page.attempt("cold", || Err::<(), _>("no descriptor".into()));
+        assert!(made.is_ok_and(|made| made.is_none()));
+        assert_eq!(page.missing(), ["cold"]);
+        assert_eq!(page.failures(), 3);
+    }
 }

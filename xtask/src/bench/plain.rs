@@ -144,9 +144,9 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
         }
         page.table(&table);
     }
-    let stage = Stage::begin(format!("without Tor: cost of {} scrapes each", sizes.blocks * sizes.plain));
+    let stage = Stage::begin(format!("without Tor: cost of {} scrapes each", sizes.blocks * sizes.block));
     let mut payers = payers(&plain, kept)?;
-    let costs = costs(&mut payers, (sizes.blocks, sizes.plain, sizes.apart), &stage)?;
+    let costs = costs(&mut payers, (sizes.blocks, sizes.block, sizes.apart), &stage)?;
     stage.done();
     page.line(
         "What it costs: processors, of scrapes one right after the other; `bytes in` and `bytes out`, medians of \

@@ -1,9 +1,9 @@
 //! The same exporter by other ways over the same network.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use tornet::process::{self, Process};
 use tornet::sshd::{self, Sshd};
 use tornet::{CTorClient, ClientOptions, HiddenService, Network, ServiceOptions, socks};
 
+use super::wire::Connection;
 use crate::Failure;
 use crate::chain::free_address;
 
@@ -47,6 +48,28 @@ impl Drop for Ended {
         // It may have ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// The standard streams of a process, as one stream in both directions.
+struct Streams {
+    request: ChildStdin,
+    answer: ChildStdout,
+}
+
+impl Read for Streams {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.answer.read(buffer)
+    }
+}
+
+impl Write for Streams {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.request.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.request.flush()
     }
 }
 
@@ -92,33 +115,30 @@ impl Rivals {
         Ok(socks::connect(self.tor.socks, onion, port, Some(circuit), PATIENCE)?)
     }
 
-    /// Starts `ssh`, has it carry one request to the exporter, and returns the time to the answer's
-    /// first byte. A word that was used before finds its circuit still open.
+    /// Starts `ssh`, has it carry one scrape of the first exporter, and returns the time to the first byte of a
+    /// good answer, whose body has so many bytes at least. A word that was used before finds its circuit still open.
     ///
     /// # Errors
-    /// When no answer comes within 60 s.
-    pub fn cold(&self, circuit: &str) -> Result<Duration, Failure> {
+    /// When no such answer comes within 60 s.
+    pub fn cold(&self, circuit: &str, least: usize) -> Result<Duration, Failure> {
         let exporter = self.exporters.first().ok_or("there is no exporter")?;
         let mut command = self.ssh(circuit);
         command.arg("-W").arg(exporter.to_string()).arg(self.with_ssh.hostname());
         let started = Instant::now();
         let mut ssh =
             Ended(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
-        let (Some(mut request), Some(mut answer)) = (ssh.0.stdin.take(), ssh.0.stdout.take()) else {
+        let (Some(request), Some(answer)) = (ssh.0.stdin.take(), ssh.0.stdout.take()) else {
             return Err("ssh has no standard streams".into());
         };
-        request.write_all(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\nAccept-Encoding: gzip\r\n\r\n")?;
-        let (arrived, arrives) = mpsc::channel();
-        // It ends with ssh, whose output it reads.
-        std::thread::spawn(move || {
-            let got = answer.read_exact(&mut [0]).is_ok();
-            let _ = arrived.send((Instant::now(), got));
-        });
+        let mut connection = Connection::new(Streams { request, answer }, "exporter").at_least(least);
+        let (scraped, ends) = mpsc::channel();
+        // It ends with ssh, whose output it reads; who has waited too long does not hear of it.
+        std::thread::spawn(move || drop(scraped.send(connection.scrape_from_first_byte())));
         loop {
-            match arrives.recv_timeout(Duration::from_millis(200)) {
-                Ok((at, true)) => return Ok(at - started),
+            match ends.recv_timeout(Duration::from_millis(200)) {
+                Ok(came) => return Ok(came? - started),
                 Err(mpsc::RecvTimeoutError::Timeout) if started.elapsed() < PATIENCE => super::go_on()?,
-                _ => return Err("a cold ssh brought no answer".into()),
+                Err(_) => return Err("a cold ssh brought no answer".into()),
             }
         }
     }

@@ -81,7 +81,9 @@ impl Ratio {
             let picked: Vec<_> = (0..groups).map(|_| random.usize(..groups)).collect();
             percentile(of.drawn(&picked), p) / percentile(to.drawn(&picked), p)
         });
-        let drawn: Vec<_> = if groups == 0 { Vec::new() } else { drawn.collect() };
+        // Where all of one way failed on the circuits that were drawn there is no ratio.
+        let drawn: Vec<_> =
+            if groups == 0 { Vec::new() } else { drawn.filter(|ratio| !ratio.is_nan()).collect() };
         Self { value, low: percentile(drawn.clone(), 2.5), high: percentile(drawn, 97.5) }
     }
 }
@@ -130,6 +132,13 @@ mod tests {
         let uneven = samples(&[&[50.0, 55.0], &[20.0, 22.0], &[25.0, 27.5]]);
         let ratio = Ratio::of(&uneven, &slow_and_quick, 50.0);
         assert!(ratio.low < ratio.high, "{ratio:?}");
+        assert!(ratio.low <= ratio.value && ratio.value <= ratio.high, "{ratio:?}");
+    }
+
+    #[test]
+    fn a_circuit_on_which_all_failed_widens_nothing() {
+        let (own, other) = (samples(&[&[50.0], &[], &[25.0]]), samples(&[&[100.0], &[10.0], &[50.0]]));
+        let ratio = Ratio::of(&own, &other, 50.0);
         assert!(ratio.low <= ratio.value && ratio.value <= ratio.high, "{ratio:?}");
     }
 

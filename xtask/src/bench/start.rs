@@ -40,7 +40,7 @@ pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Sizes, delay: u64) 
 
         let listen = ground.offered(Way::Ours, Source::Node)?;
         let (program, file) = (ground.programs.bridge.clone(), ground.chain.bridge_file.clone());
-        let is_scraped = move || Connection::tcp(listen)?.scrape().map(drop);
+        let is_scraped = move || Connection::tcp(listen)?.at_least(Source::Node.least()).scrape().map(drop);
         bridges.time(again(&mut ground.chain.bridge, &program, &file, is_scraped)?);
     }
     stage.done();

@@ -15,6 +15,9 @@ const TIMEOUT: u64 = 10;
 /// Pause between two looks at what is scraped.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// What is said of a scrape that was not begun.
+const IN_THE_WAY: &str = "the scrape before was still under way";
+
 /// Scrapes each address once an interval, spread evenly over it, each on a connection of its own that is
 /// kept; calls `look` every 5 s. A body of less than `least` bytes is a failed scrape.
 ///
@@ -58,14 +61,49 @@ fn one(
             return;
         }
         let began = Instant::now();
-        let scraped = Connection::scrape_kept(&mut kept, address, TIMEOUT, least);
-        let took = began.elapsed();
-        outcome.lock().unwrap_or_else(PoisonError::into_inner).add(took, scraped);
-        // A scrape that takes longer than an interval costs the ones that it is in the way of.
-        while next <= Instant::now() {
+        let connect = || Ok(Connection::tcp_within(address, TIMEOUT)?.at_least(least));
+        let scraped = Connection::scrape_kept(&mut kept, connect);
+        let (ended, mut outcome) = (Instant::now(), outcome.lock().unwrap_or_else(PoisonError::into_inner));
+        outcome.add(ended - began, scraped);
+        next += interval;
+        // A scrape that takes longer than an interval costs the ones that it is in the way of: they are lost.
+        while next <= ended && next < end {
+            outcome.add(Duration::ZERO, Err(IN_THE_WAY.into()));
             next += interval;
         }
     }
     // Its connection is open to the end, as it would be if this went on.
     let _ = super::pause(end.saturating_duration_since(Instant::now()));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn scrapes_that_another_is_in_the_way_of_are_lost() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("who scrapes");
+            let mut exporter = BufReader::new(stream.try_clone().expect("both directions"));
+            // The first answer takes three intervals and a half.
+            std::thread::sleep(Duration::from_millis(700));
+            let mut line = String::new();
+            while exporter.read_line(&mut line).is_ok_and(|length| length > 0) {
+                if line == "\r\n" {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nup 1\n").expect("sent");
+                }
+                line.clear();
+            }
+        });
+        let times = (Duration::from_millis(200), Duration::from_millis(2000));
+        let outcome = scrape(&[address], 5, times, |_| Ok(())).expect("scraped");
+        let lost = outcome.bad.get(IN_THE_WAY).copied().unwrap_or(0);
+        assert!(lost >= 3, "{}", outcome.complaints());
+        assert_eq!((outcome.times.len() + lost, outcome.bad.len()), (10, 1), "{}", outcome.complaints());
+    }
 }

@@ -27,7 +27,7 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
     let mut links = [const { [const { Samples::new() }; 3] }; 4];
     for number in 0..sizes.trip_circuits {
         ground.delay(0);
-        let circuit = ground.circuit(&format!("trips{number}"))?;
+        let circuit = ground.circuit()?;
         let mut tiny = circuit.kept(Source::Tiny)?;
         let mut node = circuit.kept(Source::Node)?;
         let mut times = [const { [const { [const { Samples::new() }; 3] }; 4] }; 2];

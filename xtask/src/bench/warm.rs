@@ -4,7 +4,7 @@ use super::ground::Ground;
 use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::Ratio;
-use super::sizes::Sizes;
+use super::sizes::Scrapes;
 use super::way::{Source, Way};
 use crate::Failure;
 use crate::stage::Stage;
@@ -16,12 +16,12 @@ const KINDS: [&str; 2] = ["kept-alive connection", "new connection"];
 ///
 /// # Errors
 /// When a scrape fails.
-pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes, delay: u64) -> Result<(), Failure> {
+pub fn measure(ground: &Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     let stage = Stage::begin(format!("warm, {delay} ms: {} scrapes each", sizes.circuits * sizes.scrapes));
     let mut outcomes = [const { [const { Outcome::new() }; 4] }; 2];
     let mut bytes = [0; 4];
     for number in 0..sizes.circuits {
-        let circuit = ground.circuit(&format!("warm{delay}x{number}"))?;
+        let circuit = ground.circuit()?;
         let mut kept = circuit.kept(Source::Node)?;
         outcomes.iter_mut().flatten().for_each(Outcome::next_group);
         for round in 0..sizes.scrapes {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Failure;
 
@@ -66,18 +66,12 @@ impl Connection {
         Self { encodings: "gzip, identity;q=0", ..self }
     }
 
-    /// One scrape on the connection that is kept, or on a new one for scrapes of so many seconds at most and
-    /// bodies of so many bytes at least. It is kept from then on if that went well.
+    /// One scrape on the connection that is kept, or on a new one. It is kept from then on if that went well.
     pub fn scrape_kept(
         kept: &mut Option<Self>,
-        address: SocketAddr,
-        timeout: u64,
-        least: usize,
+        connect: impl FnOnce() -> Result<Self, Failure>,
     ) -> Result<(), Failure> {
-        let mut connection = match kept.take() {
-            Some(connection) => connection,
-            None => Self::tcp_within(address, timeout)?.at_least(least),
-        };
+        let mut connection = kept.take().map_or_else(connect, Ok)?;
         connection.scrape()?;
         *kept = Some(connection);
         Ok(())
@@ -86,6 +80,22 @@ impl Connection {
     /// One scrape, to its last byte; returns the size of its body.
     pub fn scrape(&mut self) -> Result<usize, Failure> {
         self.request()?;
+        self.read_body()
+    }
+
+    /// One scrape, to its last byte; returns when its first byte came. That of a bad answer is none.
+    pub fn scrape_from_first_byte(&mut self) -> Result<Instant, Failure> {
+        self.request()?;
+        if self.stream.fill_buf()?.is_empty() {
+            return Err("the connection ended without an answer".into());
+        }
+        let came = Instant::now();
+        self.read_body()?;
+        Ok(came)
+    }
+
+    /// Reads a scrape's answer to its end; returns the size of its body.
+    fn read_body(&mut self) -> Result<usize, Failure> {
         let (size, least) = (self.read_answer()?, self.least);
         if size < least {
             return Err(format!("the body has {size} bytes instead of at least {least}").into());
@@ -94,7 +104,7 @@ impl Connection {
     }
 
     /// Sends the request for a scrape, as Prometheus would.
-    pub fn request(&mut self) -> Result<(), Failure> {
+    fn request(&mut self) -> Result<(), Failure> {
         let fields = format!(
             "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: {}\r\n\
              X-Prometheus-Scrape-Timeout-Seconds: {}\r\n",
@@ -109,14 +119,6 @@ impl Connection {
         let stream = self.stream.get_mut();
         stream.write_all(text.as_bytes())?;
         Ok(stream.flush()?)
-    }
-
-    /// Waits for the first byte of the answer.
-    pub fn first_byte(&mut self) -> Result<(), Failure> {
-        if self.stream.fill_buf()?.is_empty() {
-            return Err("the connection ended without an answer".into());
-        }
-        Ok(())
     }
 
     /// Reads an answer to its end; returns the size of its body.
@@ -162,5 +164,55 @@ impl Connection {
     fn skip(&mut self, bytes: usize) -> Result<(), Failure> {
         let skipped = std::io::copy(&mut (&mut self.stream).take(bytes as u64), &mut std::io::sink())?;
         if skipped == bytes as u64 { Ok(()) } else { Err("the body broke off".into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// Answers whatever is asked.
+    struct Answer(Cursor<Vec<u8>>);
+
+    impl Read for Answer {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+
+    impl Write for Answer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn answered(status: &str, body: &str) -> Connection {
+        let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        Connection::new(Answer(Cursor::new(text.into_bytes())), "exporter").at_least(5)
+    }
+
+    #[test]
+    fn only_a_good_answer_has_a_first_byte() {
+        let began = Instant::now();
+        let came = answered("200 OK", "up 1\n").scrape_from_first_byte();
+        assert!(came.is_ok_and(|came| came >= began));
+        let refused = answered("503 onion not found", "onion not found\n").scrape_from_first_byte();
+        assert!(refused.is_err_and(|error| error.to_string().contains("503")));
+        assert!(answered("200 OK", "up\n").scrape_from_first_byte().is_err());
+    }
+
+    #[test]
+    fn a_kept_connection_is_held_to_its_least() {
+        let mut kept = Some(answered("200 OK", "up\n"));
+        assert!(Connection::scrape_kept(&mut kept, || Err("there is one".into())).is_err());
+        assert!(kept.is_none(), "what went wrong is not kept");
+        let connect = || Ok(answered("200 OK", "up 1\n"));
+        assert!(Connection::scrape_kept(&mut kept, connect).is_ok_and(|()| kept.is_some()));
     }
 }

@@ -1,15 +1,11 @@
 //! The table, for a terminal and for the docs.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use comfy_table::{CellAlignment, Table, presets};
-use tornet::process;
 
 use super::row::Row;
-use crate::Failure;
-use crate::build::workspace;
+use crate::{Failure, document};
 
 const HEAD: [&str; 16] = [
     "fault",
@@ -65,16 +61,12 @@ pub fn write_soak(result: &str) -> Result<PathBuf, Failure> {
     write_page("soak", "Faults for hours, and what the programs hold meanwhile", SOAK, result)
 }
 
+/// What faults happen to beside our programs, and how it is asked for its version.
+const PROGRAMS: [[&str; 2]; 1] = [["tor", "--version"]];
+
 fn write_page(name: &str, title: &str, explanation: &str, result: &str) -> Result<PathBuf, Failure> {
-    let file = workspace().join("docs").join(name).with_extension("md");
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let text = format!(
-        "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{explanation}\n\n{result}",
-        arguments.join(" "),
-        said("date", &["--utc", "+%Y-%m-%d"]),
-        versions(),
-    );
-    fs::write(&file, text)?;
+    let file = document::published(name);
+    document::write(&file, title, &PROGRAMS, &format!("{explanation}\n\n{result}"))?;
     Ok(file)
 }
 
@@ -97,27 +89,3 @@ status or metrics of a program said at worst that all was well while the device 
 back until both said so; a program has 25 s for the one and 5 s for the other, and outages of less than 25 s need not be told. In all runs every answer was whole, \
 of the right exporter and not older than its request, both programs had no socket but those they may have, and the \
 device's address and host key stayed the same.";
-
-/// The machine and what runs on it.
-fn versions() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let tor = said("tor", &["--version"]);
-    format!(
-        "{cores} cores of {}, Linux {}, {}, onionscrape {} at {}.",
-        model.map_or("an unknown processor", |(_, model)| model.trim()),
-        said("uname", &["-r"]),
-        tor.trim_end_matches('.'),
-        env!("CARGO_PKG_VERSION"),
-        said("git", &["describe", "--always", "--dirty"]),
-    )
-}
-
-/// The first line that a program prints.
-fn said(program: &str, arguments: &[&str]) -> String {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(workspace());
-    let text = process::run(&command, "").unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").to_owned()
-}

@@ -74,22 +74,18 @@ impl Watched {
         match self.program {
             Program::Agent => {
                 let (code, _) = page(self.admin, "/-/ready")?;
-                let counts = metrics()?.lines().any(|line| {
-                    line.starts_with("onionscrape_agent_state{")
-                        && line.contains("reachable")
-                        && line.ends_with(" 1")
-                });
+                let counts =
+                    metrics()?.lines().any(|line| line == "onionscrape_agent_state{state=\"reachable\"} 1");
                 Some([code == 200, counts])
             }
             Program::Bridge => {
                 let (_, text) = page(self.admin, "/api/v1/targets?target=backpack&scrapes=false")?;
                 let overview: serde_json::Value = serde_json::from_str(&text).ok()?;
-                let state = overview.pointer("/targets/0/state")?.as_str()?.to_owned();
+                let up = overview.pointer("/targets/0/up")?.as_bool()?;
                 let counts = metrics()?
                     .lines()
                     .any(|line| line == "onionscrape_target_connected{target=\"backpack\"} 1");
-                // One that is suspected is up as far as anybody knows.
-                Some([["up", "suspect"].contains(&state.as_str()), counts])
+                Some([up, counts])
             }
         }
     }

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::AUDITABLE;
 use super::recipe::Recipe;
-use super::{AUDITABLE, tool};
 use crate::Failure;
-use crate::build::workspace;
+use crate::build::{cargo_tool, workspace};
 use crate::stage::Stage;
 
 /// Options of `cargo xtask reproducible`.
@@ -27,7 +27,7 @@ impl Reproducible {
     /// # Errors
     /// When a build fails, or one program differs.
     pub fn run(self) -> Result<(), Failure> {
-        let auditable = tool("cargo-auditable", AUDITABLE)?;
+        let auditable = cargo_tool("cargo-auditable", AUDITABLE, &[])?;
         let dir = self.dir.clone().unwrap_or_else(|| workspace().join("target"));
         let dir = tempfile::Builder::new().prefix("reproducible-").tempdir_in(dir)?;
         let mut made = Vec::new();

@@ -9,6 +9,18 @@ async fn suspected(target: &Target) {
     timeout(Duration::from_secs(1), suspected).await.expect("at once").expect("kept");
 }
 
+/// A target that is suspected, whose device does not answer, and its session.
+async fn frozen(rig: &Rig) -> (Arc<Target>, Arc<Pool>) {
+    let device = Device::new(Manner::Answer);
+    let target = rig.target("a", &device);
+    up(&target).await;
+    let pool = target.pool().await.map_err(|_| ()).expect("up");
+    device.freeze();
+    target.doubt();
+    suspected(&target).await;
+    (target, pool)
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_that_answers_was_up_all_the_time() {
     let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
@@ -29,13 +41,8 @@ async fn one_that_answers_was_up_all_the_time() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_does_not_is_given_up_and_used_until_then() {
-    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
-    let target = rig.target("a", &device);
-    up(&target).await;
-    let pool = target.pool().await.map_err(|_| ()).expect("up");
-    device.freeze();
-    target.doubt();
-    suspected(&target).await;
+    let rig = Rig::new(1);
+    let (target, pool) = frozen(&rig).await;
     assert!(Arc::ptr_eq(&pool, &target.pool().await.map_err(|_| ()).expect("still used")));
     let asked = Instant::now();
     replaced(&target, &pool).await;
@@ -45,13 +52,8 @@ async fn one_that_does_not_is_given_up_and_used_until_then() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_wants_another_does_not_wait_for_what_it_answers() {
-    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
-    let target = rig.target("a", &device);
-    up(&target).await;
-    let pool = target.pool().await.map_err(|_| ()).expect("up");
-    device.freeze();
-    target.doubt();
-    suspected(&target).await;
+    let rig = Rig::new(1);
+    let (target, pool) = frozen(&rig).await;
     let asked = Instant::now();
     target.redial().await;
     replaced(&target, &pool).await;

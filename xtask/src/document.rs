@@ -1,0 +1,77 @@
+//! Pages of the docs that a command of this program makes, and what they are made with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tornet::process;
+
+use crate::Failure;
+use crate::build::workspace;
+
+/// Where a page of the docs is, by its name.
+pub fn published(name: &str) -> PathBuf {
+    workspace().join("docs").join(name).with_extension("md")
+}
+
+/// Writes a page that says by which command, when and on what machine it was made; `programs` are asked for their
+/// versions, by these arguments.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(file: &Path, title: &str, programs: &[[&str; 2]], body: &str) -> Result<(), Failure> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let text = format!(
+        "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{}\n",
+        arguments.join(" "),
+        said("date", &["--utc", "+%Y-%m-%d"]),
+        surroundings(programs),
+        body.trim_end(),
+    );
+    Ok(fs::write(file, text)?)
+}
+
+/// The machine and what runs on it.
+fn surroundings(programs: &[[&str; 2]]) -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+    let memory = memory.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0 / 1024.0;
+    let programs = programs.iter().map(|[program, version]| said(program, &[version]));
+    let programs: Vec<_> = programs.map(|said| said.trim_end_matches('.').to_owned()).collect();
+    format!(
+        "{cores} cores of {}, {memory:.0} GiB, Linux {}; {}; onionscrape {} at {}.",
+        model.map_or("an unknown processor", |(_, model)| model.trim()),
+        said("uname", &["-r"]),
+        programs.join(", "),
+        env!("CARGO_PKG_VERSION"),
+        said("git", &["describe", "--always", "--dirty"]),
+    )
+}
+
+/// The first line that a program prints, wherever it prints it.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let program = process::find(program).unwrap_or_else(|_| program.into());
+    let output = Command::new(program).args(arguments).current_dir(workspace()).output();
+    let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_says_what_made_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("page.md");
+        write(&file, "Faults", &[["rustc", "--version"], ["no-such-program", "-V"]], "none\n\n")
+            .expect("written");
+        let text = fs::read_to_string(file).expect("read");
+        assert!(text.starts_with("# Faults\n\nMade by `cargo xtask"), "{text}");
+        assert!(text.contains("; rustc 1.") && text.contains(", unknown; onionscrape "), "{text}");
+        assert!(text.ends_with(".\n\nnone\n"), "{text}");
+    }
+}
