@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         machines::systemd_restricts_what_it_runs,
         packages::what_does_not_fit_is_refused,
         packages::from_installation_to_purge,
+        packages::without_a_systemd_that_runs,
         units::are_sound_and_hardened,
         units::the_agent_can_listen_on_no_port,
         units::a_program_that_hangs_is_started_again,
