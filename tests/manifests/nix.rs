@@ -89,6 +89,7 @@ pub fn modules_are_evaluated() {
     assert_eq!(came["files"]["onionscrape/bridge.toml"], json!({"state_dir": "/var/lib/onionscrape-bridge"}));
     let agent = &came["services"]["onionscrape-agent"];
     assert_eq!(agent["credentials"], json!(["app.password:/run/secrets/app"]));
+    assert_eq!(agent["restarts"], json!(["onionscrape-agent.toml"]), "a change of its settings");
     assert_eq!(agent["wantedBy"], json!(["multi-user.target"]));
     assert_eq!(came["users"]["onionscrape-bridge"], "onionscrape-bridge");
 }
