@@ -19,14 +19,6 @@ pub fn is_possible() -> Result<(), String> {
     }
 }
 
-/// Why there is no unit to look at, if so.
-pub fn has_units() -> Result<(), String> {
-    match repository("deploy/systemd").is_dir() {
-        true => Ok(()),
-        false => Err("deploy/systemd is not here".into()),
-    }
-}
-
 /// Why modules cannot be evaluated here, if so.
 pub fn has_lib() -> Result<(), String> {
     is_possible()?;
