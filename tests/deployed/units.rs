@@ -7,6 +7,18 @@ use crate::world::World;
 /// How exposed systemd may find a service, in tenths.
 const EXPOSURE: &str = "15";
 
+/// Listens as a program does that speaks a pluggable transport.
+const TRANSPORT: &str = "/usr/bin/perl -MIO::Socket::INET -e \
+    'IO::Socket::INET->new(Listen => 1, LocalAddr => \"127.0.0.1:0\") or die \"cannot listen\"'";
+
+/// The drop-in that the documentation has for those programs.
+fn documented_allowance() -> &'static str {
+    let document = include_str!("../../docs/configure.md");
+    let (_, section) = document.split_once("\n## Where Tor is blocked\n").unwrap();
+    let (_, drop_in) = section.split_once("```ini\n").unwrap();
+    drop_in.split_once("```").unwrap().0
+}
+
 fn install(world: &World, machine: &Machine) {
     for part in [AGENT, BRIDGE] {
         world.packages().install(part, machine);
@@ -51,11 +63,19 @@ pub fn the_agent_can_listen_on_no_port(world: &World) {
     let journal = machine.journal(AGENT.name);
     assert!(!restarted.status.success() && journal.contains("admin: "), "{restarted:?}\n{journal}");
     // What the unit says to do about it.
-    machine.put(
-        "/etc/systemd/system/onionscrape-agent.service.d/admin.conf",
-        "[Service]\nSocketBindAllow=ipv4:tcp:9821\n",
-    );
+    let drop_ins = "/etc/systemd/system/onionscrape-agent.service.d";
+    machine.put(&format!("{drop_ins}/admin.conf"), "[Service]\nSocketBindAllow=ipv4:tcp:9821\n");
     machine.sh("systemctl daemon-reload && systemctl restart onionscrape-agent");
+
+    // What a pluggable transport does: a port's number in a rule is not enough for one that is any that is free.
+    machine.put(&format!("{drop_ins}/transport.conf"), format!("[Service]\nExecStartPre={TRANSPORT}\n"));
+    let restart = "systemctl daemon-reload && systemctl restart onionscrape-agent";
+    let refused = machine.output(&["sh", "-c", restart]);
+    let journal = machine.journal(AGENT.name);
+    assert!(!refused.status.success() && journal.contains("cannot listen"), "{refused:?}\n{journal}");
+    machine.put(&format!("{drop_ins}/allowed.conf"), documented_allowance());
+    machine.sh(restart);
+
     // Pauses between restarts grow there, too.
     let steps = machine.run(&["systemctl", "show", "--value", "--property=RestartSteps", AGENT.name]);
     assert_eq!(steps.trim(), "8");
