@@ -11,6 +11,8 @@ use crate::place::outside_command;
 
 /// The release that machines run unless a test says otherwise.
 const RELEASE: &str = "bookworm";
+/// The one after it, whose systemd can do more.
+pub const NEWER: &str = "trixie";
 /// What every machine has besides Debian's smallest system.
 const ALWAYS: &[&str] = &["systemd", "systemd-sysv", "dbus", "iproute2"];
 

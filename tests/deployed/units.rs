@@ -2,14 +2,20 @@
 
 use crate::machine::{Machine, PATIENCE};
 use crate::packages::{AGENT, BRIDGE};
+use crate::tree::{NEWER, Tree};
 use crate::world::World;
 
 /// How exposed systemd may find a service, in tenths.
 const EXPOSURE: &str = "15";
 
-/// Listens as a program does that speaks a pluggable transport.
-const TRANSPORT: &str = "/usr/bin/perl -MIO::Socket::INET -e \
-    'IO::Socket::INET->new(Listen => 1, LocalAddr => \"127.0.0.1:0\") or die \"cannot listen\"'";
+/// Asks a program that speaks a pluggable transport to begin, as whoever uses it does.
+const TRANSPORT: &str = "#!/bin/sh
+export TOR_PT_MANAGED_TRANSPORT_VER=1 TOR_PT_CLIENT_TRANSPORTS=obfs4 TOR_PT_EXIT_ON_STDIN_CLOSE=1
+export TOR_PT_STATE_LOCATION=/var/lib/onionscrape-agent/transport
+said=$(obfs4proxy < /dev/null)
+echo \"$said\"
+echo \"$said\" | grep -q '^CMETHOD obfs4 socks5'
+";
 
 /// The drop-in that the documentation has for those programs.
 fn documented_allowance() -> &'static str {
@@ -55,7 +61,7 @@ pub fn are_sound_and_hardened(world: &World) {
 
 /// An onion service needs no port, and the unit proves that none is there.
 pub fn the_agent_can_listen_on_no_port(world: &World) {
-    let machine = world.newer_machine("portless");
+    let machine = Machine::boot("portless", &Tree::of(NEWER, &["obfs4proxy"]));
     world.packages().install(AGENT, &machine);
     machine.sh(&format!("echo '[admin]\nlisten = \"127.0.0.1:9821\"' >> {}", AGENT.config));
     let restarted = machine.output(&["systemctl", "restart", AGENT.name]);
@@ -67,11 +73,15 @@ pub fn the_agent_can_listen_on_no_port(world: &World) {
     machine.sh("systemctl daemon-reload && systemctl restart onionscrape-agent");
 
     // What a pluggable transport does: a port's number in a rule is not enough for one that is any that is free.
-    machine.put(&format!("{drop_ins}/transport.conf"), format!("[Service]\nExecStartPre={TRANSPORT}\n"));
+    machine.put("/usr/local/bin/transport", TRANSPORT);
+    machine.put(
+        &format!("{drop_ins}/transport.conf"),
+        "[Service]\nExecStartPre=/bin/sh /usr/local/bin/transport\n",
+    );
     let restart = "systemctl daemon-reload && systemctl restart onionscrape-agent";
     let refused = machine.output(&["sh", "-c", restart]);
     let journal = machine.journal(AGENT.name);
-    assert!(!refused.status.success() && journal.contains("cannot listen"), "{refused:?}\n{journal}");
+    assert!(!refused.status.success() && journal.contains("CMETHOD-ERROR obfs4"), "{refused:?}\n{journal}");
     machine.put(&format!("{drop_ins}/allowed.conf"), documented_allowance());
     machine.sh(restart);
 
