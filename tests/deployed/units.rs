@@ -114,6 +114,8 @@ pub fn a_program_that_hangs_is_started_again(world: &World) {
         machine.sh(&format!("systemctl reload {name}"));
         assert_eq!(value("MainPID"), main, "a reload starts nothing anew");
 
+        let beside = format!("/run/{name}/beside");
+        machine.put(&beside, "");
         for (signal, what) in [("STOP", "one that hangs"), ("KILL", "one that was killed")] {
             let (main, restarts) = (value("MainPID"), value("NRestarts"));
             machine.sh(&format!("kill -{signal} {main}"));
@@ -121,6 +123,8 @@ pub fn a_program_that_hangs_is_started_again(world: &World) {
             machine.wait_until(&format!("{what} is started anew"), PATIENCE, &again);
             machine.wait_until("it is ready", PATIENCE, &format!("systemctl is-active --quiet {name}"));
         }
+        // What Prometheus reads in the bridge's folder outlives the process that wrote it.
+        assert_eq!(machine.path(&beside).exists(), name == BRIDGE.name, "{beside}");
         assert!(machine.journal(name).contains("Watchdog timeout"), "{}", machine.journal(name));
     }
 }
