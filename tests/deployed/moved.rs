@@ -109,14 +109,25 @@ pub fn keys_of_what_was_there_before(world: &World) {
     }
     machine.sh("chown -R metrics: /home/metrics");
     let config = machine.run(&["cat", BRIDGE.config]);
+    let read = |from: &str| {
+        machine.run(&[BRIDGE.name, "check"]);
+        // With the fingerprint of its key, if that can be read.
+        let targets = machine.run(&[BRIDGE.name, "targets"]);
+        assert_eq!(targets.matches("SHA256:").count(), 1, "{from}: {targets}");
+    };
     for from in ["## From tor, socat and `ssh -L`", "## From `ssh -L` in a systemd unit", "## From sshified"]
     {
         typed(&machine, block(MIGRATE, from, "sh", "sudo install"));
         let after = block(MIGRATE, from, "toml", "key_file");
         machine.put(BRIDGE.config, format!("{config}\n{after}"));
-        machine.run(&[BRIDGE.name, "check"]);
-        // With the fingerprint of its key, if that can be read.
-        let targets = machine.run(&[BRIDGE.name, "targets"]);
-        assert_eq!(targets.matches("SHA256:").count(), 1, "{from}: {targets}");
+        read(from);
     }
+    // As the module for NixOS hands it over, from where it is: the unit's own line gives way.
+    machine.sh("rm -r /etc/credstore");
+    machine.put(
+        "/etc/systemd/system/onionscrape-bridge.service.d/overrides.conf",
+        "[Service]\nLoadCredential=login:/etc/sshified/key\n",
+    );
+    machine.sh("systemctl daemon-reload && systemctl restart onionscrape-bridge");
+    read("NixOS");
 }
