@@ -52,6 +52,17 @@ pub fn a_fleet_by_one_command(world: &World) {
     let arguments = monitor.machine.run(&["cat", ARGUMENTS]);
     assert_eq!(arguments, "ARGS=\"--web.listen-address=127.0.0.1:9090 --storage.tsdb.retention.time=9d\"\n");
 
+    // A configuration that is wrong is said to be at each run, and the agent goes on with the one before.
+    let wrong = json!({ "onionscrape_agent_settings": format!("{}\nnonsense = 1\n", settings()) });
+    let wrong = inventory(world, &monitor, &[(&one, &wrong), (&two, &here)]);
+    let before = one.running();
+    for _ in 0..2 {
+        let said = controller.fail(&wrong, &["--limit", "one"]);
+        assert!(said.contains("nonsense") && said.contains("unknown key"), "{said}");
+    }
+    assert_eq!(one.running(), before);
+    controller.play(&both, &["--limit", "one"]);
+
     // The second run changes nothing.
     let again = controller.play(&both, &[]);
     assert!(again.values().all(|done| done.changed == 0), "{again:?}");
@@ -208,9 +219,13 @@ except urllib.error.HTTPError as error:
     }
 }
 
+/// What the programs are told besides.
+fn settings() -> String {
+    format!("[tor]\ninclude = \"{NETWORK}\"\n")
+}
+
 /// An inventory of a monitor and devices, each device with variables of its own.
 fn inventory(world: &World, monitor: &Host, devices: &[(&Host, &Value)]) -> String {
-    let settings = format!("[tor]\ninclude = \"{NETWORK}\"\n");
     let at = |host: &Host| host.machine.address.to_string();
     let devices = devices.iter().map(|(host, variables)| {
         let mut variables = (*variables).clone();
@@ -223,8 +238,8 @@ fn inventory(world: &World, monitor: &Host, devices: &[(&Host, &Value)]) -> Stri
             "ansible_user": "root",
             "onionscrape_agent_deb": world.packages().file(AGENT),
             "onionscrape_bridge_deb": world.packages().file(BRIDGE),
-            "onionscrape_agent_settings": settings,
-            "onionscrape_bridge_settings": settings,
+            "onionscrape_agent_settings": settings(),
+            "onionscrape_bridge_settings": settings(),
             "onionscrape_prometheus_refresh": "5s",
         },
         "children": {
