@@ -58,6 +58,7 @@ assert (evaluate { }).services.onionscrape-agent.enable == false;
   groups = lib.attrNames config.users.groups;
   services = lib.mapAttrs (_: service: {
     inherit (service) wantedBy;
+    restarts = map (file: file.name) service.restartTriggers;
     credentials = service.serviceConfig.LoadCredential or [ ];
   }) config.systemd.services;
   packages = map (package: package.name) config.systemd.packages;

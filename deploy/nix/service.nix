@@ -63,6 +63,8 @@ in
     systemd.packages = [ cfg.package ];
     systemd.services.${service} = {
       wantedBy = [ "multi-user.target" ];
+      # Some settings count after a restart only, and whoever switches wants all of them.
+      restartTriggers = [ config.environment.etc."onionscrape/${name}.toml".source ];
       serviceConfig = lib.mkIf (cfg.credentials != { }) {
         LoadCredential = lib.mapAttrsToList (id: path: "${id}:${path}") cfg.credentials;
       };

@@ -27,6 +27,7 @@ mod controller;
 mod firewall;
 mod machine;
 mod machines;
+mod moved;
 mod packages;
 mod place;
 mod playbook;
@@ -56,9 +57,12 @@ fn main() -> ExitCode {
         machines::systemd_restricts_what_it_runs,
         packages::what_does_not_fit_is_refused,
         packages::from_installation_to_purge,
+        packages::without_a_systemd_that_runs,
         units::are_sound_and_hardened,
         units::the_agent_can_listen_on_no_port,
         units::a_program_that_hangs_is_started_again,
+        moved::a_device_and_a_monitor_by_their_copies,
+        moved::keys_of_what_was_there_before,
         playbook::a_fleet_by_one_command,
         scraped::from_one_machine_to_another,
     ];

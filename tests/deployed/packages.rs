@@ -110,7 +110,8 @@ pub fn what_does_not_fit_is_refused(world: &World) {
     assert_eq!(machine.sh("systemctl is-active onionscrape-agent || true").trim(), "inactive");
 }
 
-/// What people do to packages, in their order.
+/// What people do to packages, in their order. On Debian 12 only; that they install and start on the next one is seen
+/// elsewhere.
 pub fn from_installation_to_purge(world: &World) {
     let machine = world.machine("lifecycle");
     for part in [AGENT, BRIDGE] {
@@ -171,4 +172,27 @@ pub fn from_installation_to_purge(world: &World) {
         assert!(left.lines().count() == 1 && left.contains("No such file"), "what is left: {left}");
     }
     assert_eq!(machine.sh("ls -d /etc/onionscrape 2>&1 || true").matches("No such file").count(), 1);
+}
+
+/// A tree that is filled before it boots, and one that has no systemd at all: the user and the folder are there, and
+/// a first start by hand works.
+pub fn without_a_systemd_that_runs(world: &World) {
+    let machine = world.machine("unbooted");
+    for (part, hide) in [(AGENT, ""), (BRIDGE, "rm /usr/bin/systemd-sysusers;")] {
+        let Part { name, config, identity } = part;
+        let file = world.packages().bring(part, &machine);
+        // Who asks whether systemd runs looks for a folder in there.
+        let asleep = format!("mount -t tmpfs tmpfs /run/systemd; {hide} dpkg --install {file} >&2");
+        let by_hand = format!(
+            "{asleep}; {name} {identity}; stat --format='%a %U %G' /var/lib/{name};
+             {name} run & until [ -e /var/lib/{name}/control.sock ]; do kill -0 $!; sleep 0.2; done;
+             {name} status --healthy; kill $!; wait $!"
+        );
+        let said = machine.run(&["unshare", "--mount", "sh", "-ec", &by_hand]);
+        assert!(said.contains(&format!("\n700 {name} {name}\n")), "{said}");
+        let key = machine.run(&[name, identity]);
+        assert!(said.starts_with(&key), "{said}");
+        assert_eq!(machine.sh(&format!("systemctl is-active {name} || true")).trim(), "inactive");
+        assert!(machine.path(config).exists());
+    }
 }

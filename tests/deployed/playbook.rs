@@ -1,6 +1,6 @@
 //! A fleet by one command: Debian's ansible, a monitor, and devices behind a firewall that lets nothing in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ const STOCK: &[&str] = &["prometheus", "prometheus-node-exporter"];
 const NETWORK: &str = "/srv/tor.toml";
 /// Where the bridge has its targets.
 const TARGETS: &str = "/var/lib/onionscrape-bridge/targets.d";
+/// What Debian's Prometheus is started with.
+const ARGUMENTS: &str = "/etc/default/prometheus";
 /// How long Prometheus may take to see what Tor leads to.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The services that the playbook starts.
@@ -34,6 +36,8 @@ pub fn a_fleet_by_one_command(world: &World) {
     let (monitor, one, two) = (host("monitor"), host("one"), host("two"));
     let here = json!({});
     let both = inventory(world, &monitor, &[(&one, &here), (&two, &here)]);
+    // Whoever ran Prometheus before had it do as they liked.
+    monitor.machine.put(ARGUMENTS, "ARGS=\"--storage.tsdb.retention.time=9d\"\n");
 
     // A look at bare machines says what would be done, and does nothing.
     let looked = controller.play(&both, &["--check"]);
@@ -45,6 +49,19 @@ pub fn a_fleet_by_one_command(world: &World) {
     // One command, from bare to scraped.
     controller.play(&both, &[]);
     monitor.wait_for_up(&["one/host", "one/node", "two/host", "two/node"]);
+    let arguments = monitor.machine.run(&["cat", ARGUMENTS]);
+    assert_eq!(arguments, "ARGS=\"--web.listen-address=127.0.0.1:9090 --storage.tsdb.retention.time=9d\"\n");
+
+    // A configuration that is wrong is said to be at each run, and the agent goes on with the one before.
+    let wrong = json!({ "onionscrape_agent_settings": format!("{}\nnonsense = 1\n", settings()) });
+    let wrong = inventory(world, &monitor, &[(&one, &wrong), (&two, &here)]);
+    let before = one.running();
+    for _ in 0..2 {
+        let said = controller.fail(&wrong, &["--limit", "one"]);
+        assert!(said.contains("nonsense") && said.contains("unknown key"), "{said}");
+    }
+    assert_eq!(one.running(), before);
+    controller.play(&both, &["--limit", "one"]);
 
     // The second run changes nothing.
     let again = controller.play(&both, &[]);
@@ -57,23 +74,39 @@ pub fn a_fleet_by_one_command(world: &World) {
         ([&monitor, &one, &two].map(Host::running), monitor.machine.sh(&files))
     };
     let before = untouched();
-    let all = inventory(world, &monitor, &[(&one, &here), (&two, &here), (&three, &here)]);
-    let added = controller.play(&all, &[]);
-    assert!(added.iter().all(|(name, done)| (done.changed > 0) == (name == "three")), "{added:?}");
-    monitor.wait_for_up(&["one/host", "one/node", "three/host", "three/node", "two/host", "two/node"]);
+    let node = json!({ "name": "node", "address": "127.0.0.1:9100", "labels": { "site": "garden" } });
+    let more = json!({ "name": "more", "address": "127.0.0.1:9100" });
+    let with_more = json!({ "onionscrape_agent_exporters": [node, more] });
+    let changed = |variables: &Value| {
+        let all = inventory(world, &monitor, &[(&one, &here), (&two, &here), (&three, variables)]);
+        let done = controller.play(&all, &[]);
+        assert!(done.iter().all(|(name, done)| (done.changed > 0) == (name == "three")), "{done:?}");
+    };
+    changed(&with_more);
+    let others = ["one/host", "one/node", "two/host", "two/node"];
+    monitor.wait_for_up(&[&others[..], &["three/host", "three/more", "three/node"]].concat());
+    let bridge = monitor.up("job=\"onionscrape-bridge\"");
+    assert_eq!(bridge.into_values().collect::<Vec<_>>(), [true], "its own metrics");
+    assert_eq!(monitor.up("site=\"garden\"").into_keys().collect::<Vec<_>>(), ["three/node"]);
+    assert_eq!(untouched(), before, "a service was started anew, or a target written anew");
+
+    // With another name and one exporter less, the bridge has nothing left of what it was.
+    changed(&json!({ "onionscrape_agent_exporters": [node], "onionscrape_target_name": "garden" }));
+    monitor.wait_for_up(&[&others[..], &["garden/host", "garden/node"]].concat());
+    assert_eq!(monitor.targets(), ["garden", "one", "two"]);
     assert_eq!(untouched(), before, "a service was started anew, or a target written anew");
 
     // Removed, it is forgotten by the bridge, and keeps out even who kept the bridge's keys.
-    monitor.machine.sh(&format!("mkdir -m 700 /srv/kept; cp -p {TARGETS}/three* /srv/kept"));
-    let gone = json!({ "onionscrape_state": "absent", "onionscrape_agent_uninstall": false });
+    monitor.machine.sh(&format!("mkdir -m 700 /srv/kept; cp -p {TARGETS}/garden* /srv/kept"));
+    let gone = json!({ "onionscrape_state": "absent", "onionscrape_agent_uninstall": false,
+        "onionscrape_target_name": "garden" });
+    changed(&gone);
     let without = inventory(world, &monitor, &[(&one, &here), (&two, &here), (&three, &gone)]);
-    let removed = controller.play(&without, &[]);
-    assert!(removed.iter().all(|(name, done)| (done.changed > 0) == (name == "three")), "{removed:?}");
-    assert_eq!(monitor.machine.sh(&format!("ls {TARGETS} | grep -c three || true")).trim(), "0");
-    monitor.wait_for_up(&["one/host", "one/node", "two/host", "two/node"]);
+    assert_eq!(monitor.machine.sh(&format!("ls {TARGETS} | grep -c garden || true")).trim(), "0");
+    monitor.wait_for_up(&others);
     monitor.machine.sh(&format!("cp -p /srv/kept/* {TARGETS}"));
-    monitor.wait_until_refused("three");
-    monitor.machine.sh(&format!("rm {TARGETS}/three*"));
+    monitor.wait_until_refused("garden");
+    monitor.machine.sh(&format!("rm {TARGETS}/garden*"));
     let again = controller.play(&without, &["--limit", "three"]);
     assert_eq!(again["three"].changed, 0, "{again:?}");
 
@@ -128,18 +161,25 @@ except urllib.error.HTTPError as error:
         serde_json::from_str(&text).unwrap()
     }
 
+    /// The exporters, `TARGET/EXPORTER`, that Prometheus has under this label, and whether they are up.
+    fn up(&self, label: &str) -> BTreeMap<String, bool> {
+        let label = label.replace('=', "%3D").replace('"', "%22");
+        let answer = self.json(&format!("http://127.0.0.1:9090/api/v1/query?query=up%7B{label}%7D"));
+        let series = answer["data"]["result"].as_array().unwrap().iter().map(|series| {
+            let label = |name: &str| series["metric"][name].as_str().unwrap_or_default().to_owned();
+            (format!("{}/{}", label("instance"), label("exporter")), series["value"][1] == "1")
+        });
+        series.collect()
+    }
+
     /// Waits until Prometheus has these exporters, `TARGET/EXPORTER`, all of them up and no others.
     fn wait_for_up(&self, expected: &[&str]) {
+        let expected: BTreeSet<_> = expected.iter().copied().collect();
         let began = Instant::now();
         loop {
-            let answer =
-                self.json("http://127.0.0.1:9090/api/v1/query?query=up%7Bjob%3D%22onionscrape%22%7D");
-            let series = answer["data"]["result"].as_array().unwrap().iter().map(|series| {
-                let label = |name: &str| series["metric"][name].as_str().unwrap_or_default().to_owned();
-                (format!("{}/{}", label("instance"), label("exporter")), series["value"][1] == "1")
-            });
-            let series: BTreeMap<_, _> = series.collect();
-            if series.keys().eq(expected) && series.values().all(|up| *up) {
+            let series = self.up("job=\"onion\"");
+            if series.keys().map(String::as_str).eq(expected.iter().copied()) && series.values().all(|up| *up)
+            {
                 return;
             }
             assert!(
@@ -179,9 +219,13 @@ except urllib.error.HTTPError as error:
     }
 }
 
+/// What the programs are told besides.
+fn settings() -> String {
+    format!("[tor]\ninclude = \"{NETWORK}\"\n")
+}
+
 /// An inventory of a monitor and devices, each device with variables of its own.
 fn inventory(world: &World, monitor: &Host, devices: &[(&Host, &Value)]) -> String {
-    let settings = format!("[tor]\ninclude = \"{NETWORK}\"\n");
     let at = |host: &Host| host.machine.address.to_string();
     let devices = devices.iter().map(|(host, variables)| {
         let mut variables = (*variables).clone();
@@ -194,8 +238,8 @@ fn inventory(world: &World, monitor: &Host, devices: &[(&Host, &Value)]) -> Stri
             "ansible_user": "root",
             "onionscrape_agent_deb": world.packages().file(AGENT),
             "onionscrape_bridge_deb": world.packages().file(BRIDGE),
-            "onionscrape_agent_settings": settings,
-            "onionscrape_bridge_settings": settings,
+            "onionscrape_agent_settings": settings(),
+            "onionscrape_bridge_settings": settings(),
             "onionscrape_prometheus_refresh": "5s",
         },
         "children": {

@@ -49,6 +49,9 @@ pub fn from_one_machine_to_another(world: &World) {
         machine.run(&["systemctl", "restart", part.name]);
     }
 
+    // What systemd hands to a service is there for its commands, too.
+    device.run(&[AGENT.name, "check"]);
+
     // One line from the one to the other.
     let ticket = device.run(&[AGENT.name, "ticket", "--name", "prometheus"]);
     device.wait_until("the device is reachable", FOR_TOR, &format!("{} status", AGENT.name));

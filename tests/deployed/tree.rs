@@ -11,6 +11,8 @@ use crate::place::outside_command;
 
 /// The release that machines run unless a test says otherwise.
 const RELEASE: &str = "bookworm";
+/// The one after it, whose systemd can do more.
+pub const NEWER: &str = "trixie";
 /// What every machine has besides Debian's smallest system.
 const ALWAYS: &[&str] = &["systemd", "systemd-sysv", "dbus", "iproute2"];
 
@@ -41,7 +43,8 @@ impl Tree {
     fn make(release: &str, packages: &[&str], stock: &[&str]) -> Self {
         let packages = [ALWAYS, packages].concat().join(",");
         let stock = stock.join(" ");
-        let digest = Sha256::digest(format!("{packages} {stock}"));
+        // With this file: a tree that is made in another way is another one.
+        let digest = Sha256::digest(format!("{packages} {stock} {}", include_str!("tree.rs")));
         let name = format!("{release}-{}", data_encoding::HEXLOWER.encode(&digest[..6]));
         // …/target/release/deps/deployed-0123 stands beside …/target/machines.
         let folder = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("machines");

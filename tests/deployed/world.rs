@@ -11,7 +11,7 @@ use tornet::{Network, Options};
 use crate::machine::Machine;
 use crate::packages::Packages;
 use crate::place::WORLD;
-use crate::tree::Tree;
+use crate::tree::{NEWER, Tree};
 
 /// The network and the folder that machines share.
 pub struct World {
@@ -63,7 +63,7 @@ impl World {
 
     /// The same of Debian's next release, whose systemd can do more.
     pub fn newer_machine(&self, name: &str) -> Machine {
-        Machine::boot(name, &Tree::of("trixie", &[]))
+        Machine::boot(name, &Tree::of(NEWER, &[]))
     }
 
     /// Has programs of a machine use the private network, by `[tor] include = "PATH"`.

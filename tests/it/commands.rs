@@ -79,6 +79,12 @@ const OTHERS: &[(&str, Kept)] = &[
     ("sudo dpkg -i ", Not(REAL)),
     ("sudo adduser ", Not(REAL)),
     ("sudo systemctl ", Not(REAL)),
+    ("sudo mv ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
+    ("sudo chown ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
+    ("sudo rm ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
+    ("sudo tar ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
+    ("sudo install -d ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
+    ("sudo install ", By("deployed/moved::keys_of_what_was_there_before")),
     ("systemctl ", Not(REAL)),
     ("echo 'ARGS=", Not(REAL)),
 ];

@@ -147,9 +147,9 @@ pub async fn tor_socat_and_ssh(world: &World) {
         "bridge.toml",
         &[
             (ONION, &before),
-            ("/home/metrics/.ssh/known_hosts", shown(&known_hosts)),
+            ("/etc/onionscrape/known_hosts", shown(&known_hosts)),
             ("\"metrics\"", &format!("{:?}", sshd.user)),
-            ("/home/metrics/.ssh/id_ed25519", shown(&sshd.user_key)),
+            ("/etc/onionscrape/id_ed25519", shown(&sshd.user_key)),
             ("127.0.0.1:2345", &local),
             (NODE, &node),
         ],
@@ -242,7 +242,7 @@ fn sshified(sshd: &sshd::Sshd, known_hosts: &Path, node: &str, proxy: &str) -> (
         &[
             ("metrics@server.example:22", &format!("{}@localhost:{}", sshd.user, sshd.addr.port())),
             ("/etc/sshified/known_hosts", shown(known_hosts)),
-            ("/etc/sshified/key", shown(&sshd.user_key)),
+            ("/run/credentials/onionscrape-bridge.service/login", shown(&sshd.user_key)),
             ("127.0.0.1:8888", proxy),
             (NODE, node),
         ],

@@ -120,7 +120,7 @@ pub async fn by_a_chosen_port_a_socket_or_neither(world: &World) {
     // What the documentation shows is what promtool takes, also of this bridge's answers.
     let config = read("docs/prometheus/socket.yml")
         .replace("127.0.0.1:9822", &admin)
-        .replace("/run/scraper-bridge/backpack-node.sock", socket.to_str().unwrap());
+        .replace("/run/onionscrape-bridge/backpack-node.sock", socket.to_str().unwrap());
     let config_file = folder.join("prometheus.yml");
     fs::write(&config_file, config).unwrap();
     let promtool = |arguments: &[&str]| {

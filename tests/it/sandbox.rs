@@ -6,10 +6,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::checkout::program;
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
 use crate::paired::Device;
-use crate::world::{World, program};
+use crate::world::World;
 
 /// What a program says of its sandbox: that it is in it, or that it is not.
 fn told(log: &Path) -> [bool; 2] {

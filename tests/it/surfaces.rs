@@ -22,7 +22,7 @@ pub const PROXY: &str = "[proxy]\nlisten = \"127.0.0.1:0\"\n";
 /// The file of this name, with the addresses of this bridge and a shorter interval.
 fn documented(name: &str, monitor: &Monitor, sd_file: &Path) -> String {
     documented_for("backpack", "node", name, monitor)
-        .replace("/run/scraper-bridge/sd/targets.json", sd_file.to_str().unwrap())
+        .replace("/run/onionscrape-bridge/targets.json", sd_file.to_str().unwrap())
 }
 
 /// The same for another exporter than the documentation's.

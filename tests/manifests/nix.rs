@@ -19,14 +19,6 @@ pub fn is_possible() -> Result<(), String> {
     }
 }
 
-/// Why there is no unit to look at, if so.
-pub fn has_units() -> Result<(), String> {
-    match repository("deploy/systemd").is_dir() {
-        true => Ok(()),
-        false => Err("deploy/systemd is not here".into()),
-    }
-}
-
 /// Why modules cannot be evaluated here, if so.
 pub fn has_lib() -> Result<(), String> {
     is_possible()?;
@@ -89,6 +81,7 @@ pub fn modules_are_evaluated() {
     assert_eq!(came["files"]["onionscrape/bridge.toml"], json!({"state_dir": "/var/lib/onionscrape-bridge"}));
     let agent = &came["services"]["onionscrape-agent"];
     assert_eq!(agent["credentials"], json!(["app.password:/run/secrets/app"]));
+    assert_eq!(agent["restarts"], json!(["onionscrape-agent.toml"]), "a change of its settings");
     assert_eq!(agent["wantedBy"], json!(["multi-user.target"]));
     assert_eq!(came["users"]["onionscrape-bridge"], "onionscrape-bridge");
 }

@@ -52,11 +52,3 @@ pub fn chores_exist() {
         }
     }
 }
-
-/// Why a workflow cannot be complete yet, if so.
-pub fn packages_are_made() -> Result<(), String> {
-    match repository("xtask/src/package.rs").exists() {
-        true => Ok(()),
-        false => Err("there is no cargo xtask package, which the workflow of releases calls".into()),
-    }
-}

@@ -17,7 +17,7 @@ use crate::build::{cargo, cargo_tool, workspace};
 use crate::stage::Stage;
 
 /// The two programs.
-const PROGRAMS: [&str; 2] = ["target-agent", "scraper-bridge"];
+pub const PROGRAMS: [&str; 2] = ["target-agent", "scraper-bridge"];
 /// What is packed beside them.
 const PAPERS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
 /// The release of cargo-auditable that is used.
@@ -49,17 +49,11 @@ impl Release {
         let triple = self.target.clone().unwrap_or_else(|| host.clone());
         let out = workspace().join(&self.out);
         fs::create_dir_all(&out)?;
-        let auditable = cargo_tool("cargo-auditable", AUDITABLE, &[])?;
         let cyclonedx = cargo_tool("cargo-cyclonedx", CYCLONEDX, &[])?;
 
         let stage = Stage::begin(format!("building for {triple}"));
-        let recipe = Recipe {
-            source: workspace().to_owned(),
-            target_folder: workspace().join("target/release-files"),
-            profile: self.profile.clone(),
-            triple: (triple != host).then(|| triple.clone()),
-            auditable: Some(auditable),
-        };
+        let triple_if_other = (triple != host).then(|| triple.clone());
+        let recipe = Recipe { triple: triple_if_other, ..Recipe::here(&self.profile)? };
         let programs = recipe.build()?;
         stage.done();
 
@@ -99,14 +93,9 @@ fn write_bills(cyclonedx: &Path, triple: &str, epoch: u64, out: &Path) -> Result
     // It writes beside the manifest of every package of the workspace, so it is given another one.
     let copy = tempfile::tempdir()?;
     reproducible::copy_sources(copy.path())?;
-    let output = Command::new(cyclonedx)
-        .args(["cyclonedx", "--quiet", "--format", "json", "--no-build-deps", "--target", triple])
-        .env("SOURCE_DATE_EPOCH", epoch.to_string())
-        .current_dir(copy.path())
-        .output()?;
-    if !output.status.success() {
-        return Err(format!("cargo cyclonedx: {}", String::from_utf8_lossy(&output.stderr).trim()).into());
-    }
+    let mut write = Command::new(cyclonedx);
+    write.args(["cyclonedx", "--quiet", "--format", "json", "--no-build-deps", "--target", triple]);
+    printed(write.env("SOURCE_DATE_EPOCH", epoch.to_string()).current_dir(copy.path()))?;
     for program in PROGRAMS {
         let bill = copy.path().join(program).join(format!("{program}.cdx.json"));
         fs::copy(bill, out.join(format!("{program}-{triple}.cdx.json")))?;
@@ -120,19 +109,27 @@ fn sum_up(folder: &Path) -> Result<(), Failure> {
     let mut names: Vec<_> = names.collect::<Result<_, _>>()?;
     names.retain(|name| name != "SHA256SUMS");
     names.sort();
-    let sums = Command::new("sha256sum").arg("--").args(names).current_dir(folder).output()?;
-    if !sums.status.success() {
-        return Err(format!("sha256sum: {}", String::from_utf8_lossy(&sums.stderr).trim()).into());
-    }
-    Ok(fs::write(folder.join("SHA256SUMS"), sums.stdout)?)
+    let sums = printed(Command::new("sha256sum").arg("--").args(names).current_dir(folder))?;
+    Ok(fs::write(folder.join("SHA256SUMS"), sums)?)
 }
 
 /// The kind of machine that this is.
 fn host() -> Result<String, Failure> {
-    let version = Command::new("rustc").arg("-vV").stdin(Stdio::null()).output()?;
-    let text = String::from_utf8_lossy(&version.stdout).into_owned();
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    let version = printed(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| "rustc does not say what it builds for".into())
+}
+
+/// What a command prints, which must succeed; what it complains of is passed on.
+///
+/// # Errors
+/// When it fails, or prints what is no text.
+pub fn printed(command: &mut Command) -> Result<String, Failure> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout)?);
+    }
+    Err(format!("{} failed: {}", command.get_program().display(), output.status).into())
 }
 
 /// Looks whether what would be published on crates.io is whole, without building it once more.

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::PROGRAMS;
+use super::{AUDITABLE, PROGRAMS, printed};
 use crate::Failure;
-use crate::build::{cargo_command, forget_this_package, workspace};
+use crate::build::{cargo_command, cargo_tool, forget_this_package, workspace};
 
 /// One build of both programs.
 pub struct Recipe {
@@ -22,6 +22,20 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Both programs of this source for this machine, as they are given to people.
+    ///
+    /// # Errors
+    /// When cargo-auditable does not build.
+    pub fn here(profile: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            source: workspace().to_owned(),
+            target_folder: workspace().join("target/release-files"),
+            profile: profile.to_owned(),
+            triple: None,
+            auditable: Some(cargo_tool("cargo-auditable", AUDITABLE, &[])?),
+        })
+    }
+
     /// Builds both programs; returns where they are.
     ///
     /// # Errors
@@ -79,9 +93,9 @@ pub fn epoch() -> Result<u64, Failure> {
     if let Some(given) = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|given| given.parse().ok()) {
         return Ok(given);
     }
-    let commit = Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace()).output()?;
-    let time = String::from_utf8_lossy(&commit.stdout).trim().parse();
-    time.map_err(|_| "no commit says when this was made; set SOURCE_DATE_EPOCH".into())
+    let commit = printed(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace()));
+    let time = commit.ok().and_then(|time| time.trim().parse().ok());
+    time.ok_or_else(|| "no commit says when this was made; set SOURCE_DATE_EPOCH".into())
 }
 
 #[cfg(test)]

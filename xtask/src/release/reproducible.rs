@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::AUDITABLE;
+use super::printed;
 use super::recipe::Recipe;
 use crate::Failure;
-use crate::build::{cargo_tool, workspace};
+use crate::build::workspace;
 use crate::stage::Stage;
 
 /// Options of `cargo xtask reproducible`.
@@ -27,7 +27,6 @@ impl Reproducible {
     /// # Errors
     /// When a build fails, or one program differs.
     pub fn run(self) -> Result<(), Failure> {
-        let auditable = cargo_tool("cargo-auditable", AUDITABLE, &[])?;
         let dir = self.dir.clone().unwrap_or_else(|| workspace().join("target"));
         let dir = tempfile::Builder::new().prefix("reproducible-").tempdir_in(dir)?;
         let mut made = Vec::new();
@@ -36,13 +35,8 @@ impl Reproducible {
             let source = dir.path().join(name);
             copy_sources(&source)?;
             let stage = Stage::begin(format!("building in {name:?}"));
-            let recipe = Recipe {
-                target_folder: source.join("target"),
-                source,
-                profile: self.profile.clone(),
-                triple: None,
-                auditable: Some(auditable.clone()),
-            };
+            let recipe =
+                Recipe { target_folder: source.join("target"), source, ..Recipe::here(&self.profile)? };
             let mut kept = Vec::new();
             for program in recipe.build()? {
                 let to = dir.path().join(format!("{name}-{}", file_name(&program)));
@@ -76,14 +70,9 @@ impl Reproducible {
 /// # Errors
 /// When git cannot list it, or it cannot be copied.
 pub fn copy_sources(to: &Path) -> Result<(), Failure> {
-    let listed = Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(workspace())
-        .output()?;
-    if !listed.status.success() {
-        return Err(format!("git ls-files: {}", String::from_utf8_lossy(&listed.stderr).trim()).into());
-    }
-    let names = String::from_utf8(listed.stdout)?;
+    let mut list = Command::new("git");
+    list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    let names = printed(list.current_dir(workspace()))?;
     for name in names.split_terminator('\0') {
         let (from, to) = (workspace().join(name), to.join(name));
         // What was removed and is not committed as such is still listed.
@@ -106,8 +95,8 @@ fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
 }
 
 fn sum(file: &Path) -> Result<String, Failure> {
-    let output = Command::new("sha256sum").arg(file).output()?;
-    Ok(String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap_or_default().to_owned())
+    let line = printed(Command::new("sha256sum").arg(file))?;
+    Ok(line.split(' ').next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]
