@@ -1,6 +1,7 @@
 //! Scrapes beside those of other ways, interleaved in one run, with and without Tor.
 //!
 //! In reading order:
+//! - `part`: what can be measured by itself;
 //! - `sizes`: how much of everything;
 //! - `wire`: just enough HTTP to measure with;
 //! - `sample`: what was measured, and how sure one can be of a ratio;
@@ -25,6 +26,7 @@ mod load;
 mod memory;
 mod outcome;
 mod page;
+mod part;
 mod plain;
 mod rivals;
 mod sample;
@@ -41,7 +43,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -51,6 +52,7 @@ use crate::build::Programs;
 use crate::{Failure, document, packages};
 use ground::Ground;
 use page::Page;
+use part::Part;
 use sizes::Sizes;
 
 /// Set by Ctrl-C and SIGTERM.
@@ -92,47 +94,6 @@ pub struct Bench {
     /// figures are never published
     #[arg(long)]
     as_configured: bool,
-}
-
-/// A part of the whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
-    /// Scrapes while everything is up
-    Warm,
-    /// From no session to the first byte
-    Cold,
-    /// Small and large bodies
-    Bodies,
-    /// Round trips of a scrape
-    Trips,
-    /// Processor time and bytes of a scrape
-    Cost,
-    /// Memory with one target
-    Memory,
-    /// From a start to the first scrape
-    Start,
-    /// The programs' files
-    Size,
-    /// Without Tor, one scrape after the other
-    Plain,
-    /// Without Tor, many at once
-    Load,
-    /// Many targets without Tor
-    Fleet,
-    /// Many targets with onion services
-    Onions,
-}
-
-impl Part {
-    /// What the command line calls it.
-    fn name(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
-
-    /// Whether it needs the network and all rivals.
-    fn needs_tor(self) -> bool {
-        !matches!(self, Self::Size | Self::Plain | Self::Load | Self::Fleet)
-    }
 }
 
 /// Fails if all of it is to stop.
