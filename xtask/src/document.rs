@@ -9,20 +9,25 @@ use tornet::process;
 use crate::Failure;
 use crate::build::workspace;
 
+/// The heading of what people have to say of a page, which is kept when it is made anew.
+const REMARKS: &str = "\n## Remarks\n";
+
 /// Where a page of the docs is, by its name.
 pub fn published(name: &str) -> PathBuf {
     workspace().join("docs").join(name).with_extension("md")
 }
 
 /// Writes a page that says by which command, when and on what machine it was made; `programs` are asked for their
-/// versions, by these arguments.
+/// versions, by these arguments. What stands beneath the heading "Remarks" stays.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write(file: &Path, title: &str, programs: &[[&str; 2]], body: &str) -> Result<(), Failure> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let before = fs::read_to_string(file).unwrap_or_default();
+    let remarks = before.find(REMARKS).map_or("", |at| &before[at..]);
     let text = format!(
-        "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit.\n\n{}\n\n{}\n",
+        "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit, except for remarks.\n\n{}\n\n{}\n{remarks}",
         arguments.join(" "),
         said("date", &["--utc", "+%Y-%m-%d"]),
         surroundings(programs),
@@ -69,9 +74,14 @@ mod tests {
         let file = folder.path().join("page.md");
         write(&file, "Faults", &[["rustc", "--version"], ["no-such-program", "-V"]], "none\n\n")
             .expect("written");
-        let text = fs::read_to_string(file).expect("read");
+        let text = fs::read_to_string(&file).expect("read");
         assert!(text.starts_with("# Faults\n\nMade by `cargo xtask"), "{text}");
         assert!(text.contains("; rustc 1.") && text.contains(", unknown; onionscrape "), "{text}");
         assert!(text.ends_with(".\n\nnone\n"), "{text}");
+
+        fs::write(&file, text + "\n## Remarks\n\nWhy.\n").expect("written");
+        write(&file, "Faults", &[], "some").expect("written again");
+        let text = fs::read_to_string(&file).expect("read");
+        assert!(text.ends_with(".\n\nsome\n\n## Remarks\n\nWhy.\n"), "{text}");
     }
 }
