@@ -66,37 +66,10 @@ impl Sandbox {
     }
 
     /// Fences this thread in, with all threads and programs that it starts from now on, as far as the kernel
-    /// can; says in the log what came of it.
-    pub fn enter(&self) {
+    /// can.
+    pub fn enter(self) -> Entered {
         let missing = self.folders.iter().map(|(folder, _)| folder).filter(|folder| !folder.exists());
-        for folder in missing {
-            warn!(
-                "{} is not there, so nothing can be written to it; make it, and start again",
-                folder.display()
-            );
-        }
-        match self.restrict() {
-            Ok(RestrictionStatus { ruleset: RulesetStatus::NotEnforced, landlock, .. }) => {
-                let why = match landlock {
-                    LandlockStatus::NotEnabled => "it is switched off",
-                    LandlockStatus::NotImplemented => {
-                        "the kernel has none, or a filter of system calls denies it"
-                    }
-                    LandlockStatus::Available { .. } => "the kernel's cannot move files between folders",
-                };
-                info!("not fenced in by Landlock: {why}");
-            }
-            Ok(status) => {
-                let folders = self.folders.iter().map(|(folder, _)| folder.display().to_string());
-                info!(
-                    writes = %folders.collect::<Vec<_>>().join(", "),
-                    executes = if self.runs_others { "transports" } else { "nothing" },
-                    whole = status.ruleset == RulesetStatus::FullyEnforced,
-                    "fenced in by Landlock"
-                );
-            }
-            Err(error) => warn!("not fenced in by Landlock: {error}; sandbox = false has this go without"),
-        }
+        Entered { missing: missing.cloned().collect(), status: self.restrict(), sandbox: self }
     }
 
     fn restrict(&self) -> Result<RestrictionStatus, RulesetError> {
@@ -121,6 +94,50 @@ impl Sandbox {
             .add_rules(folders)?
             .add_rules(ports.map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::BindTcp))))?
             .restrict_self()
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Entered {
+    sandbox: Sandbox,
+    status: Result<RestrictionStatus, RulesetError>,
+    /// Folders that were not there.
+    missing: Vec<PathBuf>,
+}
+
+impl Entered {
+    /// Says so in the log.
+    pub fn tell(&self) {
+        let Sandbox { folders, runs_others, .. } = &self.sandbox;
+        match &self.status {
+            Ok(RestrictionStatus { ruleset: RulesetStatus::NotEnforced, landlock, .. }) => {
+                let why = match landlock {
+                    LandlockStatus::NotEnabled => "it is switched off",
+                    LandlockStatus::NotImplemented => {
+                        "the kernel has none, or a filter of system calls denies it"
+                    }
+                    LandlockStatus::Available { .. } => "the kernel's cannot move files between folders",
+                };
+                return info!("not fenced in by Landlock: {why}");
+            }
+            Ok(status) => {
+                let folders = folders.iter().map(|(folder, _)| folder.display().to_string());
+                info!(
+                    writes = %folders.collect::<Vec<_>>().join(", "),
+                    executes = if *runs_others { "transports" } else { "nothing" },
+                    whole = status.ruleset == RulesetStatus::FullyEnforced,
+                    "fenced in by Landlock"
+                );
+            }
+            Err(error) => {
+                return warn!("not fenced in by Landlock: {error}; sandbox = false has this go without");
+            }
+        }
+        for folder in &self.missing {
+            let folder = folder.display();
+            warn!("{folder} was not there, so nothing can be written to it; make it, and start again");
+        }
     }
 }
 

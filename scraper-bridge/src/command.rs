@@ -9,7 +9,7 @@ use onionscrape::command::{Documents, EVERY, Options, block_on};
 use onionscrape::files::{StateDirectory, folder_of};
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
-use onionscrape::sandbox::Sandbox;
+use onionscrape::sandbox::{Entered, Sandbox};
 use onionscrape::ssh::KeyFile;
 use onionscrape::watchdog;
 
@@ -113,8 +113,8 @@ impl Command {
                 let config = read()?;
                 logs::start(options.log(config.log));
                 descriptors::reckon_with(&config);
-                enter_sandbox(&config)?;
-                block_on(THREADS, run(config))
+                let sandbox = enter_sandbox(&config)?;
+                block_on(THREADS, run(config, sandbox))
             }
             Act::Key => {
                 let state = StateDirectory::share(&read()?.state_directory)?;
@@ -185,32 +185,34 @@ fn check(config: &BridgeConfig, file: &str) -> Result<ExitCode, Failure> {
 }
 
 /// Before there are other threads, which would stay outside.
-fn enter_sandbox(config: &BridgeConfig) -> Result<(), Failure> {
-    if config.sandbox {
-        // It must be there, and ours to write; it is held anew by who uses it.
-        drop(StateDirectory::hold(&config.state_directory)?);
-        let mut sandbox = Sandbox::around(&config.state_directory, &config.tor)?;
-        if let Some((file, _)) = &config.sd_file {
-            sandbox = sandbox.writing_to(folder_of(file));
-        }
-        let exporters = config.targets.iter().flat_map(|target| &target.exporters);
-        let sockets = exporters.filter_map(|exporter| match &exporter.listen {
-            Listen::Unix(path) => Some(folder_of(path).to_owned()),
-            _ => None,
-        });
-        // For targets that are yet to come.
-        let runtime = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
-        let folders: BTreeSet<_> = sockets.chain(std::env::split_paths(&runtime)).collect();
-        folders.iter().fold(sandbox, |sandbox, folder| sandbox.listening_in(folder)).enter();
+fn enter_sandbox(config: &BridgeConfig) -> Result<Option<Entered>, Failure> {
+    if !config.sandbox {
+        return Ok(None);
     }
-    Ok(())
+    // It must be there, and ours to write; it is held anew by who uses it.
+    drop(StateDirectory::hold(&config.state_directory)?);
+    let mut sandbox = Sandbox::around(&config.state_directory, &config.tor)?;
+    if let Some((file, _)) = &config.sd_file {
+        sandbox = sandbox.writing_to(folder_of(file));
+    }
+    let exporters = config.targets.iter().flat_map(|target| &target.exporters);
+    let sockets = exporters.filter_map(|exporter| match &exporter.listen {
+        Listen::Unix(path) => Some(folder_of(path).to_owned()),
+        _ => None,
+    });
+    // For targets that are yet to come.
+    let runtime = std::env::var_os("RUNTIME_DIRECTORY").unwrap_or_default();
+    let runtime = std::env::split_paths(&runtime).filter(|folder| !folder.as_os_str().is_empty());
+    let folders: BTreeSet<_> = sockets.chain(runtime).collect();
+    Ok(Some(folders.iter().fold(sandbox, |sandbox, folder| sandbox.listening_in(folder)).enter()))
 }
 
-async fn run(config: BridgeConfig) -> Result<ExitCode, Failure> {
+async fn run(config: BridgeConfig, sandbox: Option<Entered>) -> Result<ExitCode, Failure> {
     let shutdown = lifecycle::shutdown_on_signals()?;
     let targets = config.targets.clone();
     let socket = control_socket(&config);
     let bridge = Bridge::start(config, shutdown.clone()).await?;
+    sandbox.iter().for_each(Entered::tell);
     // Not in the bridge itself: that of a probe has one target of many.
     bridge.fleet().forget_others(&targets).await;
     lifecycle::notify_ready();

@@ -9,7 +9,7 @@ use onionscrape::command::{Documents, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs::{self, Format, Level, LogSettings};
-use onionscrape::sandbox::Sandbox;
+use onionscrape::sandbox::{Entered, Sandbox};
 use onionscrape::watchdog;
 
 use crate::access::Guests;
@@ -111,8 +111,8 @@ impl Command {
                 let config = read()?;
                 logs::start(options.log(config.log));
                 lifecycle::raise_descriptor_limit();
-                enter_sandbox(&config)?;
-                block_on(THREADS, run(config))
+                let sandbox = enter_sandbox(&config)?;
+                block_on(THREADS, run(config, sandbox))
             }
             Act::Hostname { json } => hostname(&read()?, json),
             Act::Ticket(invitation) => invitation.run(&read()?),
@@ -163,22 +163,23 @@ fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
 }
 
 /// Before there are other threads, which would stay outside.
-fn enter_sandbox(config: &AgentConfig) -> Result<(), Failure> {
-    if config.sandbox {
-        // It must be there, and ours to write; it is held anew by who uses it.
-        drop(StateDirectory::hold(&config.state_directory)?);
-        // A socket is bound to any port for a connection that comes from a certain address.
-        let any = config.tor.binds_connections().then_some(SocketAddr::from(([0; 4], 0)));
-        let sandbox = Sandbox::around(&config.state_directory, &config.tor)?;
-        sandbox.binding_to(config.admin.into_iter().chain(any)).enter();
+fn enter_sandbox(config: &AgentConfig) -> Result<Option<Entered>, Failure> {
+    if !config.sandbox {
+        return Ok(None);
     }
-    Ok(())
+    // It must be there, and ours to write; it is held anew by who uses it.
+    drop(StateDirectory::hold(&config.state_directory)?);
+    // A socket is bound to any port for a connection that comes from a certain address.
+    let any = config.tor.binds_connections().then_some(SocketAddr::from(([0; 4], 0)));
+    let sandbox = Sandbox::around(&config.state_directory, &config.tor)?;
+    Ok(Some(sandbox.binding_to(config.admin.into_iter().chain(any)).enter()))
 }
 
-async fn run(config: AgentConfig) -> Result<ExitCode, Failure> {
+async fn run(config: AgentConfig, sandbox: Option<Entered>) -> Result<ExitCode, Failure> {
     let shutdown = lifecycle::shutdown_on_signals()?;
     let socket = control::socket(&config.state_directory);
     let agent = Box::pin(Agent::start(config, shutdown.clone())).await?;
+    sandbox.iter().for_each(Entered::tell);
     lifecycle::notify_ready();
     watchdog::keep_fed(socket, shutdown);
     let reloader = agent.reloader().clone();
