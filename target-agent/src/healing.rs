@@ -6,7 +6,7 @@ use onionscrape::disturbance::Disturbances;
 use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK};
 use onionscrape::tor::{Reopening, Tor};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, Interval, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -42,6 +42,7 @@ impl Healer {
         let mut ticks = interval(TICK);
         let mut healing = Healing::new(Instant::now(), self.tor.settings());
         let mut introduced = true;
+        let mut logins = self.metrics.logins();
         loop {
             let decision = tokio::select! {
                 disturbance = disturbances.next() => {
@@ -52,7 +53,7 @@ impl Healer {
                     info!("relays accept connections again");
                     healing.reopened(self.tor.silence(), Instant::now())
                 }
-                _ = ticks.tick() => {
+                () = due(&mut ticks, &mut logins) => {
                     let silence = self.tor.silence();
                     ticks.reset_after(healing.pause(silence));
                     let seen = self.look_around(healing.is_doubtful(silence));
@@ -133,5 +134,13 @@ impl Healer {
         }
         self.look.notify_one();
         true
+    }
+}
+
+/// Waits until it is time to look around: regularly, and at once when somebody came in, who was not in anybody's way.
+async fn due(ticks: &mut Interval, logins: &mut watch::Receiver<u64>) {
+    tokio::select! {
+        _ = ticks.tick() => {}
+        Ok(()) = logins.changed() => {}
     }
 }

@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::status::AgentStatus;
 
@@ -133,6 +134,8 @@ pub struct Metrics {
     /// Clients that asked for a rendezvous.
     pub rend_requests: Counter,
     ssh_sessions: Gauge,
+    /// How many there were so far, for who wants to hear of the next.
+    logins: watch::Sender<u64>,
     ssh_channels: Gauge,
     /// Logins that were refused.
     pub ssh_auth_failures: Counter,
@@ -245,12 +248,18 @@ impl Metrics {
 
     /// Counts a session as open until the guard is dropped.
     pub fn session(&self) -> Raised {
+        self.logins.send_modify(|so_far| *so_far += 1);
         Raised::new(&self.ssh_sessions)
     }
 
     /// Sessions that are logged in at this moment.
     pub fn sessions(&self) -> i64 {
         self.ssh_sessions.get()
+    }
+
+    /// How many sessions there were so far, and every one more: who logged in got through from outside.
+    pub fn logins(&self) -> watch::Receiver<u64> {
+        self.logins.subscribe()
     }
 
     /// Counts a channel as open until the guard is dropped.

@@ -105,7 +105,7 @@ pub struct Signs {
     pub low_power: bool,
 }
 
-/// Follows these and the dials, and tells everybody of each change, until `shutdown`.
+/// Follows these, the dials and the logins, and tells everybody of each change, until `shutdown`.
 ///
 /// `published` is waited for before the first dial; `probe` dials once, in bounded time, and says
 /// whether it got through.
@@ -120,14 +120,14 @@ pub async fn follow<P, F>(
     P: Fn() -> F,
     F: Future<Output = bool>,
 {
+    let (mut ready, logins) = (bootstrap.clone(), metrics.logins());
     let mut teller = Teller { status, metrics, started: Instant::now(), said: None };
     let (reached, mut reach) = watch::channel(Reach::Unknown);
-    let mut ready = bootstrap.clone();
     let dials = async {
         let _ = ready.wait_for(Bootstrap::is_done).await;
         published.await;
         let well = if low_power { LOW_POWER_PAUSE } else { WELL_PAUSE };
-        dial(probe, &look, well, &reached).await;
+        dial(probe, &look, logins, well, &reached).await;
     };
     let telling = async {
         loop {
@@ -154,21 +154,31 @@ pub async fn follow<P, F>(
     }
 }
 
-/// Dials for ever, and at once when `look` asks for it.
-async fn dial<P, F>(probe: P, look: &Notify, well: Duration, reached: &watch::Sender<Reach>)
-where
+/// Dials for ever, and at once when `look` asks for it. Who logs in has got through, so that no dial is needed.
+async fn dial<P, F>(
+    probe: P,
+    look: &Notify,
+    mut logins: watch::Receiver<u64>,
+    well: Duration,
+    reached: &watch::Sender<Reach>,
+) where
     P: Fn() -> F,
     F: Future<Output = bool>,
 {
     let mut began = Instant::now();
     let mut failures = 0;
     let mut last = Reach::Unknown;
+    let mut came_in = false;
     loop {
         let before = *reached.borrow();
         if before == Reach::Unknown && last != before {
             began = Instant::now();
         }
-        let through = probe().await;
+        let through = came_in
+            || tokio::select! {
+                through = probe() => through,
+                Ok(()) = logins.changed() => true,
+            };
         failures = if through { 0 } else { failures + 1 };
         let now = match before {
             _ if through => Reach::Proved,
@@ -197,10 +207,11 @@ where
         if !through {
             debug!(?pause, "the onion service was dialled in vain");
         }
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = look.notified() => {}
-        }
+        came_in = tokio::select! {
+            () = sleep(pause) => false,
+            () = look.notified() => false,
+            Ok(()) = logins.changed() => true,
+        };
     }
 }
 

@@ -6,14 +6,14 @@ use super::*;
 /// Follows dials that end as `dials` says (and well after that), and says which states were seen
 /// when, in seconds.
 async fn seen(dials: &[bool], bootstrap: &[(u64, Bootstrap)], until: u64) -> Vec<(u64, String)> {
-    seen_with(dials, bootstrap, &[], until).await
+    seen_with(dials, bootstrap, (&[], &[]), until).await
 }
 
-/// The same with things in the way, each from a time on.
+/// The same with things in the way, each from a time on, and with logins.
 async fn seen_with(
     dials: &[bool],
     bootstrap: &[(u64, Bootstrap)],
-    hindrances: &[(u64, Option<&'static str>)],
+    (hindrances, logins): (&[(u64, Option<&'static str>)], &[u64]),
     until: u64,
 ) -> Vec<(u64, String)> {
     let (progress, watched) = watch::channel(Bootstrap::Going { ratio: 0.0 });
@@ -27,7 +27,15 @@ async fn seen_with(
     let start = Instant::now();
     let (hinder, hindrance) = watch::channel(None);
     let signs = Signs { bootstrap: watched, hindrance, look: Arc::default(), low_power: false };
-    tokio::spawn(follow(signs, async {}, probe, tell, Metrics::new(), shutdown.clone()));
+    let metrics = Metrics::new();
+    tokio::spawn(follow(signs, async {}, probe, tell, metrics.clone(), shutdown.clone()));
+    let logins = logins.to_vec();
+    tokio::spawn(async move {
+        for at in logins {
+            tokio::time::sleep_until(start + Duration::from_secs(at)).await;
+            drop(metrics.session());
+        }
+    });
     let hindrances = hindrances.to_vec();
     tokio::spawn(async move {
         for (at, hindrance) in hindrances {
@@ -95,6 +103,14 @@ async fn one_failure_is_not_trouble_but_three_are() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_logs_in_proves_that_others_can() {
+    let seen = seen_with(&[false; 400], &[(0, Bootstrap::Done)], (&[], &[10, 205]), 300).await;
+    let trouble = "in trouble, because the onion service cannot be reached from outside";
+    let wanted = [(0, "publishing"), (10, "reachable"), (76, trouble), (205, "reachable"), (271, trouble)];
+    assert_eq!(seen, states(&wanted), "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_device_that_is_never_reached_is_in_trouble() {
     let seen = seen(&[false; 400], &[(0, Bootstrap::Done)], 400).await;
     let trouble = "in trouble, because the onion service cannot be reached from outside";
@@ -105,7 +121,7 @@ async fn a_device_that_is_never_reached_is_in_trouble() {
 async fn nobody_gets_through_what_is_in_the_way() {
     let hindrances = [(50, Some("there is no network")), (290, None)];
     let dials = [true, false, false, true];
-    let seen = seen_with(&dials, &[(0, Bootstrap::Done)], &hindrances, 400).await;
+    let seen = seen_with(&dials, &[(0, Bootstrap::Done)], (&hindrances, &[]), 400).await;
     let seen: Vec<_> = seen.into_iter().filter(|(at, _)| *at > 0).collect();
     let trouble = "in trouble, because there is no network";
     assert_eq!(seen, states(&[(50, trouble), (290, "publishing"), (302, "reachable")]));
