@@ -47,7 +47,8 @@ fn surroundings(programs: &[[&str; 2]]) -> String {
     let programs = programs.iter().map(|[program, version]| said(program, &[version]));
     let programs: Vec<_> = programs.map(|said| said.trim_end_matches('.').to_owned()).collect();
     format!(
-        "{cores} cores of {}, {memory:.0} GiB, Linux {}; {}; onionscrape {} at {}.",
+        "{cores} core{} of {}, {memory:.0} GiB, Linux {}; {}; onionscrape {} at {}.",
+        if cores == 1 { "" } else { "s" },
         model.map_or("an unknown processor", |(_, model)| model.trim()),
         said("uname", &["-r"]),
         programs.join(", "),
