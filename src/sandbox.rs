@@ -11,7 +11,7 @@ use landlock::{
 };
 use tracing::{info, warn};
 
-use crate::files::{FileError, private_directory};
+use crate::files::{FileError, StateDirectory, private_directory};
 use crate::tor::TorSettings;
 
 /// What a kernel is asked for; an older one does what it knows.
@@ -29,11 +29,13 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// For a program that writes its state, which is there, and Tor's, which is made if it is not.
+    /// For a program that writes its state and Tor's, in folders that are made if they are not there.
     ///
     /// # Errors
-    /// When a folder of Tor's cannot be made.
+    /// When the state cannot be held, or a folder of Tor's cannot be made.
     pub fn around(state: &Path, tor: &TorSettings) -> Result<Self, FileError> {
+        // Held for a moment, so that it is there and ours to write; who uses it holds it anew.
+        drop(StateDirectory::hold(state)?);
         for folder in [&tor.state, &tor.cache].into_iter().filter(|folder| !folder.exists()) {
             private_directory(folder)?;
         }

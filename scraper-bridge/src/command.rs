@@ -189,8 +189,6 @@ fn enter_sandbox(config: &BridgeConfig) -> Result<Option<Entered>, Failure> {
     if !config.sandbox {
         return Ok(None);
     }
-    // It must be there, and ours to write; it is held anew by who uses it.
-    drop(StateDirectory::hold(&config.state_directory)?);
     let mut sandbox = Sandbox::around(&config.state_directory, &config.tor)?;
     if let Some((file, _)) = &config.sd_file {
         sandbox = sandbox.writing_to(folder_of(file));

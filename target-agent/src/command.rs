@@ -167,8 +167,6 @@ fn enter_sandbox(config: &AgentConfig) -> Result<Option<Entered>, Failure> {
     if !config.sandbox {
         return Ok(None);
     }
-    // It must be there, and ours to write; it is held anew by who uses it.
-    drop(StateDirectory::hold(&config.state_directory)?);
     // A socket is bound to any port for a connection that comes from a certain address.
     let any = config.tor.binds_connections().then_some(SocketAddr::from(([0; 4], 0)));
     let sandbox = Sandbox::around(&config.state_directory, &config.tor)?;
