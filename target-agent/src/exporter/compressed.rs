@@ -68,8 +68,10 @@ impl Compression {
         let is_small = body.len().max(known.as_ref().map_or(0, Stored::length)) <= SMALL;
         let (of, is_offered) = (body.clone(), accepted.dcz.is_some());
         let work = move || {
-            let opened = known.as_ref().map(|known| known.open().ok_or(()));
-            let encoded = opened.transpose().ok().and_then(|known| encode(&of, known.as_deref()));
+            let encoded = match &known {
+                Some(known) => known.open().and_then(|known| encode(&of, Some(&known))),
+                None => encode(&of, None),
+            };
             // What it is taken out of may be larger.
             let own = || Dictionary::new(Bytes::copy_from_slice(&of)).map(|own| Stored::from(Arc::new(own)));
             let own = if encoded.is_some() && is_offered { own() } else { None };
