@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use tornet::process::forget_this_package;
+
 /// A path in the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -12,16 +14,6 @@ pub fn repository(path: &str) -> PathBuf {
 /// A text of the repository's.
 pub fn read(path: &str) -> String {
     std::fs::read_to_string(repository(path)).unwrap()
-}
-
-/// Keeps from a command that runs cargo what cargo told this program of its package, which would have build
-/// scripts run again.
-pub fn forget_this_package(cargo: &mut Command) {
-    for (name, _) in std::env::vars()
-        .filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
-    {
-        cargo.env_remove(name);
-    }
 }
 
 /// One of the two programs, built from the present source.

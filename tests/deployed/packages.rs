@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::checkout::{forget_this_package, repository};
+use tornet::process::forget_this_package;
+
+use crate::checkout::repository;
 use crate::machine::{Machine, PATIENCE};
 use crate::place::outside_command;
 use crate::world::World;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tornet::process;
+
 use crate::Failure;
 use crate::stage::Stage;
 
@@ -92,7 +94,7 @@ pub fn cargo(arguments: &[&str]) -> Result<(), Failure> {
 pub fn cargo_command(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments).current_dir(workspace());
-    forget_this_package(&mut cargo);
+    process::forget_this_package(&mut cargo);
     cargo
 }
 
@@ -111,20 +113,6 @@ pub fn cargo_tool(name: &str, version: &str, more: &[&str]) -> Result<PathBuf, F
         stage.done();
     }
     Ok(program)
-}
-
-/// Keeps from a program that will run cargo what cargo told this one.
-pub fn forget_this_package(program: &mut Command) {
-    // What cargo tells this program of its package would reach the build scripts of dependencies;
-    // ring's has itself run again when it changes, and with it most of the tree is built again.
-    for (name, _) in std::env::vars_os() {
-        let told = name
-            .to_str()
-            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"));
-        if told {
-            program.env_remove(name);
-        }
-    }
 }
 
 /// The workspace's root.

@@ -117,6 +117,15 @@ pub fn run(command: &Command, input: &str) -> Result<String, Error> {
     Err(Error::system(action)(std::io::Error::other(format!("{}: {why}", output.status))))
 }
 
+/// Keeps from a program that will run cargo what cargo told this one of its package: it would reach the build scripts
+/// of dependencies, ring's has itself run again when it changes, and most of the tree is built again.
+pub fn forget_this_package(program: &mut Command) {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+        program.env_remove(name);
+    }
+}
+
 /// Ends every child of this process that [`spawn`] or [`run`] started, and lets
 /// none be started any more. For a program's last moments.
 pub fn end_all() {

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tornet::process;
+
 use super::{AUDITABLE, PROGRAMS, printed};
 use crate::Failure;
-use crate::build::{cargo_command, cargo_tool, forget_this_package, workspace};
+use crate::build::{cargo_command, cargo_tool, workspace};
 
 /// One build of both programs.
 pub struct Recipe {
@@ -44,7 +46,7 @@ impl Recipe {
         let mut cargo = match &self.auditable {
             Some(auditable) => {
                 let mut cargo = Command::new(auditable);
-                forget_this_package(&mut cargo);
+                process::forget_this_package(&mut cargo);
                 cargo.arg("auditable");
                 cargo
             }
