@@ -225,7 +225,7 @@ impl Healing {
         if self.failures > 0 || now - self.renewed < YOUNG || self.silent_for(silence, now) < DEAD {
             return None;
         }
-        self.renew_reopened(now)
+        self.renew_reopened(REOPENED_GAP, now)
     }
 
     /// Some seconds passed.
@@ -248,10 +248,12 @@ impl Healing {
             self.doubted = Some(now);
         }
         let age = now - self.renewed;
-        if silent_for >= age {
+        // A program's first client has had no outage, only a slow start. And where each client takes long to hear
+        // of a relay the next one does, too, so it is left alone.
+        if seen.silence.is_some_and(|silence| silence >= age) {
             self.deaf = age;
         } else if std::mem::take(&mut self.deaf) >= self.spent
-            && let Some(renewed) = self.renew_reopened(now)
+            && let Some(renewed) = self.renew_reopened(self.gaps[self.gaps.len() - 1], now)
         {
             return Some(renewed);
         }
@@ -325,9 +327,9 @@ impl Healing {
         silence.unwrap_or(now - self.renewed)
     }
 
-    /// Now that relays are there again; nothing if that was so just now.
-    fn renew_reopened(&mut self, now: Instant) -> Option<(Step, Reason)> {
-        if self.reopened.is_some_and(|last| now - last < REOPENED_GAP) {
+    /// Now that relays are there again; nothing if that was so less than `gap` ago.
+    fn renew_reopened(&mut self, gap: Duration, now: Instant) -> Option<(Step, Reason)> {
+        if self.reopened.is_some_and(|last| now - last < gap) {
             return None;
         }
         self.reopened = Some(now);

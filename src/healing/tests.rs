@@ -127,6 +127,28 @@ fn a_client_that_tried_in_vain_is_not_left_to_wait_when_relays_are_there_again()
 }
 
 #[test]
+fn a_slow_way_to_relays_is_not_begun_again_and_again() {
+    for (gaps, spent, takes) in
+        [(&GAPS[..], SPENT, 25), (&GAPS, SPENT, 35), (&TRANSPORT_GAPS, TRANSPORT_SPENT, 65)]
+    {
+        let start = Instant::now();
+        let mut healing = Healing { gaps, spent, ..begun(start) };
+        let (mut born, mut heard, mut renewals) = (0, 0, Vec::new());
+        // Each client hears for the first time so many seconds after its start, and from then on.
+        for second in 1..1800 {
+            if second - born >= takes {
+                heard = second;
+            }
+            let now = start + Duration::from_secs(second);
+            if healing.tick(seen(seconds(second - heard), Reach::Unknown), now).is_some() {
+                (born, renewals) = (second, [renewals, vec![second]].concat());
+            }
+        }
+        assert!(renewals.len() <= 3 && renewals.last() < Some(&300), "{takes} s: {renewals:?}");
+    }
+}
+
+#[test]
 fn a_client_that_does_not_start_is_tried_again() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
