@@ -137,7 +137,7 @@ impl Healer {
     }
 }
 
-/// Waits until it is time to look around: regularly, and at once when somebody came in, who was not in anybody's way.
+/// Waits until it is time to look around: regularly, and at once when somebody came in: then nothing is in the way.
 async fn due(ticks: &mut Interval, logins: &mut watch::Receiver<u64>) {
     tokio::select! {
         _ = ticks.tick() => {}
