@@ -130,10 +130,13 @@ pub async fn follow<P, F>(
         dial(probe, &look, logins, well, &reached).await;
     };
     let telling = async {
+        let mut hindered = false;
         loop {
             let known = bootstrap.borrow_and_update().clone();
             let in_the_way = *hindrance.borrow_and_update();
-            if in_the_way.is_some() {
+            let was_hindered = std::mem::replace(&mut hindered, in_the_way.is_some());
+            // Whoever gets through later proves that nothing is in the way any more.
+            if hindered && !was_hindered {
                 reached.send_replace(Reach::Unknown);
             }
             let seen = *reach.borrow_and_update();
