@@ -164,9 +164,13 @@ impl Healing {
         self.failures += 1;
     }
 
-    /// There is a client again.
-    pub fn succeeded(&mut self) {
+    /// This was done, and there is a client.
+    pub fn succeeded(&mut self, step: Step, now: Instant) {
         self.failures = 0;
+        if step != Step::Relaunch {
+            // The one before may have taken its time to end.
+            self.renewed = now;
+        }
     }
 
     /// True if nothing came for longer than usual.

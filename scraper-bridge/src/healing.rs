@@ -42,7 +42,7 @@ pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
                 metrics.healing.taken(step, reason);
             }
             if act(&tor, step, reason).await {
-                healing.succeeded();
+                healing.succeeded(step, Instant::now());
             } else {
                 healing.failed(Instant::now());
             }

@@ -127,6 +127,23 @@ fn a_client_that_tried_in_vain_is_not_left_to_wait_when_relays_are_there_again()
 }
 
 #[test]
+fn a_client_is_as_old_as_it_is_and_not_as_what_led_to_it() {
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let mut healing = begun(start);
+    assert_eq!(healing.tick(seen(seconds(30), Reach::Proved), at(30)), Some((Step::Renew, Reason::Silence)));
+    // The one before took long to end.
+    healing.succeeded(Step::Renew, at(50));
+    assert_eq!(healing.tick(seen(seconds(52), Reach::Unknown), at(52)), None);
+    assert_eq!(healing.tick(seen(seconds(1), Reach::Unknown), at(53)), None, "it heard within three seconds");
+    healing.succeeded(Step::Relaunch, at(60));
+    assert_eq!(
+        healing.tick(seen(seconds(70), Reach::Unknown), at(140)),
+        Some((Step::Renew, Reason::Silence))
+    );
+}
+
+#[test]
 fn a_slow_way_to_relays_is_not_begun_again_and_again() {
     for (gaps, spent, takes) in
         [(&GAPS[..], SPENT, 25), (&GAPS, SPENT, 35), (&TRANSPORT_GAPS, TRANSPORT_SPENT, 65)]
@@ -156,7 +173,7 @@ fn a_client_that_does_not_start_is_tried_again() {
     healing.failed(start);
     assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(5)), None);
     assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(15)), Some((Step::Renew, Reason::NotStarted)));
-    healing.succeeded();
+    healing.succeeded(Step::Renew, at(20));
     assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(40)), None);
     for _ in 0..FAILURES {
         healing.failed(start);

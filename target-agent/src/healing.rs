@@ -73,7 +73,7 @@ impl Healer {
             }
             if let Some((step, reason)) = decision {
                 if self.act(step, reason).await {
-                    healing.succeeded();
+                    healing.succeeded(step, Instant::now());
                 } else {
                     healing.failed(Instant::now());
                 }
