@@ -9,7 +9,7 @@ pub use step::{Reason, Step};
 use tokio::time::Instant;
 
 use crate::disturbance::{Disturbance, Outlook};
-use crate::tor::{Bootstrap, TorSettings, Unintroduced};
+use crate::tor::{Bootstrap, NOTEWORTHY, TorSettings, Unintroduced};
 
 /// How often whoever acts on it looks whether anything comes from relays.
 pub const TICK: Duration = Duration::from_secs(5);
@@ -40,8 +40,6 @@ const REOPENED_GAP: Duration = Duration::from_secs(30);
 const SPENT: Duration = Duration::from_secs(10);
 /// The same where a transport comes first.
 const TRANSPORT_SPENT: Duration = Duration::from_secs(60);
-/// A clock that was set by more moves onion services into another period, or certificates out of theirs.
-const FAR: u64 = 30 * 60;
 /// Pause before a client that did not end, or did not start, is tried again.
 const RETRY: Duration = Duration::from_secs(15);
 /// Failures in a row before only a new process may help.
@@ -215,7 +213,9 @@ impl Healing {
                 (Reason::Network, silent_for >= DEAD)
             }
             Disturbance::Slept(time) => (Reason::Slept, silent_for.max(time) >= DEAD),
-            Disturbance::ClockSet(seconds) if seconds.unsigned_abs() < FAR => return None,
+            // More moves onion services into another period, or certificates out of theirs, and relays are asked
+            // anew what they say of it.
+            Disturbance::ClockSet(seconds) if seconds.unsigned_abs() < NOTEWORTHY.as_secs() => return None,
             Disturbance::ClockSet(_) => (Reason::Clock, true),
         };
         if self.is_cut_off(silence) {

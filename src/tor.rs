@@ -16,6 +16,7 @@ mod links;
 mod on_demand;
 mod onion_service;
 mod settings;
+mod skew;
 mod stream;
 mod tasks;
 mod tcp;
@@ -23,13 +24,14 @@ mod tcp;
 pub use bootstrap::Bootstrap;
 pub use client::{Tor, TorClient};
 pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
-pub use clock::ClockSkew;
 pub use connector::{Connector, DialError, DialStage};
 pub use introduced::Unintroduced;
 pub use knock::Reopening;
 pub use on_demand::TorOnDemand;
 pub use onion_service::{Discovery, Introductions, Known, Limits, OnionKey, OnionService};
 pub use settings::TorSettings;
+pub use skew::ClockSkew;
+pub(crate) use skew::NOTEWORTHY;
 pub use stream::TorStream;
 
 /// What Tor could not do, and what to do about it, in one line.

@@ -5,14 +5,14 @@
 mod learning;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use arti_client::{BootstrapBehavior, DormantMode, ErrorKind, HasKind as _, TorClientConfig};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use learning::{Damaged, bootstrap, work};
+use learning::{Damaged, Telling, bootstrap, work};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -25,7 +25,7 @@ use super::introduced::{Introduced, Unintroduced};
 use super::links::Links;
 use super::tasks::Tasks;
 use super::tcp::TcpProvider;
-use super::{Bootstrap, TorError, TorSettings, one_line};
+use super::{Bootstrap, ClockSkew, TorError, TorSettings, one_line};
 
 /// How long a client's parts may take to end when it is replaced.
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -88,6 +88,8 @@ pub(super) struct Client {
     pub(super) poked: watch::Receiver<()>,
     /// Told whether clients can be introduced to them.
     pub(super) introduced: Introduced,
+    /// What its first relay said of the clock, if that is worth a word.
+    pub(super) skew: Arc<OnceLock<ClockSkew>>,
 }
 
 /// What a runtime for tasks of a client is made of.
@@ -328,7 +330,9 @@ impl Tor {
                 Poll::Pending => first = Some(attempt),
             }
         }
-        let working = work(arti.clone(), clock, self.0.bootstrap.clone(), self.may_mend(), first);
+        let skew = Arc::<OnceLock<_>>::default();
+        let telling = Telling { progress: self.0.bootstrap.clone(), skew: skew.clone() };
+        let working = work(arti.clone(), clock, telling, self.may_mend(), first);
         let (ended, shutdown, shared) = (over.clone(), self.0.shutdown.clone(), Arc::downgrade(&self.0));
         tokio::spawn(async move {
             let working = ended.run_until_cancelled(shutdown.run_until_cancelled(working));
@@ -338,7 +342,7 @@ impl Tor {
         });
         let poked = self.0.poked.subscribe();
         let introduced = self.0.introduced.clone();
-        let client = Client { arti, config: Arc::new(config.clone()), parts, over, poked, introduced };
+        let client = Client { arti, config: Arc::new(config.clone()), parts, over, poked, introduced, skew };
         self.0.now.send_replace(Some(Running { client, _over }));
         Ok(Ok(()))
     }

@@ -1,13 +1,12 @@
-//! Whether this machine's clock is right: it is plainly wrong if it shows a time that is over, and
-//! relays say what they see.
+//! Whether this machine's clock is plainly wrong, since it shows a time that is over.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tor_netdir::Timeliness;
 use tracing::warn;
 
+use super::skew::NOTEWORTHY;
 use super::{Tor, TorClient};
 use crate::files::{read_private, replace_private};
 
@@ -72,60 +71,16 @@ fn parse(text: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-/// How far the clock is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClockSkew {
-    /// Ahead by so much.
-    Fast(Duration),
-    /// Behind by so much.
-    Slow(Duration),
-}
-
-impl fmt::Display for ClockSkew {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, by) = match self {
-            Self::Fast(by) => ("fast", by),
-            Self::Slow(by) => ("slow", by),
-        };
-        write!(f, "{word} by {}", humantime::format_duration(Duration::from_secs(by.as_secs())))
-    }
-}
-
 impl Tor {
-    /// How far the clock is off, if it is by more than a quarter of an hour and Tor knows: relays say
-    /// what time it is when they are connected to, and arti believes eight of them. A directory
-    /// that is from the future says the same.
-    pub fn clock_skew(&self) -> Option<ClockSkew> {
-        self.skew_by_relays().or_else(|| self.skew_by_directory())
-    }
-
-    fn skew_by_relays(&self) -> Option<ClockSkew> {
-        let estimate = self.client()?.arti.circmgr().ok()?.skew_events().get()?;
-        match estimate.skew() {
-            _ if !estimate.noteworthy() => None,
-            tor_proto::ClockSkew::Fast(by) => Some(ClockSkew::Fast(by)),
-            tor_proto::ClockSkew::Slow(by) => Some(ClockSkew::Slow(by)),
-            tor_proto::ClockSkew::None => None,
-        }
-    }
-
     /// From when on the directory is valid that is in use, if one is.
     pub(super) fn directory_from(client: &TorClient) -> Option<SystemTime> {
         let network = client.dirmgr().ok()?.netdir(Timeliness::Timely).ok()?;
         Some(network.lifetime().valid_after())
     }
-
-    fn skew_by_directory(&self) -> Option<ClockSkew> {
-        let network = self.client()?.arti.dirmgr().ok()?.netdir(Timeliness::Unchecked).ok()?;
-        let ahead = network.lifetime().valid_after().duration_since(SystemTime::now()).ok()?;
-        (ahead > NOTEWORTHY).then_some(ClockSkew::Slow(ahead))
-    }
 }
 
 /// By so much a directory may be ahead of the clock, and arti uses it.
 const TOLERATED: Duration = Duration::from_secs(24 * 3600);
-/// What arti, too, begins to call a problem.
-const NOTEWORTHY: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! How a client learns the network: as soon as the clock may be right, again and again, and telling how far it is.
 
 use std::mem::{Discriminant, discriminant};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arti_client::status::BootstrapStatus;
@@ -16,7 +16,8 @@ use tracing::{info, warn};
 use super::TorClient;
 use crate::tor::clock::Clock;
 use crate::tor::damage::is_damage;
-use crate::tor::{Bootstrap, Tor, one_line};
+use crate::tor::skew::ask_first_relay;
+use crate::tor::{Bootstrap, ClockSkew, Tor, one_line};
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -27,11 +28,19 @@ pub(super) type Attempt = BoxFuture<'static, arti_client::Result<()>>;
 /// That a client cannot go on with what it once wrote, and what arti says of that.
 pub(super) struct Damaged(pub(super) ErrorKind);
 
+/// Where it is told how a client is.
+pub(super) struct Telling {
+    /// How far it has come.
+    pub(super) progress: watch::Sender<Bootstrap>,
+    /// What its first relay says of the clock, if that is worth a word.
+    pub(super) skew: Arc<OnceLock<ClockSkew>>,
+}
+
 /// Has arti learn the network, as soon as the clock may be right, and tells how far it has come.
 pub(super) async fn work(
     client: Arc<TorClient>,
     mut clock: Clock,
-    progress: watch::Sender<Bootstrap>,
+    Telling { progress, skew }: Telling,
     may_mend: bool,
     first: Option<Attempt>,
 ) -> Damaged {
@@ -53,6 +62,7 @@ pub(super) async fn work(
     tokio::select! {
         damaged = bootstrapping => damaged,
         damaged = follow(&client, &mut clock, &mut teller) => damaged,
+        damaged = ask_the_time(&client, &skew) => damaged,
     }
 }
 
@@ -101,6 +111,14 @@ async fn follow(client: &TorClient, clock: &mut Clock, teller: &mut Teller) -> D
         }
         teller.tell(&status, clock.fault());
     }
+}
+
+/// Never completes.
+async fn ask_the_time(client: &TorClient, skew: &OnceLock<ClockSkew>) -> Damaged {
+    while !(client.bootstrap_status().ready_for_traffic() && ask_first_relay(client, skew).await) {
+        sleep(TICK).await;
+    }
+    std::future::pending().await
 }
 
 /// Tells of changes, in the log and to whoever watches.
