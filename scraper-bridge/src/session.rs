@@ -243,8 +243,13 @@ impl Session {
     pub async fn answers(&self) -> bool {
         match timeout(PING_LIMIT, self.link.ping()).await {
             Ok(answered) => answered,
-            Err(_) => self.pulse.quiet_for() < PING_LIMIT,
+            Err(_) => !self.is_quiet(),
         }
+    }
+
+    /// True if nothing has come from the far end for as long as it may take to answer when it is asked.
+    pub fn is_quiet(&self) -> bool {
+        self.pulse.quiet_for() >= PING_LIMIT
     }
 
     /// True if the session ended because the far end did not answer any more.

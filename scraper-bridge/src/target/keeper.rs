@@ -79,7 +79,7 @@ impl Keeper {
                         continue;
                     }
                     if matches!(held, Held::Lost)
-                        && let Some(connection) = self.stands_in()
+                        && let Some(connection) = self.stands_in(pool.session())
                     {
                         ready = Some(connection);
                         tokio::spawn(async move { pool.session().close().await });
@@ -255,6 +255,7 @@ impl Keeper {
                 () = target.doubt.notified(), if asked.is_terminated() => {
                     self.tell(State::Suspect(pool.clone()));
                     asked.set(pool.session().answers().fuse());
+                    self.ask_the_other();
                 }
                 answers = &mut asked => {
                     if !answers {

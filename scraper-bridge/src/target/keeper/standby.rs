@@ -5,6 +5,7 @@ use tracing::{info, warn};
 
 use super::Keeper;
 use super::pauses::{self, Pauses};
+use crate::session::Session;
 use crate::target::Dialling;
 use crate::target::standby::Connection;
 
@@ -50,11 +51,21 @@ impl Keeper {
         }
     }
 
-    /// The second session, to be the first from now on. Whether it is alive is found out while scrapes use
-    /// it and the next one is dialled: if both are dead nothing is lost by it.
-    pub(super) fn stands_in(&self) -> Option<Connection> {
+    /// Asks the second session for a sign of life along with the first, so that it is known which of them lives.
+    pub(super) fn ask_the_other(&self) {
+        if let Some(pool) = self.target.standby.pool() {
+            tokio::spawn(async move { pool.session().answers().await });
+        }
+    }
+
+    /// The second session, to be the first from now on in the place of this one. Where this one broke off it
+    /// is found out whether the second is alive while scrapes use it and the next one is dialled; where it did
+    /// not answer, the second was asked, too, and what was silent with it is as dead.
+    pub(super) fn stands_in(&self, lost: &Session) -> Option<Connection> {
         let connection = self.target.standby.take()?;
-        if connection.pool.session().is_over() {
+        let session = connection.pool.session();
+        if session.is_over() || !lost.is_over() && session.is_quiet() {
+            session.cut();
             return None;
         }
         info!(target = self.target.config.name.as_str(), "the session that stood by takes the other's place");
