@@ -1,6 +1,6 @@
 //! What the system's clocks say of the time that passed.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -27,7 +27,8 @@ pub(super) struct Clocks {
 impl Clocks {
     /// As they are.
     pub(super) fn now() -> Self {
-        let unix = clock_gettime(ClockId::Realtime).tv_sec;
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
         Self { since_boot: time_of(ClockId::Boottime), awake: time_of(ClockId::Monotonic), unix }
     }
 
