@@ -48,14 +48,20 @@ impl Reopening {
                     sleep(SHORTEST).await;
                     continue;
                 };
-                let silence = tor.silence().unwrap_or_default();
+                if tor.settings().through_transports() {
+                    // Their own connections are not known.
+                    return;
+                }
                 let low_power = tor.settings().low_power();
-                sleep(pause(silence, low_power)).await;
                 let silent = SILENT * if low_power { LOW_POWER_SLACK } else { 1 };
-                // A transport's own connections are not known.
-                if silence < silent || tor.settings().through_transports() {
+                let silence = tor.silence().unwrap_or_default();
+                if let Some(left) = silent.checked_sub(silence) {
                     closed = false;
-                } else if !is_open(tor.met(), tor.settings().outbound_bind_address).await {
+                    sleep(left.max(SHORTEST)).await;
+                    continue;
+                }
+                sleep(pause(silence, low_power)).await;
+                if !is_open(tor.met(), tor.settings().outbound_bind_address).await {
                     closed = true;
                 } else if std::mem::take(&mut closed) {
                     tell.notify_one();
