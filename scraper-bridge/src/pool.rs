@@ -18,7 +18,7 @@ use onionscrape::ssh::ChannelStream;
 use onionscrape::tls::{TlsClient, TlsFault};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::config::{ExporterConfig, Way};
@@ -32,6 +32,8 @@ const MAX_CHANNELS: usize = 12;
 const MAX_SPLICES: usize = 4;
 /// Idle connections kept for each exporter: one for each Prometheus of a pair.
 const MAX_IDLE: usize = 2;
+/// A channel that whoever wanted it gave up before had not the time to open: the answer came in another session.
+const OPENS_WITHIN: Duration = Duration::from_secs(2);
 /// Channels in a row that may fail to open in time before the session is given up.
 const MAX_UNOPENED: u32 = 3;
 /// How long a channel opened ahead of the first scrape may take.
@@ -225,15 +227,18 @@ impl Pool {
         port: u16,
         held: H,
     ) -> Result<(ChannelStream, H), ChannelFailure> {
-        struct Opening<'a>(&'a Pool);
+        struct Opening<'a>(&'a Pool, Instant);
         impl Drop for Opening<'_> {
             fn drop(&mut self) {
+                if self.1.elapsed() < OPENS_WITHIN {
+                    return;
+                }
                 if self.0.unopened.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNOPENED {
                     self.0.session.give_up();
                 }
             }
         }
-        let opening = Opening(self);
+        let opening = Opening(self, Instant::now());
         let opened = self.session.channel(host, port, held).await;
         std::mem::forget(opening);
         self.unopened.store(0, Ordering::Relaxed);

@@ -78,9 +78,12 @@ impl Keeper {
                         ready = Some(connection);
                         continue;
                     }
-                    if matches!(held, Held::Lost)
-                        && let Some(connection) = self.stands_in(pool.session())
-                    {
+                    let stands_in = match &held {
+                        Held::Lost => self.stands_in(|_| false),
+                        Held::Unanswered => self.stands_in(Session::is_quiet),
+                        _ => None,
+                    };
+                    if let Some(connection) = stands_in {
                         ready = Some(connection);
                         tokio::spawn(async move { pool.session().close().await });
                         continue;
@@ -232,6 +235,8 @@ impl Keeper {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         target.metrics.last_connected.set(now.as_secs_f64());
         self.tell(State::Up(pool.clone()));
+        // Whoever asked for a new one before it was there has it.
+        let _ = target.redial.notified().now_or_never();
         // Both end with this function, so that nothing holds on to a session that is over.
         let (mut following, mut replacement) = (Box::pin(self.follow(pool, dialling)), Box::pin(replacement));
         let mut standing_by = Box::pin(self.stand_by(dialling));
@@ -261,7 +266,7 @@ impl Keeper {
                     if !answers {
                         target.metrics.keepalive_failures.inc();
                         warn!(target = name, "session does not answer; dialling anew");
-                        return Held::Lost;
+                        return Held::Unanswered;
                     }
                     self.tell(State::Up(pool.clone()));
                 }
@@ -290,8 +295,10 @@ impl Keeper {
 
 /// Why a session is not offered to scrapes any more.
 enum Held<T> {
-    /// It ended, or does not answer.
+    /// It ended, or nothing comes from it.
     Lost,
+    /// It was asked, as any second session was, and did not answer.
+    Unanswered,
     /// Somebody asked for a new one.
     Asked,
     /// There is another: at the device's new address, or since the device came again.

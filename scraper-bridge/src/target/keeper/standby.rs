@@ -58,13 +58,12 @@ impl Keeper {
         }
     }
 
-    /// The second session, to be the first from now on in the place of this one. Where this one broke off it
-    /// is found out whether the second is alive while scrapes use it and the next one is dialled; where it did
-    /// not answer, the second was asked, too, and what was silent with it is as dead.
-    pub(super) fn stands_in(&self, lost: &Session) -> Option<Connection> {
+    /// The second session, to be the first from now on unless it is as dead. Whether it is alive is found out
+    /// while scrapes use it and the next one is dialled.
+    pub(super) fn stands_in(&self, is_dead: impl Fn(&Session) -> bool) -> Option<Connection> {
         let connection = self.target.standby.take()?;
         let session = connection.pool.session();
-        if session.is_over() || !lost.is_over() && session.is_quiet() {
+        if session.is_over() || is_dead(session) {
             session.cut();
             return None;
         }

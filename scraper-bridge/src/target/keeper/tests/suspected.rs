@@ -73,3 +73,34 @@ async fn a_scrape_that_is_much_too_late_goes_on_in_the_next_one() {
     assert!((1..=8).contains(&took.as_secs()), "{took:?}");
     assert_eq!(device.dials(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_for_another_before_there_is_one_has_that() {
+    let (rig, device) = (Rig::new(1), Device::that_takes(Duration::from_secs(3), Manner::Answer));
+    let target = rig.target("a", &device);
+    sleep(Duration::from_secs(1)).await;
+    target.redial().await;
+    up(&target).await;
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((device.sessions().as_str(), device.dials()), ("1", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_was_given_up_at_once_is_no_reason_to_give_up_the_session() {
+    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
+    let target = rig.target("a", &device);
+    up(&target).await;
+    scraped(&target).await;
+    let pool = target.pool().await.map_err(|_| ()).expect("up");
+    let take = |patience| timeout(patience, pool.take(0, &target.config.exporters[0]));
+    let _those_that_are_open = [take(Duration::from_millis(10)).await, take(Duration::from_millis(10)).await];
+    device.freeze();
+    for _ in 0..5 {
+        assert!(take(Duration::from_millis(500)).await.is_err());
+    }
+    assert!(!pool.session().is_over());
+    for _ in 0..3 {
+        assert!(take(Duration::from_secs(3)).await.is_err());
+    }
+    assert!(pool.session().is_over());
+}
