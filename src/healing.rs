@@ -164,10 +164,9 @@ impl Healing {
 
     /// This was done, and there is a client.
     pub fn succeeded(&mut self, step: Step, now: Instant) {
-        self.failures = 0;
         if step != Step::Relaunch {
             // The one before may have taken its time to end.
-            self.renewed = now;
+            (self.failures, self.renewed) = (0, now);
         }
     }
 

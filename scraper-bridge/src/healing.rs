@@ -74,9 +74,10 @@ fn look_around(tor: &TorOnDemand, doubtful: bool) -> Seen {
     }
 }
 
-/// False if it failed.
+/// False if there is no client for it.
 async fn act(tor: &TorOnDemand, step: Step, reason: Reason) -> bool {
     let (moved, elsewhere) = (reason.may_have_moved(), reason.may_be_elsewhere());
+    let is_gone = reason == Reason::NotStarted;
     let reason = reason.label();
     match (tor.started(), step) {
         (None, _) => info!(reason, "sessions are asked whether they are alive"),
@@ -91,9 +92,11 @@ async fn act(tor: &TorOnDemand, step: Step, reason: Reason) -> bool {
         // Targets without Tor go on, so the bridge does not give up.
         (Some(tor), Step::Renew | Step::GiveUp) => {
             info!(reason, "Tor is started anew");
-            if let Err(failure) = tor.renew().await {
+            let renewed = if is_gone { tor.start_again().await } else { tor.renew().await };
+            if let Err(failure) = renewed {
                 warn!("{failure}");
-                return false;
+                tor.poke(moved);
+                return tor.is_running();
             }
         }
     }

@@ -13,6 +13,7 @@ use arti_client::{BootstrapBehavior, DormantMode, ErrorKind, HasKind as _, TorCl
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use learning::{Damaged, Telling, bootstrap, work};
+use rustix::fs::{Access, access};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -165,14 +166,17 @@ impl Tor {
     }
 
     /// Has arti look at once for what it waits with and onion services launched again, and closes the
-    /// connections to relays that belong to an address or a route that is gone; how many there were.
+    /// connections to relays that belong to an address or a route that is gone; how many there were. Onion
+    /// services go on as they are while the state cannot be written, since arti launches none then.
     /// `moved` says that the machine may be in another network.
     pub fn poke(&self, moved: bool) -> usize {
         // Those of transports lead to this machine; what is behind them is not known.
         let links = &self.0.links;
         let all = moved && self.0.settings.through_transports();
         let closed = if all { links.close_all() } else { links.close_stale() };
-        self.0.poked.send_replace(());
+        if self.can_write() {
+            self.0.poked.send_replace(());
+        }
         if let Some(client) = self.client() {
             client.arti.set_dormant(DormantMode::Normal);
         }
@@ -202,13 +206,29 @@ impl Tor {
         tor_proto::time_since_last_incoming_traffic()
     }
 
+    /// True unless the state cannot be written: then arti starts no client and launches no onion service, and
+    /// those that there are had better go on.
+    pub fn can_write(&self) -> bool {
+        access(&self.0.settings.state, Access::WRITE_OK).is_ok()
+    }
+
     /// Ends the client and starts another with the same state, whose waiting times begin anew.
     ///
     /// # Errors
-    /// When parts of the old one do not end within 10 s, or the new one cannot start; there is no
-    /// client then, and it can be tried again.
+    /// When the state cannot be written, and the client goes on; when parts of it do not end within 10 s, or the
+    /// new one cannot start, and there is none. It can be tried again.
     pub async fn renew(&self) -> Result<(), TorError> {
         self.renew_without(|_| ()).await
+    }
+
+    /// Starts a client if there is none.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    pub async fn start_again(&self) -> Result<(), TorError> {
+        // Whoever mends damage may have done it.
+        drop(self.0.renewing.lock().await);
+        if self.is_running() { Ok(()) } else { self.renew().await }
     }
 
     /// The same, and onion services choose other introduction points.
@@ -222,6 +242,12 @@ impl Tor {
     /// The same, with something done to the state while nobody uses it.
     async fn renew_without(&self, clean: impl FnOnce(&TorSettings) + Send) -> Result<(), TorError> {
         let mut ending = self.0.renewing.lock().await;
+        if !self.can_write() {
+            let state = self.0.settings.state.display();
+            return Err(TorError(format!(
+                "Tor is not started anew, since nothing can be written to {state}"
+            )));
+        }
         self.end(&mut ending).await?;
         if self.0.shutdown.is_cancelled() {
             return Err(TorError("the program stops".into()));
@@ -332,8 +358,10 @@ impl Tor {
         }
         let skew = Arc::<OnceLock<_>>::default();
         let telling = Telling { progress: self.0.bootstrap.clone(), skew: skew.clone() };
-        let working = work(arti.clone(), clock, telling, self.may_mend(), first);
         let (ended, shutdown, shared) = (over.clone(), self.0.shutdown.clone(), Arc::downgrade(&self.0));
+        let of = shared.clone();
+        let may_mend = move || of.upgrade().is_some_and(|shared| Self(shared).may_mend());
+        let working = work(arti.clone(), clock, telling, may_mend, first);
         tokio::spawn(async move {
             let working = ended.run_until_cancelled(shutdown.run_until_cancelled(working));
             if let (Some(Some(Damaged(kind))), Some(shared)) = (working.await, shared.upgrade()) {

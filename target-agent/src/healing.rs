@@ -103,11 +103,12 @@ impl Healer {
         }
     }
 
-    /// False if it failed.
+    /// False if there is no client for it.
     async fn act(&self, step: Step, reason: Reason) -> bool {
         self.metrics.healing.taken(step, reason);
         let elsewhere = reason.may_be_elsewhere();
         let moved = reason.may_have_moved();
+        let is_gone = reason == Reason::NotStarted;
         let reason = reason.label();
         match step {
             Step::Relaunch if elsewhere => {
@@ -120,12 +121,22 @@ impl Healer {
             }
             Step::Renew => {
                 info!(reason, "Tor is started anew");
-                let renewed =
-                    if elsewhere { self.tor.renew_elsewhere().await } else { self.tor.renew().await };
+                let renewed = match () {
+                    () if elsewhere => self.tor.renew_elsewhere().await,
+                    () if is_gone => self.tor.start_again().await,
+                    () => self.tor.renew().await,
+                };
                 if let Err(failure) = renewed {
                     warn!("{failure}");
-                    return false;
+                    self.tor.poke(moved);
+                    return self.tor.is_running();
                 }
+            }
+            Step::GiveUp if !self.tor.can_write() => {
+                error!(
+                    reason,
+                    "nothing can be written to Tor's state, so a new process would not start; waiting"
+                );
             }
             Step::GiveUp => {
                 error!(reason, "nothing helped that the agent can do by itself; giving up");

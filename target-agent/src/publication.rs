@@ -29,6 +29,8 @@ const MAX_CIRCUITS: usize = 32;
 const MAX_STREAMS: u32 = 8;
 /// Pause before an onion service that arti ended is started again.
 const RELAUNCH_PAUSE: Duration = Duration::from_secs(30);
+/// Pause before one that could not be launched is tried again.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Least time between two launches: each descriptor needs a higher revision, which arti makes of
 /// the time in seconds, and directories drop the others.
 const RELAUNCH_GAP: Duration = Duration::from_secs(2);
@@ -254,7 +256,7 @@ impl Publication {
                 Ok(launched) => return Some(launched),
                 Err(failure) => error!("{failure}"),
             }
-            if !self.pause(RELAUNCH_PAUSE, retired).await {
+            if !self.pause(REFUSED_PAUSE, retired).await {
                 return None;
             }
         }

@@ -41,7 +41,7 @@ pub(super) async fn work(
     client: Arc<TorClient>,
     mut clock: Clock,
     Telling { progress, skew }: Telling,
-    may_mend: bool,
+    may_mend: impl Fn() -> bool,
     first: Option<Attempt>,
 ) -> Damaged {
     let mut teller = Teller { progress, said: None };
@@ -71,11 +71,11 @@ pub(super) async fn work(
 async fn bootstrap_until_done(
     client: &Arc<TorClient>,
     mut attempt: Attempt,
-    may_mend: bool,
+    may_mend: impl Fn() -> bool,
 ) -> Result<(), Damaged> {
     let mut pauses = ExponentialBuilder::new().with_jitter().without_max_times().build();
     while let Err(error) = attempt.await {
-        if is_damage(error.kind()) && may_mend {
+        if is_damage(error.kind()) && may_mend() {
             warn!(error = one_line(&error), "Tor did not bootstrap");
             return Err(Damaged(error.kind()));
         }
