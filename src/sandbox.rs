@@ -1,6 +1,7 @@
 //! A fence of the kernel's (Landlock) around a program that speaks with the whole world: whoever gets the better
 //! of it can write and execute less than its user may. It is there without systemd, too, and needs no rights.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,11 @@ use landlock::{
     PathFd, RestrictionStatus, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError,
     RulesetStatus,
 };
+use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::files::{FileError, StateDirectory, private_directory};
+use crate::lifecycle::Failure;
 use crate::tor::TorSettings;
 
 /// What a kernel is asked for; an older one does what it knows.
@@ -141,6 +144,19 @@ impl Entered {
             warn!("{folder} was not there, so nothing can be written to it; make it, and start again");
         }
     }
+
+    /// A failure to start, which says so if this may be why.
+    pub fn explain(&self, failure: Failure) -> Failure {
+        let is_fenced = matches!(&self.status, Ok(status) if status.ruleset != RulesetStatus::NotEnforced);
+        // Whatever failed has become words by now, and these are the system's for what a fence denies.
+        let denied = io::Error::from(Errno::ACCESS).to_string();
+        if is_fenced && failure.0.contains(&denied) {
+            let why = "if this user may, it is the program's own fence (Landlock) that denies it: try sandbox = false";
+            Failure(format!("{failure}; {why} at the top of the configuration"))
+        } else {
+            failure
+        }
+    }
 }
 
 #[cfg(test)]
@@ -214,6 +230,26 @@ mod tests {
         within(&sandbox(own.path()), || assert!(denied(runs())));
         let running = Sandbox { runs_others: true, ..sandbox(own.path()) };
         within(&running, || assert!(runs().expect("ran").success()));
+    }
+
+    #[test]
+    fn a_failure_that_it_may_be_the_reason_of_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [own, other] = ["own", "other"].map(|name| folder.path().join(name));
+        for folder in [&own, &other] {
+            fs::create_dir(folder).expect("made");
+        }
+        let told = |entered: &Entered, tried: io::Result<()>| {
+            entered.explain(Failure::of(tried.expect_err("it fails"))).0.contains("sandbox = false")
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let entered = sandbox(&own).enter();
+                assert!(!told(&entered, fs::write(own.join("none/state"), "")), "a folder that is not there");
+                let written = fs::write(other.join("state"), "");
+                assert!(written.is_ok() || told(&entered, written));
+            });
+        });
     }
 
     #[test]

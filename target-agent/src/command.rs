@@ -176,7 +176,9 @@ fn enter_sandbox(config: &AgentConfig) -> Result<Option<Entered>, Failure> {
 async fn run(config: AgentConfig, sandbox: Option<Entered>) -> Result<ExitCode, Failure> {
     let shutdown = lifecycle::shutdown_on_signals()?;
     let socket = control::socket(&config.state_directory);
-    let agent = Box::pin(Agent::start(config, shutdown.clone())).await?;
+    let agent = Box::pin(Agent::start(config, shutdown.clone())).await;
+    let explain = |failure| sandbox.iter().fold(failure, |failure, entered| entered.explain(failure));
+    let agent = agent.map_err(explain)?;
     sandbox.iter().for_each(Entered::tell);
     lifecycle::notify_ready();
     watchdog::keep_fed(socket, shutdown);

@@ -124,6 +124,7 @@ fn main() -> ExitCode {
         pairing::a_stock_tor_client_is_invited_with_c_tors_files,
         rotation::a_new_host_key_and_a_new_address,
         sandbox::nothing_is_missing_in_it,
+        sandbox::what_it_denies_is_told,
         operated::from_a_backup_and_to_another_monitor,
         upgrades::state_of_the_first_release_is_taken_over,
         upgrades::newer_and_damaged_state_is_refused_and_left_alone,

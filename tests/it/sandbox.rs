@@ -1,6 +1,7 @@
 //! Both programs as people run them, fenced in by the kernel.
 
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -76,4 +77,26 @@ pub async fn nothing_is_missing_in_it(world: &World) {
     world.until("it publishes", || fs::read_to_string(&log).unwrap().contains("publishing")).await;
     assert_eq!(told(&log), [false, false]);
     drop(agent);
+}
+
+pub async fn what_it_denies_is_told(world: &World) {
+    for name in ["target-agent", "scraper-bridge"] {
+        let folder = world.folder();
+        let (state, elsewhere) = (folder.join("state"), folder.join("elsewhere"));
+        for folder in [&state, &elsewhere] {
+            fs::DirBuilder::new().mode(0o700).create(folder).unwrap();
+        }
+        // It may be written to until the fence is there.
+        symlink(elsewhere.join("lock"), state.join("lock")).unwrap();
+        let mut command = Command::new(program(name));
+        command.arg("run").arg("--state-dir").arg(&state);
+        let log = folder.join("log");
+        let _process = tornet::process::spawn(&command, &log).unwrap();
+        world
+            .until("it says that the fence may be why, or that there is none", || {
+                let [_, unknown] = told(&log);
+                unknown || fs::read_to_string(&log).unwrap().contains("sandbox = false")
+            })
+            .await;
+    }
 }

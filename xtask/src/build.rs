@@ -47,32 +47,13 @@ impl Programs {
         Ok((Self::built(), target_folder().join("release/crowd")))
     }
 
-    /// Builds both in the profile for packages; returns the folder that they are in.
-    ///
-    /// # Errors
-    /// When they do not compile; cargo has said why.
-    pub fn build_dist() -> Result<PathBuf, Failure> {
-        let stage = Stage::begin("building the same with profile dist");
-        let mut arguments = vec!["build", "--quiet", "--profile", "dist"];
-        arguments.extend(["-p", "target-agent", "-p", "scraper-bridge"]);
-        arguments.extend(OPTIMISED.iter().flat_map(|setting| ["--config", setting]));
-        cargo(&arguments)?;
-        stage.done();
-        Ok(Self::dist_folder())
-    }
-
-    /// Where builds in the profile for packages are put.
-    pub fn dist_folder() -> PathBuf {
-        target_folder().join("dist")
-    }
-
     fn built() -> Self {
         let folder = target_folder().join("release");
         Self { agent: folder.join("target-agent"), bridge: folder.join("scraper-bridge") }
     }
 }
 
-/// What a configuration must not take away from programs that are measured. `dist` inherits it.
+/// What a configuration must not take away from programs that are measured.
 const OPTIMISED: [&str; 5] = [
     "profile.release.opt-level=3",
     "profile.release.package.onionscrape.opt-level=3",

@@ -9,7 +9,7 @@ use tornet::process;
 use crate::Failure;
 use crate::build::workspace;
 
-/// The heading of what people have to say of a page, which is kept when it is made anew.
+/// The heading of what people have to say of a run, which is not true of the next one.
 const REMARKS: &str = "\n## Remarks\n";
 
 /// Where a page of the docs is, by its name.
@@ -18,16 +18,20 @@ pub fn published(name: &str) -> PathBuf {
 }
 
 /// Writes a page that says by which command, when and on what machine it was made; `programs` are asked for their
-/// versions, by these arguments. What stands beneath the heading "Remarks" stays.
+/// versions, by these arguments. Remarks on the run before are not kept, and printed, since nobody else may have them.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write(file: &Path, title: &str, programs: &[[&str; 2]], body: &str) -> Result<(), Failure> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let before = fs::read_to_string(file).unwrap_or_default();
-    let remarks = before.find(REMARKS).map_or("", |at| &before[at..]);
+    if let Some(at) = before.find(REMARKS) {
+        let (file, remarks) = (file.display(), before[at..].trim());
+        println!("not kept in {file}, since it is of another run:\n\n{remarks}\n");
+    }
     let text = format!(
-        "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit, except for remarks.\n\n{}\n\n{}\n{remarks}",
+        "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit, except for remarks on this run beneath a heading \
+         `Remarks`: the next one does not keep them.\n\n{}\n\n{}\n",
         arguments.join(" "),
         said("date", &["--utc", "+%Y-%m-%d"]),
         surroundings(programs),
@@ -57,10 +61,11 @@ fn surroundings(programs: &[[&str; 2]]) -> String {
     )
 }
 
-/// The first line that a program prints, wherever it prints it.
+/// The first line that a program prints, wherever it prints it, if all is well with it.
 fn said(program: &str, arguments: &[&str]) -> String {
     let program = process::find(program).unwrap_or_else(|_| program.into());
     let output = Command::new(program).args(arguments).current_dir(workspace()).output();
+    let output = output.ok().filter(|output| output.status.success());
     let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
 }
@@ -73,16 +78,16 @@ mod tests {
     fn a_page_says_what_made_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("page.md");
-        write(&file, "Faults", &[["rustc", "--version"], ["no-such-program", "-V"]], "none\n\n")
-            .expect("written");
+        let programs = [["rustc", "--version"], ["no-such-program", "-V"], ["rustc", "--no-such-option"]];
+        write(&file, "Faults", &programs, "none\n\n").expect("written");
         let text = fs::read_to_string(&file).expect("read");
         assert!(text.starts_with("# Faults\n\nMade by `cargo xtask"), "{text}");
-        assert!(text.contains("; rustc 1.") && text.contains(", unknown; onionscrape "), "{text}");
+        assert!(text.contains("; rustc 1.") && text.contains(", unknown, unknown; onionscrape "), "{text}");
         assert!(text.ends_with(".\n\nnone\n"), "{text}");
 
         fs::write(&file, text + "\n## Remarks\n\nWhy.\n").expect("written");
         write(&file, "Faults", &[], "some").expect("written again");
         let text = fs::read_to_string(&file).expect("read");
-        assert!(text.ends_with(".\n\nsome\n\n## Remarks\n\nWhy.\n"), "{text}");
+        assert!(text.ends_with(".\n\nsome\n"), "{text}");
     }
 }

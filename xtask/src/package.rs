@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::build::{cargo, cargo_tool, target_folder, workspace};
 use crate::release::recipe::{Recipe, epoch};
-use crate::release::{PROGRAMS, printed};
+use crate::release::{GIVEN, PROGRAMS, printed};
 use crate::stage::Stage;
 use crate::{Failure, packages};
 
@@ -16,8 +16,6 @@ const VERSION: &str = "3.8.0";
 const OWN_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
 /// The packages that the programs come in.
 const PACKAGES: [&str; PROGRAMS.len()] = ["onionscrape-agent", "onionscrape-bridge"];
-/// The profile of what is given to people.
-const GIVEN: &str = "dist";
 /// Shells with completions, and how these files are named where they are made.
 const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 

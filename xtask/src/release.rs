@@ -18,6 +18,8 @@ use crate::stage::Stage;
 
 /// The two programs.
 pub const PROGRAMS: [&str; 2] = ["target-agent", "scraper-bridge"];
+/// The profile that they are built in.
+pub const GIVEN: &str = "dist";
 /// What is packed beside them.
 const PAPERS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
 /// The release of cargo-auditable that is used.
@@ -32,7 +34,7 @@ pub struct Release {
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
     /// The profile that the programs are built in
-    #[arg(long, default_value = "dist")]
+    #[arg(long, default_value = GIVEN)]
     profile: String,
     /// Where the files go
     #[arg(long, default_value = "target/distribution", value_name = "DIR")]

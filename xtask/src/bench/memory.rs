@@ -12,6 +12,9 @@ use super::page::{Page, table};
 use super::usage;
 use crate::Failure;
 use crate::build::{Programs, workspace};
+use crate::release::GIVEN;
+use crate::release::recipe::{self, Recipe};
+use crate::stage::Stage;
 
 /// Measures memory as it is now; `when` says when that is.
 ///
@@ -40,16 +43,21 @@ pub fn measure(ground: &Ground, page: &mut Page, when: &str, judged: bool) -> Re
     Ok(())
 }
 
-/// Looks at the files; those of the profile for packages are built if `with_dist`, which takes many minutes.
+/// Looks at the files; those that are given to people are built as such if `with_dist`, which takes many minutes.
 ///
 /// # Errors
 /// When one of them is not there, or cannot be built.
 pub fn sizes(page: &mut Page, programs: &Programs, with_dist: bool) -> Result<(), Failure> {
-    let dist = if with_dist { Programs::build_dist()? } else { Programs::dist_folder() };
+    if with_dist {
+        let stage = Stage::begin("building what is given to people");
+        Recipe::here(GIVEN)?.build()?;
+        stage.done();
+    }
+    let dist = recipe::target_folder().join(GIVEN);
     page.section(
         "The programs' files",
-        "Megabytes; `dist` is the profile for packages. A quick run does not build it: what was built before counts \
-         if it is newer than all sources.",
+        "Megabytes; `dist` is what is given to people, as packages have it. A quick run does not build it: what was \
+         built before counts if it is newer than all sources.",
     );
     let sources = newest_source()?;
     let mut table = table(&["", "release", "dist"]);

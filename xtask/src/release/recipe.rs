@@ -31,7 +31,7 @@ impl Recipe {
     pub fn here(profile: &str) -> Result<Self, Failure> {
         Ok(Self {
             source: workspace().to_owned(),
-            target_folder: workspace().join("target/release-files"),
+            target_folder: target_folder(),
             profile: profile.to_owned(),
             triple: None,
             auditable: Some(cargo_tool("cargo-auditable", AUDITABLE, &[])?),
@@ -85,6 +85,11 @@ impl Recipe {
         };
         Ok((map("--remap-path-prefix", "\x1f"), map("-ffile-prefix-map", " ")))
     }
+}
+
+/// Cargo's folder for both programs of this source.
+pub fn target_folder() -> PathBuf {
+    workspace().join("target/release-files")
 }
 
 /// When the source was committed, in seconds since 1970: the only time that a build may know.

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::printed;
 use super::recipe::Recipe;
+use super::{GIVEN, printed};
 use crate::Failure;
 use crate::build::workspace;
 use crate::stage::Stage;
@@ -14,7 +14,7 @@ use crate::stage::Stage;
 #[derive(clap::Args)]
 pub struct Reproducible {
     /// The profile that the programs are built in
-    #[arg(long, default_value = "dist")]
+    #[arg(long, default_value = GIVEN)]
     profile: String,
     /// Where the two builds are made; a folder in the target folder without this
     #[arg(long, value_name = "DIR")]
