@@ -89,11 +89,11 @@ async fn settles(agent: &Process) {
     assert_eq!(done(), before, "{}", agent.log_tail());
 }
 
-/// Runs `ip` and the like in the network namespace of a process.
-fn in_namespace_of(process: &Process, script: &str) {
+/// Runs `ip` and the like in a namespace of a process.
+fn in_namespace_of(process: &Process, kind: &str, script: &str) {
     let mut command = Command::new("nsenter");
     let pid = process.pid().to_string();
-    command.args(["--target", &pid, "--net", "sh", "-ec", script]);
+    command.args(["--target", &pid, kind, "sh", "-ec", script]);
     let done = block_in_place(|| command.output()).unwrap();
     assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
 }
@@ -128,16 +128,39 @@ pub async fn a_device_in_another_network(world: &World) {
     let linked = block_in_place(|| Command::new("sh").args(["-ec", &link]).output()).unwrap();
     assert!(linked.status.success(), "{}", String::from_utf8_lossy(&linked.stderr));
     let up = "echo 1 > /proc/sys/net/ipv4/conf/pack0/route_localnet && ip link set pack0 up";
-    in_namespace_of(&agent, &format!("{up} && {}", address(2)));
+    in_namespace_of(&agent, "--net", &format!("{up} && {}", address(2)));
     let monitor = world.monitor_of("", &target).await;
     monitor.connected("backpack").await;
     assert_eq!(scrape(&monitor.address("backpack", "host")).await.status, 200);
 
-    in_namespace_of(&agent, &format!("ip addr del 10.77.0.2/24 dev pack0 && {}", address(3)));
+    in_namespace_of(&agent, "--net", &format!("ip addr del 10.77.0.2/24 dev pack0 && {}", address(3)));
     world.until("it has seen the change", || agent.log_text().contains("the network changed")).await;
     scraped_again(world, &monitor, "host").await;
     assert!(agent.log_text().contains("reason=network"), "{}", agent.log_tail());
     settles(&agent).await;
+}
+
+pub async fn a_device_that_cannot_write_its_state(world: &World) {
+    let exporter = exporter().await;
+    let (agent, target) = agent(world, &[("app", exporter.address)], |program, arguments| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private"]).arg(program).args(arguments);
+        command
+    });
+    let monitor = world.monitor_of("", &target).await;
+    monitor.connected("backpack").await;
+    let state = agent.log().with_file_name("agent");
+    let state = state.display();
+    let shut = format!("mount --bind {state} {state} && mount -o remount,bind,ro {state}");
+    in_namespace_of(&agent, "--mount", &shut);
+    agent.signal(Signal::Stop).unwrap();
+    tokio::time::sleep(SLEEP).await;
+    agent.signal(Signal::Continue).unwrap();
+    let said = "Tor is not started anew, since nothing can be written to";
+    world.until("it would start Tor anew, and does not", || agent.log_text().contains(said)).await;
+    scraped_again(world, &monitor, "app").await;
+    in_namespace_of(&agent, "--mount", &format!("umount {state}"));
+    assert!(agent.is_running());
 }
 
 /// What becomes of a file.

@@ -190,7 +190,11 @@ fn main() -> ExitCode {
     let nix = trials![&world, migrated::sshified_on_nixos];
     trials.extend(nix.into_iter().map(|trial| trial.with_ignored_flag(!migrated::has_nix())));
     if leaks::is_in_a_namespace() {
-        trials.extend(trials![&world, healing::a_device_in_another_network]);
+        trials.extend(trials![
+            &world,
+            healing::a_device_in_another_network,
+            healing::a_device_that_cannot_write_its_state
+        ]);
     }
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     // Dropped here rather than never: the network's folder and processes go with it.
