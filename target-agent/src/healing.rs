@@ -47,6 +47,7 @@ impl Healer {
             let decision = tokio::select! {
                 disturbance = disturbances.next() => {
                     info!("{disturbance}");
+                    self.look.notify_one();
                     healing.disturbed(disturbance, self.tor.silence(), Instant::now())
                 }
                 () = reopening.next() => {
