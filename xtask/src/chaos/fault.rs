@@ -10,6 +10,7 @@ mod slow_exporter;
 
 use std::time::Duration;
 
+use super::history::Program;
 use super::scene::Scene;
 use super::verdict::Span;
 use crate::Failure;
@@ -46,6 +47,17 @@ pub enum Tellers {
     Bridge,
     /// Neither: the way is there, and what is wrong is behind it.
     Neither,
+}
+
+impl Tellers {
+    /// True if the program is one of them.
+    pub fn contains(self, program: Program) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Bridge => program == Program::Bridge,
+            Self::Neither => false,
+        }
+    }
 }
 
 /// All of them, in the order of the table.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::fault::{Fault, Tellers};
+use super::fault::Fault;
 use super::history::{Program, Way};
 use super::prober;
 use super::row::Row;
@@ -10,6 +10,8 @@ use super::scene::Scene;
 use super::verdict::{self, STEADY, Span};
 use crate::Failure;
 
+/// How long after the way is back it is waited for programs that still say that it is not.
+const TOLD_LIMIT: Duration = Duration::from_secs(60);
 /// How long everything may take to be well after a new start.
 const ANEW_LIMIT: Duration = Duration::from_secs(120);
 
@@ -77,12 +79,7 @@ pub fn repeat(
             beside[1].extend(latencies(scene, span.began, span.fine));
         }
         for program in [Program::Agent, Program::Bridge] {
-            let is_asked = match fault.told_by {
-                Tellers::Both => true,
-                Tellers::Bridge => program == Program::Bridge,
-                Tellers::Neither => false,
-            };
-            if is_asked {
+            if fault.told_by.contains(program) {
                 let told = scene.history.said(program, span.began);
                 row.truths.push((program, verdict::truth(&probes, &told, until)));
             }
@@ -115,7 +112,8 @@ pub fn repeat(
     Ok(row)
 }
 
-/// Waits until every way that the fault is for is back, or has had its time.
+/// Waits until every way that the fault is for is back and the programs that can know say so, or have had
+/// their time.
 fn wait_until_back(
     scene: &mut Scene,
     fault: &Fault,
@@ -123,6 +121,7 @@ fn wait_until_back(
     limits: Limits,
     row: &mut Row,
 ) -> Result<(), Failure> {
+    let mut over = None;
     loop {
         if scene.agent.look_after()? {
             row.notes.insert("agent asked its supervisor for a restart".to_owned());
@@ -140,7 +139,21 @@ fn wait_until_back(
         };
         let recipe = !fault.for_recipe || scene.recipe.is_none() || is_over(Way::Recipe, limits.recipe);
         if is_over(Way::Ours, limits.ours) && is_over(Way::Standby, limits.ours) && recipe {
-            return Ok(());
+            // Who says of a way that never came back that it is down does not lie.
+            let probes = scene.history.probes(Way::Ours, span.began);
+            let is_back = verdict::way(&probes, span, now).back.is_some();
+            let is_late = now - *over.get_or_insert(now) > TOLD_LIMIT;
+            let says_so = |program| {
+                let told = scene.history.said(program, span.fine);
+                told.last().is_some_and(|told| told.up == Some([true, true]))
+            };
+            let mut asked = [Program::Agent, Program::Bridge].into_iter();
+            if !is_back
+                || is_late
+                || asked.all(|program| !fault.told_by.contains(program) || says_so(program))
+            {
+                return Ok(());
+            }
         }
         std::thread::sleep(Duration::from_millis(250));
     }
