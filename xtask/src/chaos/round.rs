@@ -165,9 +165,10 @@ fn wait_until_back(
 /// # Errors
 /// When that does not help our programs.
 pub fn make_well(scene: &mut Scene) -> Result<bool, Failure> {
+    let ways = scene.ways();
     for patience in [ANEW_LIMIT / 4, ANEW_LIMIT, ANEW_LIMIT] {
-        let waited = scene.wait_until_well(STEADY, patience);
-        let unwell = scene.unwell(STEADY);
+        let waited = scene.wait_until_well(&ways, STEADY, patience);
+        let unwell = scene.unwell(&ways, STEADY);
         if waited.is_ok() || unwell.is_empty() {
             return Ok(true);
         }
@@ -181,8 +182,8 @@ pub fn make_well(scene: &mut Scene) -> Result<bool, Failure> {
             recipe.restart_monitor()?;
         }
     }
-    match scene.wait_until_well(STEADY, ANEW_LIMIT) {
-        Err(_) if scene.unwell(STEADY) == [Way::Recipe] => Ok(false),
+    match scene.wait_until_well(&ways, STEADY, ANEW_LIMIT) {
+        Err(_) if scene.unwell(&ways, STEADY) == [Way::Recipe] => Ok(false),
         waited => waited.map(|()| true),
     }
 }

@@ -183,7 +183,7 @@ impl Scene {
             folder: folder.to_owned(),
         };
         let stage = Stage::begin("first scrapes on every way");
-        scene.wait_until_well(CALM.max(cast.beside_pause * 2), PATIENCE)?;
+        scene.wait_until_well(&scene.ways(), CALM.max(cast.beside_pause * 2), PATIENCE)?;
         stage.done();
         Ok(scene)
     }
@@ -196,25 +196,30 @@ impl Scene {
         ways
     }
 
-    /// The ways that have not had good scrapes alone for `calm`.
-    pub fn unwell(&self, calm: Duration) -> Vec<Way> {
+    /// Those of them that our programs are.
+    pub fn our_ways(&self) -> Vec<Way> {
+        self.ways().into_iter().filter(|way| *way != Way::Recipe).collect()
+    }
+
+    /// Those of these ways that have not had good scrapes alone for `calm`.
+    pub fn unwell(&self, ways: &[Way], calm: Duration) -> Vec<Way> {
         let since = self.history.now().saturating_sub(calm);
         let is_unwell = |way: &Way| {
             let probes = self.history.probes(*way, since);
             probes.is_empty() || !probes.iter().all(Probe::is_good)
         };
-        self.ways().into_iter().filter(is_unwell).collect()
+        ways.iter().copied().filter(is_unwell).collect()
     }
 
-    /// Waits until every way has had good scrapes alone for `calm`.
+    /// Waits until each of these ways has had good scrapes alone for `calm`.
     ///
     /// # Errors
     /// After `limit`: which has not.
-    pub fn wait_until_well(&self, calm: Duration, limit: Duration) -> Result<(), Failure> {
+    pub fn wait_until_well(&self, ways: &[Way], calm: Duration, limit: Duration) -> Result<(), Failure> {
         let started = Instant::now();
         std::thread::sleep(calm);
         loop {
-            let unwell = self.unwell(calm);
+            let unwell = self.unwell(ways, calm);
             if unwell.is_empty() {
                 return Ok(());
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tornet::process;
 
-use super::{Fault, Tellers, hold};
+use super::{Fault, Tellers, forget, hold};
 use crate::Failure;
 use crate::chaos::scene::Scene;
 use crate::chaos::verdict::Span;
@@ -17,6 +17,8 @@ use crate::chaos::verdict::Span;
 const TIME: Duration = Duration::from_secs(20);
 /// Room on the small file system, in bytes.
 const ROOM: u64 = 24 << 20;
+/// The file with the process that the agent was.
+const NOTE: &str = "process";
 
 pub fn faults() -> Vec<Fault> {
     let fault = |name, what, act, tidy| Fault {
@@ -44,6 +46,7 @@ pub fn faults() -> Vec<Fault> {
 
 /// The state directory becomes a file system of its own, with what was in it, and that one fills up.
 fn full(scene: &mut Scene, _: usize) -> Result<Span, Failure> {
+    forget(scene, NOTE)?;
     let state = scene.agent_state.clone();
     let kept = state.with_extension("kept");
     if !kept.exists() {
@@ -53,7 +56,7 @@ fn full(scene: &mut Scene, _: usize) -> Result<Span, Failure> {
             "cp -a {to} {from}; mount -t tmpfs -o size={ROOM},mode=0700 none {to}; cp -a {from}/. {to}"
         ))?;
         scene.agent.restart(&[])?;
-        scene.wait_until_well(Duration::from_secs(5), Duration::from_secs(120))?;
+        scene.wait_until_well(&scene.our_ways(), Duration::from_secs(5), Duration::from_secs(120))?;
     }
     let filler = state.join("filler");
     let filling = filler.clone();
@@ -92,12 +95,13 @@ fn fill(file: &PathBuf) {
 }
 
 fn note_process(scene: &Scene) -> Result<(), Failure> {
-    Ok(fs::write(scene.folder.join("process"), scene.agent.pid().to_string())?)
+    Ok(fs::write(scene.folder.join(NOTE), scene.agent.pid().to_string())?)
 }
 
 /// It is to recover without a restart.
 fn same_process(scene: &mut Scene) -> Result<Option<String>, Failure> {
-    let before = fs::read_to_string(scene.folder.join("process"))?;
+    // There is none if it could not be done.
+    let Ok(before) = fs::read_to_string(scene.folder.join(NOTE)) else { return Ok(None) };
     let same = before == scene.agent.pid().to_string() && scene.agent.is_running();
     Ok((!same).then(|| "the agent was restarted".to_owned()))
 }
