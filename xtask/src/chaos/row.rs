@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fault::Fault;
 use super::history::Program;
+use super::round::Limits;
 use super::verdict::{Truth, Way};
 
 /// One fault, in all its runs.
@@ -13,6 +14,8 @@ pub struct Row {
     pub what: &'static str,
     /// How soon the device is to be back.
     pub reach: Option<Duration>,
+    /// How long each way was waited for.
+    pub limits: Limits,
     /// What became of our scrapes in each run.
     pub ours: Vec<Way>,
     /// The same where a session stands by.
@@ -27,10 +30,10 @@ pub struct Row {
 
 impl Row {
     /// An empty one.
-    pub fn of(fault: &Fault) -> Self {
+    pub fn of(fault: &Fault, limits: Limits) -> Self {
         let (ours, standby, recipe, truths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (what, reach, notes) = (fault.what, fault.reach, BTreeSet::new());
-        Self { what, reach, ours, standby, recipe, truths, notes }
+        Self { what, reach, limits, ours, standby, recipe, truths, notes }
     }
 
     /// What is short of the figure, in words; nothing if all is well.
@@ -40,7 +43,7 @@ impl Row {
             match p95 {
                 None => misses.push("not back in time".to_owned()),
                 Some(p95) if p95 > reach => {
-                    misses.push(format!("misses by {}", show(Some(p95 - reach))));
+                    misses.push(format!("misses by {}", show(p95 - reach)));
                 }
                 Some(_) => {}
             }
@@ -68,14 +71,18 @@ impl Row {
         ];
         cells.push(self.ours.len().to_string());
         let none = || "–".to_owned();
-        let times = |ways: &[Way]| match Times::of(ways) {
-            Some(times) => [show(times.p50), show(times.p95), show(times.max), lost(ways)],
+        let times = |ways: &[Way], limit: Duration| match Times::of(ways) {
+            Some(Times { p50, p95, max }) => {
+                let [p50, p95, max] =
+                    [p50, p95, max].map(|time| time.map_or_else(|| format!("> {} s", limit.as_secs()), show));
+                [p50, p95, max, lost(ways)]
+            }
             None => [(); 4].map(|()| none()),
         };
-        cells.extend(times(&self.ours));
-        let [_, standby, _, lost] = times(&self.standby);
+        cells.extend(times(&self.ours, self.limits.ours));
+        let [_, standby, _, lost] = times(&self.standby, self.limits.ours);
         cells.extend([standby, lost]);
-        cells.extend(times(&self.recipe));
+        cells.extend(times(&self.recipe, self.limits.recipe));
         cells.extend([Program::Agent, Program::Bridge].map(|program| {
             let Truth { down, up } = self.told(program);
             let show = |time: Option<Duration>| {
@@ -114,8 +121,8 @@ impl Times {
     }
 }
 
-fn show(time: Option<Duration>) -> String {
-    time.map_or_else(|| "not back".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()))
+fn show(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 /// Scrapes lost in a run, on average.
@@ -137,6 +144,7 @@ mod tests {
         Row {
             what: "x",
             reach,
+            limits: Limits::FULL,
             ours,
             standby: vec![back(Some(1))],
             recipe: Vec::new(),
@@ -148,7 +156,7 @@ mod tests {
     #[test]
     fn one_that_did_not_come_back_is_the_longest() {
         let row = row(vec![back(Some(3)), back(None), back(Some(5))]);
-        assert_eq!(row.cells()[3..9], ["5.0 s", "not back", "not back", "4", "1.0 s", "4"]);
+        assert_eq!(row.cells()[3..9], ["5.0 s", "> 180 s", "> 180 s", "4", "1.0 s", "4"]);
         assert_eq!(row.misses(), ["not back in time"]);
     }
 
