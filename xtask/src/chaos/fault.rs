@@ -10,7 +10,7 @@ mod slow_exporter;
 
 use std::time::Duration;
 
-use super::history::Program;
+use super::history::{Program, Way};
 use super::scene::Scene;
 use super::verdict::Span;
 use crate::Failure;
@@ -24,6 +24,8 @@ pub struct Fault {
     /// How soon the device is to be back, 95 times of 100, counted from the world being fine; `None`
     /// where the issue is another.
     pub reach: Option<Duration>,
+    /// The way on which it is to cost no scrape, if there is one.
+    pub free_on: Option<Way>,
     /// Times in a short run; 0 leaves it to the full one.
     pub short: usize,
     /// True if it needs network namespaces.

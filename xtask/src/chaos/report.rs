@@ -9,7 +9,7 @@ use crate::{Failure, document};
 
 const HEAD: [&str; 16] = [
     "fault",
-    "goal (p95)",
+    "goal",
     "runs",
     "p50",
     "p95",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fault::Fault;
-use super::history::Program;
+use super::history::{Program, Way as Asked};
 use super::round::Limits;
 use super::verdict::{Truth, Way};
 
@@ -14,6 +14,8 @@ pub struct Row {
     pub what: &'static str,
     /// How soon the device is to be back.
     pub reach: Option<Duration>,
+    /// The way on which it is to cost no scrape.
+    pub free_on: Option<Asked>,
     /// How long each way was waited for.
     pub limits: Limits,
     /// What became of our scrapes in each run.
@@ -32,8 +34,8 @@ impl Row {
     /// An empty one.
     pub fn of(fault: &Fault, limits: Limits) -> Self {
         let (ours, standby, recipe, truths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (what, reach, notes) = (fault.what, fault.reach, BTreeSet::new());
-        Self { what, reach, limits, ours, standby, recipe, truths, notes }
+        let (what, reach, free_on, notes) = (fault.what, fault.reach, fault.free_on, BTreeSet::new());
+        Self { what, reach, free_on, limits, ours, standby, recipe, truths, notes }
     }
 
     /// What is short of the figure, in words; nothing if all is well.
@@ -47,6 +49,14 @@ impl Row {
                 }
                 Some(_) => {}
             }
+        }
+        let costly = |ways: &[Way]| ways.iter().map(|way| way.lost).max().filter(|lost| *lost > 0);
+        match self.free_on {
+            Some(Asked::Standby) => {
+                misses.extend(costly(&self.standby).map(|lost| format!("loses up to {lost} with standby")));
+            }
+            Some(_) => misses.extend(costly(&self.ours).map(|lost| format!("loses up to {lost}"))),
+            None => {}
         }
         for program in [Program::Agent, Program::Bridge] {
             let mut truths = self.truths.iter().filter(|(whose, _)| *whose == program);
@@ -63,12 +73,20 @@ impl Row {
         of.fold(Truth::default(), |all, one| Truth { down: all.down.max(one.down), up: all.up.max(one.up) })
     }
 
+    /// How soon it is to be back, and where it is to lose nothing.
+    fn goal(&self) -> String {
+        let soon = self.reach.map(|reach| format!("≤ {} s", reach.as_secs()));
+        let free = self.free_on.map(|way| match way {
+            Asked::Standby => "standby 0 lost".to_owned(),
+            _ => "0 lost".to_owned(),
+        });
+        let goals: Vec<_> = soon.into_iter().chain(free).collect();
+        if goals.is_empty() { "–".to_owned() } else { goals.join(", ") }
+    }
+
     /// The cells of this row.
     pub fn cells(&self) -> Vec<String> {
-        let mut cells = vec![
-            self.what.to_owned(),
-            self.reach.map_or("–".into(), |reach| format!("≤ {} s", reach.as_secs())),
-        ];
+        let mut cells = vec![self.what.to_owned(), self.goal()];
         cells.push(self.ours.len().to_string());
         let none = || "–".to_owned();
         let times = |ways: &[Way], limit: Duration| match Times::of(ways) {
@@ -144,6 +162,7 @@ mod tests {
         Row {
             what: "x",
             reach,
+            free_on: None,
             limits: Limits::FULL,
             ours,
             standby: vec![back(Some(1))],
@@ -165,6 +184,13 @@ mod tests {
         let mut row = row(vec![back(Some(12))]);
         assert_eq!(row.misses(), ["misses by 2.0 s"]);
         row.ours = vec![back(Some(9))];
+        assert!(row.misses().is_empty());
+        row.free_on = Some(Asked::Standby);
+        assert_eq!(
+            (row.misses(), row.goal()),
+            (vec!["loses up to 4 with standby".into()], "≤ 10 s, standby 0 lost".into())
+        );
+        row.standby[0].lost = 0;
         assert!(row.misses().is_empty());
         let late = Truth { down: Some(Duration::from_secs(30)), up: None };
         row.truths.push((Program::Agent, late));

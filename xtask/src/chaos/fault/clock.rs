@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Fault, Tellers, forget, seconds};
 use crate::Failure;
+use crate::chaos::history::Way;
 use crate::chaos::scene::Scene;
 use crate::chaos::verdict::Span;
 
@@ -18,10 +19,12 @@ const LOOKS_EVERY: &str = "1";
 const NOTE: &str = "clock.noted";
 
 pub fn faults() -> Vec<Fault> {
-    let fault = |name, what, reach, short, act| Fault {
+    let fault = |name, what, reach: Option<Duration>, short, act| Fault {
         name,
         what,
         reach,
+        // What is so little wrong is to go by unnoticed.
+        free_on: reach.is_none().then_some(Way::Ours),
         short,
         apart: false,
         told_by: Tellers::Neither,
@@ -35,7 +38,11 @@ pub fn faults() -> Vec<Fault> {
         fault("clock-minus-5min", "device's clock −5 min for 30 s", None, 0, |s, _| jump(s, "-5m", false)),
         fault("clock-plus-2h", "device's clock +2 h for 30 s", soon, 0, |s, _| jump(s, "+2h", true)),
         fault("clock-minus-2d", "device's clock −2 days for 30 s", soon, 0, |s, _| jump(s, "-2d", true)),
-        fault("clock-1970", "device boots in 1970, clock set right after 30 s", soon, 1, boots_in_1970),
+        Fault {
+            // It is not published meanwhile, so that nobody gets to it.
+            told_by: Tellers::Both,
+            ..fault("clock-1970", "device boots in 1970, clock set right after 30 s", soon, 1, boots_in_1970)
+        },
     ]
 }
 

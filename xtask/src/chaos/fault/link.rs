@@ -16,6 +16,7 @@ pub fn faults() -> Vec<Fault> {
         name,
         what,
         reach: Some(seconds(reach)),
+        free_on: None,
         short,
         apart: true,
         told_by,

@@ -16,6 +16,7 @@ pub fn faults() -> Vec<Fault> {
         name,
         what,
         reach: None,
+        free_on: None,
         short: 1,
         apart: false,
         told_by: Tellers::Neither,
