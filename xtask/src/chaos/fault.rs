@@ -32,6 +32,8 @@ pub struct Fault {
     pub apart: bool,
     /// Which programs can know of it and are to tell.
     pub told_by: Tellers,
+    /// True if it may hit what carries no session: then it is noted how often it did.
+    pub may_miss: bool,
     /// True if it does the same to the original recipe.
     pub for_recipe: bool,
     /// Has it happen, from beginning to end.

@@ -58,11 +58,13 @@ pub fn repeat(
 ) -> Result<Row, Failure> {
     let mut row = Row::of(fault, limits);
     let mut beside = [Vec::new(), Vec::new()];
+    let mut hits = [0, 0];
     let began = Instant::now();
     for run in (0..runs.most).take_while(|run| *run == 0 || began.elapsed() < runs.time) {
         let recipe_is_well = make_well(scene)?;
         let before = scene.history.now();
         eprintln!("  {} {} of {}", fault.name, run + 1, runs.most);
+        let dials = scene.dials();
         let span = match (fault.act)(scene, run) {
             Ok(span) => span,
             Err(error) => {
@@ -72,6 +74,9 @@ pub fn repeat(
             }
         };
         wait_until_back(scene, fault, span, limits, &mut row)?;
+        if let (true, Some(then), Some(now)) = (fault.may_miss, dials, scene.dials()) {
+            (0..hits.len()).for_each(|way| hits[way] += usize::from(then[way] != now[way]));
+        }
         let until = scene.history.now();
         let probes = scene.history.probes(Way::Ours, span.began.saturating_sub(STEADY));
         let ours = verdict::way(&probes, span, until);
@@ -109,6 +114,10 @@ pub fn repeat(
             broken.push("the device has another identity".to_owned());
         }
         violations.extend(broken.into_iter().map(|what| format!("{}: {what}", fault.name)));
+    }
+    if fault.may_miss {
+        let [plain, standby] = hits;
+        row.notes.insert(format!("hit {plain} of {0}, with standby {standby} of {0}", row.ours.len()));
     }
     row.notes.extend(neighbours(beside));
     Ok(row)

@@ -17,7 +17,7 @@ use super::place::{self, Place};
 use super::prober::{self, Prober};
 use super::recipe::Recipe;
 use super::supervised::Supervised;
-use super::watcher::{Watched, Watcher};
+use super::watcher::{Watched, Watcher, page};
 use crate::Failure;
 use crate::build::Programs;
 use crate::chain::{self, free_address};
@@ -57,6 +57,8 @@ pub struct Scene {
     pub shelves: Vec<Supervised>,
     /// The monitor's.
     pub bridge: Supervised,
+    /// The bridge's own pages.
+    bridge_admin: SocketAddr,
     /// The original recipe, if it is to be compared with.
     pub recipe: Option<Recipe>,
     /// The exporter of `backpack`.
@@ -174,6 +176,7 @@ impl Scene {
             agent_state: backpack.state,
             shelves: shelves.into_iter().map(|shelf| shelf.agent).collect(),
             bridge,
+            bridge_admin: admin,
             recipe,
             exporter: backpack.exporter,
             device,
@@ -236,6 +239,17 @@ impl Scene {
     /// When the agent's program cannot say.
     pub fn identity_now(&self) -> Result<String, Failure> {
         Ok(self.agent.ask(&["hostname", "--json"])?.trim().to_owned())
+    }
+
+    /// How often the bridge has dialled the device that everything happens to, as the target without a
+    /// session that stands by and as the one with it; `None` if it does not say.
+    pub fn dials(&self) -> Option<[u64; 2]> {
+        let (_, text) = self.monitor.within(|| Ok(page(self.bridge_admin, "/metrics"))).ok()??;
+        let count = |target| {
+            let name = format!("onionscrape_target_connects_total{{target=\"{target}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
+        };
+        Some([count("backpack")?, count("backpack-standby")?])
     }
 
     /// Names of relays, without authorities: those are on no path.

@@ -116,7 +116,7 @@ impl Watched {
 }
 
 /// A page of a program that answers in time.
-fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+pub fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(PATIENCE))

@@ -28,6 +28,7 @@ pub fn faults() -> Vec<Fault> {
         short,
         apart: false,
         told_by: Tellers::Neither,
+        may_miss: false,
         for_recipe: false,
         act,
         tidy,

@@ -33,6 +33,7 @@ pub fn faults() -> Vec<Fault> {
         // It wants a mount namespace, which comes with the others.
         apart: true,
         told_by: Tellers::Neither,
+        may_miss: false,
         for_recipe: false,
         act,
         tidy: same_process,

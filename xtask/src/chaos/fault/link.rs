@@ -20,6 +20,7 @@ pub fn faults() -> Vec<Fault> {
         short,
         apart: true,
         told_by,
+        may_miss: false,
         for_recipe: true,
         act,
         tidy: nothing,

@@ -18,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Relays that go for good, one or a few.
 pub fn faults() -> Vec<Fault> {
-    let costs_none = |fault| Fault { free_on: Some(Way::Standby), ..fault };
+    let of_some = |fault| Fault { free_on: Some(Way::Standby), may_miss: true, ..fault };
     vec![
-        costs_none(fault(
+        of_some(fault(
             "guard-killed",
             "guard killed (the device's, the bridge's, in turn)",
             20,
@@ -28,7 +28,7 @@ pub fn faults() -> Vec<Fault> {
             Tellers::Bridge,
             guard,
         )),
-        costs_none(fault(
+        of_some(fault(
             "way-killed",
             "middle or rendezvous relay killed, each in turn",
             20,
@@ -80,6 +80,7 @@ fn fault(
         short,
         apart: true,
         told_by,
+        may_miss: false,
         for_recipe: false,
         act,
         tidy: revive,

@@ -20,6 +20,7 @@ pub fn faults() -> Vec<Fault> {
         short: 1,
         apart: false,
         told_by: Tellers::Neither,
+        may_miss: false,
         for_recipe: true,
         act,
         tidy: nothing,
