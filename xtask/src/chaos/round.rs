@@ -20,15 +20,23 @@ const ANEW_LIMIT: Duration = Duration::from_secs(120);
 pub struct Limits {
     /// Our programs.
     pub ours: Duration,
+    /// How long it is watched what scrapes of the other devices take while nothing happens; no time at all leaves
+    /// them out.
+    calm: Duration,
     /// The original recipe, which is often not back at all: each run then takes so long.
     pub recipe: Duration,
 }
 
 impl Limits {
     /// For a full run.
-    pub const FULL: Self = Self { ours: Duration::from_secs(180), recipe: Duration::from_secs(180) };
+    pub const FULL: Self = Self {
+        ours: Duration::from_secs(180),
+        recipe: Duration::from_secs(180),
+        calm: Duration::from_secs(60),
+    };
     /// For a short one.
-    pub const SHORT: Self = Self { ours: Duration::from_secs(60), recipe: Duration::from_secs(60) };
+    pub const SHORT: Self =
+        Self { ours: Duration::from_secs(60), recipe: Duration::from_secs(60), calm: Duration::ZERO };
 }
 
 /// How often a fault happens.
@@ -57,12 +65,15 @@ pub fn repeat(
     violations: &mut Vec<String>,
 ) -> Result<Row, Failure> {
     let mut row = Row::of(fault, limits);
-    let mut beside = [Vec::new(), Vec::new()];
+    let is_exporter = fault.name.starts_with("exporter-");
+    let mut beside = Vec::new();
     let mut hits = [0, 0];
     let began = Instant::now();
     for run in (0..runs.most).take_while(|run| *run == 0 || began.elapsed() < runs.time) {
         let recipe_is_well = make_well(scene)?;
-        let before = scene.history.now();
+        if is_exporter && scene.calm.is_empty() {
+            scene.calm = watch(scene, limits.calm);
+        }
         eprintln!("  {} {} of {}", fault.name, run + 1, runs.most);
         let dials = scene.dials();
         let span = match (fault.act)(scene, run) {
@@ -80,10 +91,9 @@ pub fn repeat(
         let until = scene.history.now();
         let probes = scene.history.probes(Way::Ours, span.began.saturating_sub(STEADY));
         let ours = verdict::way(&probes, span, until);
-        if fault.name.starts_with("exporter-") {
+        if is_exporter {
             row.notes.extend(budget(&ours));
-            beside[0].extend(latencies(scene, before.saturating_sub(STEADY), before));
-            beside[1].extend(latencies(scene, span.began, span.fine));
+            beside.extend(latencies(scene, span.began, span.fine));
         }
         for program in [Program::Agent, Program::Bridge] {
             if fault.told_by.contains(program) {
@@ -119,7 +129,7 @@ pub fn repeat(
         let [plain, standby] = hits;
         row.notes.insert(format!("hit {plain} of {0}, with standby {standby} of {0}", row.ours.len()));
     }
-    row.notes.extend(neighbours(beside));
+    row.notes.extend(neighbours([scene.calm.clone(), beside]));
     Ok(row)
 }
 
@@ -199,7 +209,14 @@ pub fn make_well(scene: &mut Scene) -> Result<bool, Failure> {
     }
 }
 
-/// How long scrapes of the device took to which nothing happens.
+/// How long scrapes of the other devices take, watched for a while.
+fn watch(scene: &Scene, time: Duration) -> Vec<Duration> {
+    let from = scene.history.now();
+    std::thread::sleep(time);
+    latencies(scene, from, from + time)
+}
+
+/// How long scrapes of the devices took to which nothing happens.
 fn latencies(scene: &Scene, from: Duration, to: Duration) -> Vec<Duration> {
     let probes = scene.history.probes(Way::Beside, from);
     probes.iter().filter(|probe| probe.asked < to).map(|probe| probe.took).collect()
@@ -211,7 +228,7 @@ fn budget(way: &verdict::Way) -> Option<String> {
     Some(format!("an answer {:.1} s over its budget", late.as_secs_f64()))
 }
 
-/// Says so if scrapes of the other device became slower by more than a tenth.
+/// Says so if scrapes of the other devices became slower by more than a tenth.
 fn neighbours(times: [Vec<Duration>; 2]) -> Option<String> {
     let p99 = |mut times: Vec<Duration>| {
         times.sort();

@@ -47,6 +47,8 @@ pub struct Scene {
     pub history: Arc<History>,
     /// Until when it was searched for what must never be.
     pub judged_until: Duration,
+    /// How long scrapes of the other devices took while nothing happened; empty before that is asked for.
+    pub calm: Vec<Duration>,
     _watchers: Vec<Watcher>,
     _probers: Vec<Prober>,
     /// The agent on the device that everything happens to, which is called `backpack`.
@@ -170,6 +172,7 @@ impl Scene {
         let scene = Self {
             history,
             judged_until: Duration::ZERO,
+            calm: Vec::new(),
             _watchers: watchers,
             _probers: probers,
             agent: backpack.agent,
