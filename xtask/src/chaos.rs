@@ -124,6 +124,8 @@ impl Chaos {
                     outcome.rows.push(row);
                 }
             }
+            // Also what came after the last fault was judged.
+            outcome.violations.extend(scene.history.violations(scene.judged_until));
         }
         self.conclude(&outcome)
     }

@@ -87,5 +87,5 @@ scrapes that were not good, on average of a run. `standby` is a second target fo
 with `ServerAliveInterval=15` on the monitor, hit by the same fault at the same time. `tells` is for how many seconds \
 status or metrics of a program said at worst that all was well while the device was down, and how many after it was \
 back until both said so; a program has 25 s for the one and 5 s for the other, and outages of less than 25 s need not be told. In all runs every answer was whole, \
-of the right exporter and not older than its request, both programs had no socket but those they may have, and the \
-device's address and host key stayed the same.";
+of the right exporter and not older than its request, both programs had no socket but those they may have, the bridge refused no \
+host key, and the device's address and host key stayed the same.";
