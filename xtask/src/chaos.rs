@@ -34,7 +34,8 @@ mod traffic;
 mod verdict;
 mod watcher;
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::build::Programs;
@@ -94,38 +95,50 @@ impl Chaos {
         std::fs::create_dir_all(&folder)?;
 
         let mut outcome = Outcome::default();
+        let ended = self.go_through(&programs, &folder, &mut outcome);
+        self.conclude(&outcome, ended)
+    }
+
+    /// Has everything happen, one after the other, and notes what came of it.
+    fn go_through(&self, programs: &Programs, folder: &Path, outcome: &mut Outcome) -> Result<(), Failure> {
         for (name, what) in damage::NAMES {
             if self.is_wanted(name) {
-                outcome.add(damage::run(name, what, &programs, &folder, self.quick)?);
+                outcome.add(damage::run(name, what, programs, folder, self.quick)?);
             }
         }
         let mut faults: Vec<_> = fault::all().into_iter().filter(|fault| self.runs_of(fault) > 0).collect();
         // First what is over soon, so that what takes long does not cost it its turn.
         faults.sort_by_key(|fault| self.quick && fault.told_by != Tellers::Neither);
-        if !faults.is_empty() {
-            let mut scene = Scene::start(&programs, &folder, self.cast())?;
-            let started = Instant::now();
-            for fault in &faults {
-                if fault.apart && !place::is_inside() {
-                    outcome.left_out.push(format!("{}: there are no network namespaces", fault.name));
-                } else if self.quick && started.elapsed() > SHORT_LIMIT {
-                    outcome.left_out.push(format!("{}: no time", fault.name));
-                } else {
-                    let limits = if self.quick { Limits::SHORT } else { Limits::FULL };
-                    let time = Duration::from_secs(self.minutes.saturating_mul(60));
-                    let runs = Runs { most: self.runs_of(fault), time };
-                    let row = repeat(&mut scene, fault, runs, limits, &mut outcome.violations)?;
-                    if row.ours.len() < runs.most {
-                        let (name, done, most) = (fault.name, row.ours.len(), runs.most);
-                        outcome
-                            .left_out
-                            .push(format!("{name}: {done} of {most} runs in {} min", self.minutes));
-                    }
-                    outcome.rows.push(row);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        let mut scene = Scene::start(programs, folder, self.cast())?;
+        let ended = self.have_happen(&faults, &mut scene, outcome);
+        // Also what came after the last fault was judged.
+        outcome.violations.extend(scene.history.violations(scene.judged_until));
+        ended
+    }
+
+    fn have_happen(&self, faults: &[Fault], scene: &mut Scene, outcome: &mut Outcome) -> Result<(), Failure> {
+        let started = Instant::now();
+        for fault in faults {
+            if fault.apart && !place::is_inside() {
+                outcome.left_out.push(format!("{}: there are no network namespaces", fault.name));
+            } else if self.quick && started.elapsed() > SHORT_LIMIT {
+                outcome.left_out.push(format!("{}: no time", fault.name));
+            } else {
+                let limits = if self.quick { Limits::SHORT } else { Limits::FULL };
+                let time = Duration::from_secs(self.minutes.saturating_mul(60));
+                let runs = Runs { most: self.runs_of(fault), time };
+                let row = repeat(scene, fault, runs, limits, &mut outcome.violations)?;
+                if row.ours.len() < runs.most {
+                    let (name, done, most) = (fault.name, row.ours.len(), runs.most);
+                    outcome.left_out.push(format!("{name}: {done} of {most} runs in {} min", self.minutes));
                 }
+                outcome.rows.push(row);
             }
         }
-        self.conclude(&outcome)
+        Ok(())
     }
 
     fn cast(&self) -> Cast {
@@ -144,7 +157,7 @@ impl Chaos {
         }
     }
 
-    fn conclude(&self, outcome: &Outcome) -> Result<(), Failure> {
+    fn conclude(&self, outcome: &Outcome, ended: Result<(), Failure>) -> Result<(), Failure> {
         println!("\n{}\n", report::table(&outcome.rows));
         for line in &outcome.others {
             println!("{line}");
@@ -153,21 +166,39 @@ impl Chaos {
             println!("left out: {line}");
         }
         // The page says that nothing was seen which must never be.
-        if !self.quick && self.only.is_empty() && outcome.violations.is_empty() {
+        if !self.quick && self.only.is_empty() && outcome.violations.is_empty() && ended.is_ok() {
             println!(
                 "written to {}",
                 report::write(&outcome.rows, &outcome.others, &outcome.left_out)?.display()
             );
         }
-        judge(&outcome.violations)
+        judge(&outcome.violations)?;
+        ended.map_err(|why| format!("the suite could not go on: {why}").into())
     }
 }
+
+/// Something was seen that must never be. Every other failure says only that the suite could not go on.
+#[derive(Debug)]
+pub struct MustNeverBe(Vec<String>);
+
+impl MustNeverBe {
+    /// What a process ends with that has seen such a thing.
+    pub const EXIT: u8 = 3;
+}
+
+impl fmt::Display for MustNeverBe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "what must never be:\n  {}", self.0.join("\n  "))
+    }
+}
+
+impl std::error::Error for MustNeverBe {}
 
 /// Fails if something was seen that must never be.
 fn judge(violations: &[String]) -> Result<(), Failure> {
     match violations {
         [] => Ok(()),
-        violations => Err(format!("what must never be:\n  {}", violations.join("\n  ")).into()),
+        violations => Err(MustNeverBe(violations.to_vec()).into()),
     }
 }
 

@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("xtask: {failure}");
-            ExitCode::from(1)
+            ExitCode::from(if failure.is::<chaos::MustNeverBe>() { chaos::MustNeverBe::EXIT } else { 1 })
         }
     }
 }

@@ -10,8 +10,11 @@ use crate::build::Programs;
 
 /// The names of these faults, and what they are.
 pub const NAMES: [(&str, &str); 2] = [
-    ("damaged-files", "damaged state, key and configuration files (bit flips, cut short, empty, wrong mode)"),
-    ("killed-writes", "kill -9 during writes"),
+    (
+        "damaged-files",
+        "damaged keys, lists of bridges and targets, and configuration files (bit flips, cut short, empty, wrong mode)",
+    ),
+    ("killed-writes", "kill -9 of a program that writes"),
 ];
 
 /// What came of one.

@@ -10,6 +10,7 @@ mod slow_exporter;
 
 use std::time::Duration;
 
+use super::history::{Program, Way};
 use super::scene::Scene;
 use super::verdict::Span;
 use crate::Failure;
@@ -23,12 +24,16 @@ pub struct Fault {
     /// How soon the device is to be back, 95 times of 100, counted from the world being fine; `None`
     /// where the issue is another.
     pub reach: Option<Duration>,
+    /// The way on which it is to cost no scrape, if there is one.
+    pub free_on: Option<Way>,
     /// Times in a short run; 0 leaves it to the full one.
     pub short: usize,
     /// True if it needs network namespaces.
     pub apart: bool,
     /// Which programs can know of it and are to tell.
     pub told_by: Tellers,
+    /// True if it may hit what carries no session: then it is noted how often it did.
+    pub may_miss: bool,
     /// True if it does the same to the original recipe.
     pub for_recipe: bool,
     /// Has it happen, from beginning to end.
@@ -46,6 +51,17 @@ pub enum Tellers {
     Bridge,
     /// Neither: the way is there, and what is wrong is behind it.
     Neither,
+}
+
+impl Tellers {
+    /// True if the program is one of them.
+    pub fn contains(self, program: Program) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Bridge => program == Program::Bridge,
+            Self::Neither => false,
+        }
+    }
 }
 
 /// All of them, in the order of the table.
@@ -79,6 +95,14 @@ fn hold(
     std::thread::sleep(hold);
     end(scene)?;
     Ok(Span { began, fine: scene.history.now() })
+}
+
+/// Takes away what an earlier fault wrote into a file of the suite's own.
+fn forget(scene: &Scene, note: &str) -> Result<(), Failure> {
+    match std::fs::remove_file(scene.folder.join(note)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn seconds(seconds: u64) -> Duration {

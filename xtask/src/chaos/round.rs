@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::fault::{Fault, Tellers};
+use super::fault::Fault;
 use super::history::{Program, Way};
 use super::prober;
 use super::row::Row;
@@ -10,21 +10,33 @@ use super::scene::Scene;
 use super::verdict::{self, STEADY, Span};
 use crate::Failure;
 
+/// How long after the way is back it is waited for programs that still say that it is not.
+const TOLD_LIMIT: Duration = Duration::from_secs(60);
 /// How long everything may take to be well after a new start.
 const ANEW_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long each way may take to be back before a run is given up.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    ours: Duration,
-    recipe: Duration,
+    /// Our programs.
+    pub ours: Duration,
+    /// How long it is watched what scrapes of the other devices take while nothing happens; no time at all leaves
+    /// them out.
+    calm: Duration,
+    /// The original recipe, which is often not back at all: each run then takes so long.
+    pub recipe: Duration,
 }
 
 impl Limits {
     /// For a full run.
-    pub const FULL: Self = Self { ours: Duration::from_secs(180), recipe: Duration::from_secs(300) };
+    pub const FULL: Self = Self {
+        ours: Duration::from_secs(180),
+        recipe: Duration::from_secs(180),
+        calm: Duration::from_secs(60),
+    };
     /// For a short one.
-    pub const SHORT: Self = Self { ours: Duration::from_secs(60), recipe: Duration::from_secs(60) };
+    pub const SHORT: Self =
+        Self { ours: Duration::from_secs(60), recipe: Duration::from_secs(60), calm: Duration::ZERO };
 }
 
 /// How often a fault happens.
@@ -52,13 +64,18 @@ pub fn repeat(
     limits: Limits,
     violations: &mut Vec<String>,
 ) -> Result<Row, Failure> {
-    let mut row = Row::of(fault);
-    let mut beside = [Vec::new(), Vec::new()];
+    let mut row = Row::of(fault, limits);
+    let is_exporter = fault.name.starts_with("exporter-");
+    let mut beside = Vec::new();
+    let mut hits = [0, 0];
     let began = Instant::now();
     for run in (0..runs.most).take_while(|run| *run == 0 || began.elapsed() < runs.time) {
         let recipe_is_well = make_well(scene)?;
-        let before = scene.history.now();
+        if is_exporter && scene.calm.is_empty() {
+            scene.calm = watch(scene, limits.calm);
+        }
         eprintln!("  {} {} of {}", fault.name, run + 1, runs.most);
+        let dials = scene.dials();
         let span = match (fault.act)(scene, run) {
             Ok(span) => span,
             Err(error) => {
@@ -68,21 +85,18 @@ pub fn repeat(
             }
         };
         wait_until_back(scene, fault, span, limits, &mut row)?;
+        if let (true, Some(then), Some(now)) = (fault.may_miss, dials, scene.dials()) {
+            (0..hits.len()).for_each(|way| hits[way] += usize::from(then[way] != now[way]));
+        }
         let until = scene.history.now();
         let probes = scene.history.probes(Way::Ours, span.began.saturating_sub(STEADY));
         let ours = verdict::way(&probes, span, until);
-        if fault.name.starts_with("exporter-") {
+        if is_exporter {
             row.notes.extend(budget(&ours));
-            beside[0].extend(latencies(scene, before.saturating_sub(STEADY), before));
-            beside[1].extend(latencies(scene, span.began, span.fine));
+            beside.extend(latencies(scene, span.began, span.fine));
         }
         for program in [Program::Agent, Program::Bridge] {
-            let is_asked = match fault.told_by {
-                Tellers::Both => true,
-                Tellers::Bridge => program == Program::Bridge,
-                Tellers::Neither => false,
-            };
-            if is_asked {
+            if fault.told_by.contains(program) {
                 let told = scene.history.said(program, span.began);
                 row.truths.push((program, verdict::truth(&probes, &told, until)));
             }
@@ -111,11 +125,16 @@ pub fn repeat(
         }
         violations.extend(broken.into_iter().map(|what| format!("{}: {what}", fault.name)));
     }
-    row.notes.extend(neighbours(beside));
+    if fault.may_miss {
+        let [plain, standby] = hits;
+        row.notes.insert(format!("hit {plain} of {0}, with standby {standby} of {0}", row.ours.len()));
+    }
+    row.notes.extend(neighbours([scene.calm.clone(), beside]));
     Ok(row)
 }
 
-/// Waits until every way that the fault is for is back, or has had its time.
+/// Waits until every way that the fault is for is back and the programs that can know say so, or have had
+/// their time.
 fn wait_until_back(
     scene: &mut Scene,
     fault: &Fault,
@@ -123,6 +142,7 @@ fn wait_until_back(
     limits: Limits,
     row: &mut Row,
 ) -> Result<(), Failure> {
+    let mut over = None;
     loop {
         if scene.agent.look_after()? {
             row.notes.insert("agent asked its supervisor for a restart".to_owned());
@@ -140,7 +160,21 @@ fn wait_until_back(
         };
         let recipe = !fault.for_recipe || scene.recipe.is_none() || is_over(Way::Recipe, limits.recipe);
         if is_over(Way::Ours, limits.ours) && is_over(Way::Standby, limits.ours) && recipe {
-            return Ok(());
+            // Who says of a way that never came back that it is down does not lie.
+            let probes = scene.history.probes(Way::Ours, span.began);
+            let is_back = verdict::way(&probes, span, now).back.is_some();
+            let is_late = now - *over.get_or_insert(now) > TOLD_LIMIT;
+            let says_so = |program| {
+                let told = scene.history.said(program, span.fine);
+                told.last().is_some_and(|told| told.up == Some([true, true]))
+            };
+            let mut asked = [Program::Agent, Program::Bridge].into_iter();
+            if !is_back
+                || is_late
+                || asked.all(|program| !fault.told_by.contains(program) || says_so(program))
+            {
+                return Ok(());
+            }
         }
         std::thread::sleep(Duration::from_millis(250));
     }
@@ -152,9 +186,10 @@ fn wait_until_back(
 /// # Errors
 /// When that does not help our programs.
 pub fn make_well(scene: &mut Scene) -> Result<bool, Failure> {
+    let ways = scene.ways();
     for patience in [ANEW_LIMIT / 4, ANEW_LIMIT, ANEW_LIMIT] {
-        let waited = scene.wait_until_well(STEADY, patience);
-        let unwell = scene.unwell(STEADY);
+        let waited = scene.wait_until_well(&ways, STEADY, patience);
+        let unwell = scene.unwell(&ways, STEADY);
         if waited.is_ok() || unwell.is_empty() {
             return Ok(true);
         }
@@ -168,13 +203,20 @@ pub fn make_well(scene: &mut Scene) -> Result<bool, Failure> {
             recipe.restart_monitor()?;
         }
     }
-    match scene.wait_until_well(STEADY, ANEW_LIMIT) {
-        Err(_) if scene.unwell(STEADY) == [Way::Recipe] => Ok(false),
+    match scene.wait_until_well(&ways, STEADY, ANEW_LIMIT) {
+        Err(_) if scene.unwell(&ways, STEADY) == [Way::Recipe] => Ok(false),
         waited => waited.map(|()| true),
     }
 }
 
-/// How long scrapes of the device took to which nothing happens.
+/// How long scrapes of the other devices take, watched for a while.
+fn watch(scene: &Scene, time: Duration) -> Vec<Duration> {
+    let from = scene.history.now();
+    std::thread::sleep(time);
+    latencies(scene, from, from + time)
+}
+
+/// How long scrapes of the devices took to which nothing happens.
 fn latencies(scene: &Scene, from: Duration, to: Duration) -> Vec<Duration> {
     let probes = scene.history.probes(Way::Beside, from);
     probes.iter().filter(|probe| probe.asked < to).map(|probe| probe.took).collect()
@@ -186,7 +228,7 @@ fn budget(way: &verdict::Way) -> Option<String> {
     Some(format!("an answer {:.1} s over its budget", late.as_secs_f64()))
 }
 
-/// Says so if scrapes of the other device became slower by more than a tenth.
+/// Says so if scrapes of the other devices became slower by more than a tenth.
 fn neighbours(times: [Vec<Duration>; 2]) -> Option<String> {
     let p99 = |mut times: Vec<Duration>| {
         times.sort();

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fault::Fault;
-use super::history::Program;
+use super::history::{Program, Way as Asked};
+use super::round::Limits;
 use super::verdict::{Truth, Way};
 
 /// One fault, in all its runs.
@@ -13,6 +14,10 @@ pub struct Row {
     pub what: &'static str,
     /// How soon the device is to be back.
     pub reach: Option<Duration>,
+    /// The way on which it is to cost no scrape.
+    pub free_on: Option<Asked>,
+    /// How long each way was waited for.
+    pub limits: Limits,
     /// What became of our scrapes in each run.
     pub ours: Vec<Way>,
     /// The same where a session stands by.
@@ -27,10 +32,10 @@ pub struct Row {
 
 impl Row {
     /// An empty one.
-    pub fn of(fault: &Fault) -> Self {
+    pub fn of(fault: &Fault, limits: Limits) -> Self {
         let (ours, standby, recipe, truths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (what, reach, notes) = (fault.what, fault.reach, BTreeSet::new());
-        Self { what, reach, ours, standby, recipe, truths, notes }
+        let (what, reach, free_on, notes) = (fault.what, fault.reach, fault.free_on, BTreeSet::new());
+        Self { what, reach, free_on, limits, ours, standby, recipe, truths, notes }
     }
 
     /// What is short of the figure, in words; nothing if all is well.
@@ -40,10 +45,18 @@ impl Row {
             match p95 {
                 None => misses.push("not back in time".to_owned()),
                 Some(p95) if p95 > reach => {
-                    misses.push(format!("misses by {}", show(Some(p95 - reach))));
+                    misses.push(format!("misses by {}", show(p95 - reach)));
                 }
                 Some(_) => {}
             }
+        }
+        let costly = |ways: &[Way]| ways.iter().map(|way| way.lost).max().filter(|lost| *lost > 0);
+        match self.free_on {
+            Some(Asked::Standby) => {
+                misses.extend(costly(&self.standby).map(|lost| format!("loses up to {lost} with standby")));
+            }
+            Some(_) => misses.extend(costly(&self.ours).map(|lost| format!("loses up to {lost}"))),
+            None => {}
         }
         for program in [Program::Agent, Program::Bridge] {
             let mut truths = self.truths.iter().filter(|(whose, _)| *whose == program);
@@ -60,22 +73,34 @@ impl Row {
         of.fold(Truth::default(), |all, one| Truth { down: all.down.max(one.down), up: all.up.max(one.up) })
     }
 
+    /// How soon it is to be back, and where it is to lose nothing.
+    fn goal(&self) -> String {
+        let soon = self.reach.map(|reach| format!("≤ {} s", reach.as_secs()));
+        let free = self.free_on.map(|way| match way {
+            Asked::Standby => "standby 0 lost".to_owned(),
+            _ => "0 lost".to_owned(),
+        });
+        let goals: Vec<_> = soon.into_iter().chain(free).collect();
+        if goals.is_empty() { "–".to_owned() } else { goals.join(", ") }
+    }
+
     /// The cells of this row.
     pub fn cells(&self) -> Vec<String> {
-        let mut cells = vec![
-            self.what.to_owned(),
-            self.reach.map_or("–".into(), |reach| format!("≤ {} s", reach.as_secs())),
-        ];
+        let mut cells = vec![self.what.to_owned(), self.goal()];
         cells.push(self.ours.len().to_string());
         let none = || "–".to_owned();
-        let times = |ways: &[Way]| match Times::of(ways) {
-            Some(times) => [show(times.p50), show(times.p95), show(times.max), lost(ways)],
+        let times = |ways: &[Way], limit: Duration| match Times::of(ways) {
+            Some(Times { p50, p95, max }) => {
+                let [p50, p95, max] =
+                    [p50, p95, max].map(|time| time.map_or_else(|| format!("> {} s", limit.as_secs()), show));
+                [p50, p95, max, lost(ways)]
+            }
             None => [(); 4].map(|()| none()),
         };
-        cells.extend(times(&self.ours));
-        let [_, standby, _, lost] = times(&self.standby);
+        cells.extend(times(&self.ours, self.limits.ours));
+        let [_, standby, _, lost] = times(&self.standby, self.limits.ours);
         cells.extend([standby, lost]);
-        cells.extend(times(&self.recipe));
+        cells.extend(times(&self.recipe, self.limits.recipe));
         cells.extend([Program::Agent, Program::Bridge].map(|program| {
             let Truth { down, up } = self.told(program);
             let show = |time: Option<Duration>| {
@@ -114,8 +139,8 @@ impl Times {
     }
 }
 
-fn show(time: Option<Duration>) -> String {
-    time.map_or_else(|| "not back".to_owned(), |time| format!("{:.1} s", time.as_secs_f64()))
+fn show(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 /// Scrapes lost in a run, on average.
@@ -137,6 +162,8 @@ mod tests {
         Row {
             what: "x",
             reach,
+            free_on: None,
+            limits: Limits::FULL,
             ours,
             standby: vec![back(Some(1))],
             recipe: Vec::new(),
@@ -148,7 +175,7 @@ mod tests {
     #[test]
     fn one_that_did_not_come_back_is_the_longest() {
         let row = row(vec![back(Some(3)), back(None), back(Some(5))]);
-        assert_eq!(row.cells()[3..9], ["5.0 s", "not back", "not back", "4", "1.0 s", "4"]);
+        assert_eq!(row.cells()[3..9], ["5.0 s", "> 180 s", "> 180 s", "4", "1.0 s", "4"]);
         assert_eq!(row.misses(), ["not back in time"]);
     }
 
@@ -157,6 +184,13 @@ mod tests {
         let mut row = row(vec![back(Some(12))]);
         assert_eq!(row.misses(), ["misses by 2.0 s"]);
         row.ours = vec![back(Some(9))];
+        assert!(row.misses().is_empty());
+        row.free_on = Some(Asked::Standby);
+        assert_eq!(
+            (row.misses(), row.goal()),
+            (vec!["loses up to 4 with standby".into()], "≤ 10 s, standby 0 lost".into())
+        );
+        row.standby[0].lost = 0;
         assert!(row.misses().is_empty());
         let late = Truth { down: Some(Duration::from_secs(30)), up: None };
         row.truths.push((Program::Agent, late));

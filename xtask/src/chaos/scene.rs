@@ -17,7 +17,7 @@ use super::place::{self, Place};
 use super::prober::{self, Prober};
 use super::recipe::Recipe;
 use super::supervised::Supervised;
-use super::watcher::{Watched, Watcher};
+use super::watcher::{Watched, Watcher, page};
 use crate::Failure;
 use crate::build::Programs;
 use crate::chain::{self, free_address};
@@ -47,6 +47,8 @@ pub struct Scene {
     pub history: Arc<History>,
     /// Until when it was searched for what must never be.
     pub judged_until: Duration,
+    /// How long scrapes of the other devices took while nothing happened; empty before that is asked for.
+    pub calm: Vec<Duration>,
     _watchers: Vec<Watcher>,
     _probers: Vec<Prober>,
     /// The agent on the device that everything happens to, which is called `backpack`.
@@ -57,6 +59,8 @@ pub struct Scene {
     pub shelves: Vec<Supervised>,
     /// The monitor's.
     pub bridge: Supervised,
+    /// The bridge's own pages.
+    bridge_admin: SocketAddr,
     /// The original recipe, if it is to be compared with.
     pub recipe: Option<Recipe>,
     /// The exporter of `backpack`.
@@ -168,12 +172,14 @@ impl Scene {
         let scene = Self {
             history,
             judged_until: Duration::ZERO,
+            calm: Vec::new(),
             _watchers: watchers,
             _probers: probers,
             agent: backpack.agent,
             agent_state: backpack.state,
             shelves: shelves.into_iter().map(|shelf| shelf.agent).collect(),
             bridge,
+            bridge_admin: admin,
             recipe,
             exporter: backpack.exporter,
             device,
@@ -183,7 +189,7 @@ impl Scene {
             folder: folder.to_owned(),
         };
         let stage = Stage::begin("first scrapes on every way");
-        scene.wait_until_well(CALM.max(cast.beside_pause * 2), PATIENCE)?;
+        scene.wait_until_well(&scene.ways(), CALM.max(cast.beside_pause * 2), PATIENCE)?;
         stage.done();
         Ok(scene)
     }
@@ -196,25 +202,30 @@ impl Scene {
         ways
     }
 
-    /// The ways that have not had good scrapes alone for `calm`.
-    pub fn unwell(&self, calm: Duration) -> Vec<Way> {
+    /// Those of them that our programs are.
+    pub fn our_ways(&self) -> Vec<Way> {
+        self.ways().into_iter().filter(|way| *way != Way::Recipe).collect()
+    }
+
+    /// Those of these ways that have not had good scrapes alone for `calm`.
+    pub fn unwell(&self, ways: &[Way], calm: Duration) -> Vec<Way> {
         let since = self.history.now().saturating_sub(calm);
         let is_unwell = |way: &Way| {
             let probes = self.history.probes(*way, since);
             probes.is_empty() || !probes.iter().all(Probe::is_good)
         };
-        self.ways().into_iter().filter(is_unwell).collect()
+        ways.iter().copied().filter(is_unwell).collect()
     }
 
-    /// Waits until every way has had good scrapes alone for `calm`.
+    /// Waits until each of these ways has had good scrapes alone for `calm`.
     ///
     /// # Errors
     /// After `limit`: which has not.
-    pub fn wait_until_well(&self, calm: Duration, limit: Duration) -> Result<(), Failure> {
+    pub fn wait_until_well(&self, ways: &[Way], calm: Duration, limit: Duration) -> Result<(), Failure> {
         let started = Instant::now();
         std::thread::sleep(calm);
         loop {
-            let unwell = self.unwell(calm);
+            let unwell = self.unwell(ways, calm);
             if unwell.is_empty() {
                 return Ok(());
             }
@@ -231,6 +242,17 @@ impl Scene {
     /// When the agent's program cannot say.
     pub fn identity_now(&self) -> Result<String, Failure> {
         Ok(self.agent.ask(&["hostname", "--json"])?.trim().to_owned())
+    }
+
+    /// How often the bridge has dialled the device that everything happens to, as the target without a
+    /// session that stands by and as the one with it; `None` if it does not say.
+    pub fn dials(&self) -> Option<[u64; 2]> {
+        let (_, text) = self.monitor.within(|| Ok(page(self.bridge_admin, "/metrics"))).ok()??;
+        let count = |target| {
+            let name = format!("onionscrape_target_connects_total{{target=\"{target}\"}} ");
+            text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
+        };
+        Some([count("backpack")?, count("backpack-standby")?])
     }
 
     /// Names of relays, without authorities: those are on no path.

@@ -70,6 +70,7 @@ impl Soak {
             make_well(&mut scene)?;
             samples.push(sample(&scene, started)?);
         }
+        violations.extend(scene.history.violations(scene.judged_until));
         let result =
             format!("{runs} faults in {:.1} h, {} devices\n\n{}\n", self.hours, BESIDE + 1, table(&samples));
         println!("\n{result}");

@@ -1,4 +1,4 @@
-//! Asks both programs every half second how they are, and looks at their sockets.
+//! Asks both programs every half second how they are and whether a host key was refused, and looks at their sockets.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ impl Watcher {
                     let at = history.now();
                     let up = watched.says();
                     history.told(Told { program: watched.program, at, up });
-                    for what in watched.strays() {
+                    for what in watched.strays().into_iter().chain(watched.refused_keys()) {
                         history.violation(what);
                     }
                     std::thread::sleep(PAUSE);
@@ -90,6 +90,20 @@ impl Watched {
         }
     }
 
+    /// Targets whose host key was refused, though it never changes here.
+    fn refused_keys(&self) -> Vec<String> {
+        if self.program == Program::Agent {
+            return Vec::new();
+        }
+        // A bridge that was just killed shows none.
+        let Some((_, metrics)) = page(self.admin, "/metrics") else { return Vec::new() };
+        let refused = metrics.lines().filter(|line| {
+            let value = line.strip_prefix("onionscrape_target_host_key_mismatch{");
+            value.is_some_and(|value| !value.ends_with(" 0"))
+        });
+        refused.map(|line| format!("scraper-bridge takes a host key for another's: {line}")).collect()
+    }
+
     /// Sockets that it must not have.
     fn strays(&self) -> Vec<String> {
         // A process that was just killed has none.
@@ -116,7 +130,7 @@ impl Watched {
 }
 
 /// A page of a program that answers in time.
-fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+pub fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(PATIENCE))

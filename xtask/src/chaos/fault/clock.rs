@@ -5,8 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Fault, Tellers, seconds};
+use super::{Fault, Tellers, forget, seconds};
 use crate::Failure;
+use crate::chaos::history::Way;
 use crate::chaos::scene::Scene;
 use crate::chaos::verdict::Span;
 
@@ -14,15 +15,20 @@ use crate::chaos::verdict::Span;
 const TIME: Duration = Duration::from_secs(30);
 /// How often the library looks what the time is to be.
 const LOOKS_EVERY: &str = "1";
+/// The file with what is to be said of the agent.
+const NOTE: &str = "clock.noted";
 
 pub fn faults() -> Vec<Fault> {
-    let fault = |name, what, reach, short, act| Fault {
+    let fault = |name, what, reach: Option<Duration>, short, act| Fault {
         name,
         what,
         reach,
+        // What is so little wrong is to go by unnoticed.
+        free_on: reach.is_none().then_some(Way::Ours),
         short,
         apart: false,
         told_by: Tellers::Neither,
+        may_miss: false,
         for_recipe: false,
         act,
         tidy,
@@ -33,16 +39,21 @@ pub fn faults() -> Vec<Fault> {
         fault("clock-minus-5min", "device's clock −5 min for 30 s", None, 0, |s, _| jump(s, "-5m", false)),
         fault("clock-plus-2h", "device's clock +2 h for 30 s", soon, 0, |s, _| jump(s, "+2h", true)),
         fault("clock-minus-2d", "device's clock −2 days for 30 s", soon, 0, |s, _| jump(s, "-2d", true)),
-        fault("clock-1970", "device boots in 1970, clock set right after 30 s", soon, 1, boots_in_1970),
+        Fault {
+            // It is not published meanwhile, so that nobody gets to it.
+            told_by: Tellers::Both,
+            ..fault("clock-1970", "device boots in 1970, clock set right after 30 s", soon, 1, boots_in_1970)
+        },
     ]
 }
 
 /// A running device's clock jumps and is set right.
 fn jump(scene: &mut Scene, by: &str, is_to_be_told: bool) -> Result<Span, Failure> {
+    forget(scene, NOTE)?;
     set(scene, "+0")?;
     let environment = environment(scene)?;
     scene.agent.restart(&environment)?;
-    scene.wait_until_well(Duration::from_secs(5), Duration::from_secs(120))?;
+    scene.wait_until_well(&scene.our_ways(), Duration::from_secs(5), Duration::from_secs(120))?;
     let began = scene.history.now();
     set(scene, by)?;
     std::thread::sleep(TIME);
@@ -52,6 +63,7 @@ fn jump(scene: &mut Scene, by: &str, is_to_be_told: bool) -> Result<Span, Failur
 }
 
 fn boots_in_1970(scene: &mut Scene, _: usize) -> Result<Span, Failure> {
+    forget(scene, NOTE)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     set(scene, &format!("-{}", now - 60))?;
     let environment = environment(scene)?;
@@ -73,14 +85,15 @@ fn note(scene: &Scene, is_to_be_told: bool) -> Result<(), Failure> {
         (false, true) => "status complains of the clock",
         _ => "",
     };
-    Ok(fs::write(scene.folder.join("clock.noted"), words)?)
+    Ok(fs::write(scene.folder.join(NOTE), words)?)
 }
 
 /// Lets the device have the right time again, for good.
 fn tidy(scene: &mut Scene) -> Result<Option<String>, Failure> {
     scene.agent.restart(&[])?;
-    let noted = fs::read_to_string(scene.folder.join("clock.noted"))?;
-    Ok((!noted.is_empty()).then_some(noted))
+    // There is none if it could not be done.
+    let noted = fs::read_to_string(scene.folder.join(NOTE)).ok();
+    Ok(noted.filter(|words| !words.is_empty()))
 }
 
 fn set(scene: &Scene, offset: &str) -> Result<(), Failure> {

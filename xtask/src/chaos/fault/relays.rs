@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Fault, Tellers, hold, seconds};
 use crate::Failure;
+use crate::chaos::history::Way;
 use crate::chaos::scene::Scene;
 use crate::chaos::traffic;
 use crate::chaos::verdict::Span;
@@ -17,23 +18,24 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Relays that go for good, one or a few.
 pub fn faults() -> Vec<Fault> {
+    let of_some = |fault| Fault { free_on: Some(Way::Standby), may_miss: true, ..fault };
     vec![
-        fault(
+        of_some(fault(
             "guard-killed",
             "guard killed (the device's, the bridge's, in turn)",
             20,
             1,
             Tellers::Bridge,
             guard,
-        ),
-        fault(
+        )),
+        of_some(fault(
             "way-killed",
             "middle or rendezvous relay killed, each in turn",
             20,
             1,
             Tellers::Bridge,
             on_the_way,
-        ),
+        )),
         fault("introductions-killed", "all introduction points killed", 45, 1, Tellers::Both, introductions),
     ]
 }
@@ -70,7 +72,19 @@ fn fault(
     act: fn(&mut Scene, usize) -> Result<Span, Failure>,
 ) -> Fault {
     let reach = Some(seconds(reach));
-    Fault { name, what, reach, short, apart: true, told_by, for_recipe: false, act, tidy: revive }
+    Fault {
+        name,
+        what,
+        reach,
+        free_on: None,
+        short,
+        apart: true,
+        told_by,
+        may_miss: false,
+        for_recipe: false,
+        act,
+        tidy: revive,
+    }
 }
 
 fn guard(scene: &mut Scene, run: usize) -> Result<Span, Failure> {
