@@ -44,6 +44,28 @@ pub async fn the_monitors_tor_is_started_anew(world: &World) {
     }
 }
 
+pub async fn two_monitors_see_an_agent_come_again(world: &World) {
+    let exporter = exporter().await;
+    let (folder, ssh) = (world.folder(), format!("[ssh]\nkeys = [{:?}]\n", world.key().public_line()));
+    let exporters = [("app", exporter.address)];
+    let start = || world.device_in(folder.clone(), &ssh, &exporters);
+    let device = start().await;
+    let targets: [(_, _, &[&str]); 1] = [("backpack", &device, &["app"])];
+    let monitors = [world.monitor(&targets).await, world.monitor(&targets).await];
+    for monitor in &monitors {
+        monitor.connected("backpack").await;
+        assert_eq!(scrape(&monitor.address("backpack", "app")).await.status, 200);
+    }
+    device.stop().await;
+    for monitor in &monitors {
+        monitor.state("backpack", "given up", |state| state.pool().is_none()).await;
+    }
+    let _device = start().await;
+    for monitor in &monitors {
+        scraped_again(world, monitor, "app").await;
+    }
+}
+
 /// An agent in a process of its own, run by the command that `wrap` makes of it, with its target.
 fn agent(
     world: &World,

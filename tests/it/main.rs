@@ -111,6 +111,7 @@ fn main() -> ExitCode {
         doctor::the_bridges_on_other_ways,
         doctor::the_agents_and_its_status,
         healing::the_monitors_tor_is_started_anew,
+        healing::two_monitors_see_an_agent_come_again,
         healing::a_device_that_was_asleep,
         healing::what_arti_learnt_is_damaged,
         monitoring::rules_and_queries_are_sound,
