@@ -1,12 +1,16 @@
 //! What is done about a disturbance, and about a Tor that does not work any more: arti alone waits for
 //! connections that are dead, and the longer nothing worked the longer it waits to try again.
 
+mod elsewhere;
 mod step;
+mod unreachable;
 
 use std::time::Duration;
 
+use elsewhere::Elsewhere;
 pub use step::{Reason, Step};
 use tokio::time::Instant;
+use unreachable::Unreachable;
 
 use crate::disturbance::{Disturbance, Outlook};
 use crate::tor::{Bootstrap, NOTEWORTHY, TorSettings, Unintroduced};
@@ -44,27 +48,6 @@ const TRANSPORT_SPENT: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(15);
 /// Failures in a row before only a new process may help.
 const FAILURES: u32 = 4;
-/// How long an onion service may be without an introduction point after it had one: each is tried anew at
-/// once, and needs a circuit. Arti says the same for some seconds when one of several is lost.
-const INTRODUCED_AGAIN: Duration = Duration::from_secs(12);
-/// The same where it had none since it was launched: on a bad network circuits take long.
-const INTRODUCED_FIRST: Duration = Duration::from_secs(60);
-/// Least time between two launches at other introduction points where the last ones worked, doubled each
-/// time in a row: whoever can make an introduction point fail should not have a say in which is next.
-const ELSEWHERE_AGAIN: Duration = Duration::from_secs(15);
-/// The same where they never did.
-const ELSEWHERE_GAP: Duration = Duration::from_secs(60);
-/// How often it is doubled.
-const ELSEWHERE_DOUBLINGS: u32 = 4;
-/// After so long a time without one they are no longer in a row.
-const ELSEWHERE_ROW: Duration = Duration::from_secs(20 * 60);
-/// How long a device may be unreachable, though Tor works, before each step.
-const UNREACHABLE_RENEW: Duration = Duration::from_secs(90);
-/// Least time between two clients for that reason.
-const UNREACHABLE_GAP: Duration = Duration::from_secs(15 * 60);
-/// Clients that may not help before only a new process may.
-const UNREACHABLE_RENEWALS: u32 = 3;
-
 /// Whether somebody who dials the device gets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -114,20 +97,12 @@ pub struct Healing {
     slack: u32,
     /// How often in a row one could not be started.
     failures: u32,
-    /// Since when the device cannot be reached, and what was done about it.
-    trouble: Option<Trouble>,
-    /// When a client was started for that last, be it mended since or not.
-    last_for_trouble: Option<Instant>,
+    /// What was done about a device that cannot be reached.
+    unreachable: Unreachable,
     /// When relays were there again last, and a client was started for it.
     reopened: Option<Instant>,
-    /// How often in a row onion services were launched at other introduction points, and when last.
-    elsewhere: (u32, Option<Instant>),
-}
-
-#[derive(Debug)]
-struct Trouble {
-    since: Instant,
-    renewals: u32,
+    /// When onion services were launched at other introduction points.
+    elsewhere: Elsewhere,
 }
 
 impl Healing {
@@ -144,10 +119,9 @@ impl Healing {
             doubted: None,
             slack,
             failures: 0,
-            trouble: None,
-            last_for_trouble: None,
+            unreachable: Unreachable::default(),
             reopened: None,
-            elsewhere: (0, None),
+            elsewhere: Elsewhere::default(),
         }
     }
 
@@ -234,7 +208,7 @@ impl Healing {
     /// Some seconds passed.
     pub fn tick(&mut self, seen: Seen, now: Instant) -> Option<(Step, Reason)> {
         if seen.reach == Reach::Proved {
-            self.trouble = None;
+            self.unreachable.is_over();
         }
         if self.failures > 0 || !seen.running {
             // With or without a network: there must be one for whenever there is.
@@ -268,56 +242,22 @@ impl Healing {
             });
         }
         self.silent = 0;
-        if self.should_be_elsewhere(seen.unintroduced, now) {
-            return Some((Step::Relaunch, Reason::Unintroduced));
+        if let Some(Unintroduced { time, had_one }) = seen.unintroduced {
+            // While nothing came it could not have one.
+            let time = self.doubted.map_or(time, |doubted| time.min(now - doubted));
+            if self.elsewhere.is_due(time, had_one, now) {
+                return Some((Step::Relaunch, Reason::Unintroduced));
+            }
         }
         if seen.reach != Reach::Lost {
             return None;
         }
-        let Some(trouble) = &mut self.trouble else {
-            self.trouble = Some(Trouble { since: now, renewals: 0 });
-            let (times, last) = self.elsewhere;
-            // Points that were chosen just now are given their time.
-            if last.is_some_and(|last| now - last < ELSEWHERE_GAP) {
-                return None;
-            }
-            self.elsewhere = (times + 1, Some(now));
-            return Some((Step::Relaunch, Reason::Unreachable));
-        };
-        let too_soon = |last: Instant| now - last < UNREACHABLE_GAP;
-        if seen.in_use
-            || now - trouble.since < UNREACHABLE_RENEW
-            || self.last_for_trouble.is_some_and(too_soon)
-        {
-            return None;
-        }
-        if trouble.renewals == UNREACHABLE_RENEWALS {
-            return Some((Step::GiveUp, Reason::Unreachable));
-        }
-        trouble.renewals += 1;
-        self.last_for_trouble = Some(now);
-        Some(self.renew(Reason::Unreachable, now))
-    }
-
-    /// True if it is time to be introduced at other places; noted.
-    fn should_be_elsewhere(&mut self, unintroduced: Option<Unintroduced>, now: Instant) -> bool {
-        let (mut times, last) = self.elsewhere;
-        let Some(Unintroduced { time, had_one }) = unintroduced else {
-            return false;
-        };
-        // While nothing came it could not have one.
-        let time = self.doubted.map_or(time, |doubted| time.min(now - doubted));
-        if last.is_some_and(|last| now - last >= ELSEWHERE_ROW) {
-            times = 0;
-        }
-        let (least, gap) =
-            if had_one { (INTRODUCED_AGAIN, ELSEWHERE_AGAIN) } else { (INTRODUCED_FIRST, ELSEWHERE_GAP) };
-        let gap = gap * 2u32.pow(times.min(ELSEWHERE_DOUBLINGS));
-        if time < least || last.is_some_and(|last| now - last < gap) {
-            return false;
-        }
-        self.elsewhere = (times + 1, Some(now));
-        true
+        let step = self.unreachable.step(&mut self.elsewhere, seen.in_use, now)?;
+        Some(if step == Step::Renew {
+            self.renew(Reason::Unreachable, now)
+        } else {
+            (step, Reason::Unreachable)
+        })
     }
 
     /// No route leads away, and nothing comes either: some networks have routes to their own parts only.

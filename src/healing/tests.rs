@@ -15,10 +15,9 @@ fn begun(now: Instant) -> Healing {
         doubted: None,
         slack: 1,
         failures: 0,
-        trouble: None,
-        last_for_trouble: None,
+        unreachable: Unreachable::default(),
         reopened: None,
-        elsewhere: (0, None),
+        elsewhere: Elsewhere::default(),
     }
 }
 

@@ -1,0 +1,54 @@
+//! Launching onion services at other introduction points, no more often than does good.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long an onion service may be without an introduction point after it had one: each is tried anew at
+/// once, and needs a circuit. Arti says the same for some seconds when one of several is lost.
+const INTRODUCED_AGAIN: Duration = Duration::from_secs(12);
+/// The same where it had none since it was launched: on a bad network circuits take long.
+const INTRODUCED_FIRST: Duration = Duration::from_secs(60);
+/// Least time between two launches where the last introduction points worked, doubled each time in a row:
+/// whoever can make one fail should not have a say in which is next.
+const GAP_AGAIN: Duration = Duration::from_secs(15);
+/// The same where they never did.
+const GAP: Duration = Duration::from_secs(60);
+/// How often it is doubled.
+const DOUBLINGS: u32 = 4;
+/// After so long a time without one they are no longer in a row.
+const ROW: Duration = Duration::from_secs(20 * 60);
+
+/// Those that there were.
+#[derive(Debug, Default)]
+pub(super) struct Elsewhere {
+    /// In a row.
+    times: u32,
+    last: Option<Instant>,
+}
+
+impl Elsewhere {
+    /// True if it is time for one, when there has been no introduction point for so long; noted.
+    pub(super) fn is_due(&mut self, time: Duration, had_one: bool, now: Instant) -> bool {
+        if self.last.is_some_and(|last| now - last >= ROW) {
+            self.times = 0;
+        }
+        let (least, gap) = if had_one { (INTRODUCED_AGAIN, GAP_AGAIN) } else { (INTRODUCED_FIRST, GAP) };
+        let gap = gap * 2u32.pow(self.times.min(DOUBLINGS));
+        if time < least || self.last.is_some_and(|last| now - last < gap) {
+            return false;
+        }
+        self.begins(now);
+        true
+    }
+
+    /// True if there was one just now, whose introduction points are to be given their time.
+    pub(super) fn was_just_now(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now - last < GAP)
+    }
+
+    /// There is one now.
+    pub(super) fn begins(&mut self, now: Instant) {
+        (self.times, self.last) = (self.times + 1, Some(now));
+    }
+}
