@@ -13,7 +13,7 @@ use tracing::{debug, error};
 use super::LoginFailure;
 use super::ssh_agent::{SshAgent, SshAgentFault};
 
-/// Authentication with one key takes two round trips.
+/// Authentication with one key takes three round trips: the service, whether the key would do, and the signature.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Logs in as `user`; takes 20 s for each key that is tried at most.

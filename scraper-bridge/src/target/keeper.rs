@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures::future::{Fuse, FusedFuture as _, FutureExt as _};
+use futures::future::{Fuse, FusedFuture as _, FutureExt as _, join_all};
 use onionscrape::address::OnionAddress;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -89,8 +89,10 @@ impl Keeper {
                         continue;
                     }
                     self.tell(State::Dialling(None));
-                    pool.session().close().await;
-                    if matches!(held, Held::Asked) || pool.session().has_proved_itself() {
+                    let was_of_use = pool.session().has_proved_itself();
+                    // A session that is stuck takes its time to end, and the next one does not wait for it.
+                    tokio::spawn(async move { pool.session().close().await });
+                    if matches!(held, Held::Asked) || was_of_use {
                         // Lost after good service: the network most likely changed, so dial at once.
                         self.pauses = Pauses::begin();
                         self.at_once = true;
@@ -281,9 +283,9 @@ impl Keeper {
     fn warm(&self, pool: &Arc<Pool>) {
         let (pool, config) = (pool.clone(), self.target.config.clone());
         tokio::spawn(async move {
-            for (index, exporter) in config.exporters.iter().enumerate() {
-                pool.warm(index, exporter).await;
-            }
+            // One after the other they would take a round trip each.
+            join_all(config.exporters.iter().enumerate().map(|(index, exporter)| pool.warm(index, exporter)))
+                .await
         });
     }
 
