@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use unreachable::Unreachable;
 
 use crate::disturbance::{Disturbance, Outlook};
-use crate::tor::{Bootstrap, NOTEWORTHY, TorSettings, Unintroduced};
+use crate::tor::{Bootstrap, FILTERED, NOTEWORTHY, TorSettings, Unintroduced};
 
 /// How often whoever acts on it looks whether anything comes from relays.
 pub const TICK: Duration = Duration::from_secs(5);
@@ -22,6 +22,8 @@ pub const TICK: Duration = Duration::from_secs(5);
 const DOUBTFUL: Duration = Duration::from_secs(15);
 /// A dial that is worth anything is answered by a relay in less.
 const CUT: Duration = Duration::from_secs(20);
+/// A relay that accepts a connection says something in less.
+const SAID: Duration = Duration::from_secs(5);
 /// After so long a silence hardly any connection is alive when something happened besides, so a new
 /// client costs nothing; it is there in a second.
 const DEAD: Duration = Duration::from_secs(15);
@@ -76,9 +78,20 @@ pub struct Seen {
     pub clock_wrong: bool,
 }
 
+/// What there is to see of relays at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traffic {
+    /// How long nothing has come from any, if anything ever did.
+    pub silence: Option<Duration>,
+    /// How long ago one, or whatever stands in its way, last accepted a connection, if one did and that is known.
+    pub connected: Option<Duration>,
+}
+
 /// What was seen and done so far.
 #[derive(Debug)]
 pub struct Healing {
+    /// When the program began.
+    begun: Instant,
     /// True while no route leads away: then nothing helps but a network.
     cut_off: bool,
     /// When the client was started.
@@ -110,6 +123,7 @@ impl Healing {
     pub fn new(now: Instant, settings: &TorSettings) -> Self {
         let slack = if settings.low_power() { LOW_POWER_SLACK } else { 1 };
         Self {
+            begun: now,
             cut_off: Outlook::now().is_cut_off(),
             renewed: now,
             gaps: if settings.through_transports() { &TRANSPORT_GAPS } else { &GAPS },
@@ -158,15 +172,17 @@ impl Healing {
     }
 
     /// What is in the way of everybody who would come in or go out, if something is.
-    pub fn hindrance(&self, silence: Option<Duration>, tor: &Bootstrap) -> Option<&'static str> {
-        if self.is_cut_off(silence) {
+    pub fn hindrance(&self, seen: &Traffic, tor: &Bootstrap, now: Instant) -> Option<&'static str> {
+        if self.is_cut_off(seen.silence) {
             return Some("there is no network; check the link");
         }
-        if silence.is_none_or(|silence| silence < CUT * self.slack) {
+        let silence = seen.silence.unwrap_or(now - self.begun);
+        if silence < CUT * self.slack {
             return None;
         }
         Some(match tor {
             Bootstrap::Blocked { advice, .. } => advice,
+            _ if seen.connected.is_some_and(|ago| ago + SAID < silence) => FILTERED,
             _ => "nothing comes from any Tor relay; check the network",
         })
     }
@@ -241,7 +257,10 @@ impl Healing {
                 self.renew(Reason::Silence, now)
             });
         }
-        self.silent = 0;
+        if seen.silence.is_some() {
+            // Where nothing was ever heard each client begins its silence anew.
+            self.silent = 0;
+        }
         if let Some(Unintroduced { time, had_one }) = seen.unintroduced {
             // While nothing came it could not have one.
             let time = self.doubted.map_or(time, |doubted| time.min(now - doubted));

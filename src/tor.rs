@@ -22,6 +22,7 @@ mod tasks;
 mod tcp;
 
 pub use bootstrap::Bootstrap;
+pub(crate) use bootstrap::FILTERED;
 pub use client::{Tor, TorClient};
 pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
 pub use connector::{Connector, DialError, DialStage};

@@ -6,6 +6,7 @@ const SOME: Option<Duration> = Some(Duration::from_secs(3));
 
 fn begun(now: Instant) -> Healing {
     Healing {
+        begun: now,
         cut_off: false,
         renewed: now,
         gaps: &GAPS,
@@ -27,6 +28,15 @@ fn seen(silence: Option<Duration>, reach: Reach) -> Seen {
 
 fn seconds(seconds: u64) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
+}
+
+fn hindrance(
+    healing: &Healing,
+    silence: Option<Duration>,
+    connected: Option<Duration>,
+    now: Instant,
+) -> Option<&'static str> {
+    healing.hindrance(&Traffic { silence, connected }, &Bootstrap::Done, now)
 }
 
 fn network() -> Disturbance {
@@ -56,10 +66,10 @@ fn nothing_is_done_without_a_network_and_all_at_once_with_one() {
     let mut healing = begun(start);
     // Routes may be missing to where nobody wants to go.
     assert_eq!(healing.disturbed(cut_off(), SOME, start), Some((Step::Relaunch, Reason::Network)));
-    assert_eq!(healing.hindrance(SOME, &Bootstrap::Done), None);
+    assert_eq!(hindrance(&healing, SOME, None, start), None);
     assert_eq!(healing.disturbed(cut_off(), seconds(20), start), None);
     assert!(!healing.is_doubtful(seconds(600)));
-    assert!(healing.hindrance(seconds(20), &Bootstrap::Done).expect("cut off").contains("no network"));
+    assert!(hindrance(&healing, seconds(20), None, start).expect("cut off").contains("no network"));
     let later = start + Duration::from_secs(8 * 3600);
     assert_eq!(healing.tick(seen(seconds(8 * 3600), Reach::Lost), later), None);
     assert_eq!(healing.disturbed(network(), seconds(8 * 3600), later), Some((Step::Renew, Reason::Network)));
@@ -74,7 +84,7 @@ fn a_silence_is_not_left_to_arti() {
         let now = start + Duration::from_secs(second);
         assert_eq!(healing.is_doubtful(seconds(second)), second >= DOUBTFUL.as_secs());
         assert_eq!(healing.pause(seconds(second)) < TICK, (10..30).contains(&second));
-        assert_eq!(healing.hindrance(seconds(second), &Bootstrap::Done).is_some(), second >= CUT.as_secs());
+        assert_eq!(hindrance(&healing, seconds(second), None, now).is_some(), second >= CUT.as_secs());
         if let Some(step) = healing.tick(seen(seconds(second), Reach::Proved), now) {
             assert_eq!(step, (Step::Renew, Reason::Silence));
             renewals.push(second);
@@ -90,6 +100,29 @@ fn a_silence_is_not_left_to_arti() {
         "from the start in another network"
     );
     assert_eq!(healing.tick(seen(SOME, Reach::Proved), start + Duration::from_secs(1000)), None);
+}
+
+#[test]
+fn what_accepts_connections_and_says_nothing_is_no_relay() {
+    let start = Instant::now();
+    let healing = begun(start);
+    let said = |silence, connected, second| {
+        let now = start + Duration::from_secs(second);
+        hindrance(&healing, silence, connected, now).unwrap_or("nothing")
+    };
+    assert_eq!(said(None, seconds(1), 19), "nothing");
+    assert!(said(None, seconds(1), 20).contains("captive portal"));
+    assert!(said(None, None, 20).contains("nothing comes from any"));
+    assert!(
+        said(seconds(60), seconds(30), 600).contains("captive portal"),
+        "it has gone to where there is one"
+    );
+    assert!(
+        said(seconds(60), seconds(58), 600).contains("nothing comes from any"),
+        "the last of a good network"
+    );
+    assert!(said(seconds(60), seconds(300), 600).contains("nothing comes from any"));
+    assert_eq!(said(SOME, seconds(1), 600), "nothing");
 }
 
 #[test]
@@ -181,14 +214,19 @@ fn a_client_that_does_not_start_is_tried_again() {
 }
 
 #[test]
-fn a_client_that_hears_nothing_from_the_start_is_silent() {
+fn clients_that_hear_nothing_from_the_start_are_silent_too() {
     let start = Instant::now();
     let mut healing = begun(start);
-    assert_eq!(healing.tick(seen(None, Reach::Proved), start + Duration::from_secs(25)), None);
-    assert_eq!(
-        healing.tick(seen(None, Reach::Proved), start + Duration::from_secs(30)),
-        Some((Step::Renew, Reason::Silence))
-    );
+    let mut renewals = Vec::new();
+    for second in (0..900).step_by(5) {
+        let now = start + Duration::from_secs(second);
+        if let Some(step) = healing.tick(seen(None, Reach::Unknown), now) {
+            assert_eq!(step, (Step::Renew, Reason::Silence));
+            healing.succeeded(Step::Renew, now);
+            renewals.push(second);
+        }
+    }
+    assert_eq!(renewals, [30, 120, 300, 480, 660, 840]);
 }
 
 #[test]

@@ -4,6 +4,10 @@ use std::fmt;
 
 use arti_client::status::{BlockageKind, BootstrapStatus};
 
+/// What to do about a network that accepts connections to relays, and through which nothing comes from them.
+pub(crate) const FILTERED: &str =
+    "the network lets connections through but not Tor; sign in to a captive portal, or configure bridges";
+
 /// Whether Tor can be used, and if not, why.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Bootstrap {
@@ -61,10 +65,7 @@ impl Bootstrap {
         let Some(blockage) = status.blocked() else { return Self::Going { ratio } };
         let (kind, advice) = match blockage.kind() {
             BlockageKind::Offline => ("offline", "no network; check the link"),
-            BlockageKind::Filtering => (
-                "filtering",
-                "the network lets connections through but not Tor; sign in to a captive portal, or configure bridges",
-            ),
+            BlockageKind::Filtering => ("filtering", FILTERED),
             BlockageKind::ClockSkewed => ("clock_skewed", "the clock is wrong; set it"),
             BlockageKind::CantBootstrap => ("cant_bootstrap", "the Tor directory cannot be fetched"),
             _ => ("cant_reach_tor", "no Tor relay can be reached; check the firewall, or configure bridges"),

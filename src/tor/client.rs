@@ -195,7 +195,7 @@ impl Tor {
         self.0.introduced.longest_without()
     }
 
-    /// The relays that were connected to last.
+    /// The relays that were connected to last, or tried if none was.
     pub(super) fn met(&self) -> Vec<SocketAddr> {
         self.0.links.met()
     }
@@ -210,6 +210,13 @@ impl Tor {
     /// those that there are had better go on.
     pub fn can_write(&self) -> bool {
         access(&self.0.settings.state, Access::WRITE_OK).is_ok()
+    }
+
+    /// How long ago a relay, or whatever stands in its way, last accepted a connection of this program's; `None`
+    /// if none did, or where transports connect.
+    pub fn connected(&self) -> Option<Duration> {
+        let connected = self.0.links.connected().filter(|_| !self.0.settings.through_transports())?;
+        Some(connected.elapsed())
     }
 
     /// Ends the client and starts another with the same state, whose waiting times begin anew.

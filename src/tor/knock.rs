@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::net::TcpSocket;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Tor;
@@ -42,7 +42,7 @@ impl Reopening {
         let told = Arc::new(Notify::new());
         let tell = told.clone();
         let watcher = async move {
-            let mut closed = false;
+            let (mut closed, begun) = (false, Instant::now());
             loop {
                 let Some(tor) = tor() else {
                     sleep(SHORTEST).await;
@@ -54,7 +54,7 @@ impl Reopening {
                 }
                 let low_power = tor.settings().low_power();
                 let silent = SILENT * if low_power { LOW_POWER_SLACK } else { 1 };
-                let silence = tor.silence().unwrap_or_default();
+                let silence = tor.silence().unwrap_or_else(|| begun.elapsed());
                 if let Some(left) = silent.checked_sub(silence) {
                     closed = false;
                     sleep(left.max(SHORTEST)).await;

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::disturbance::{is_no_way, source_for};
 
@@ -20,6 +21,10 @@ struct Open {
     links: HashMap<u64, Link>,
     /// The relays that were connected to last, the latest one first.
     met: VecDeque<SocketAddr>,
+    /// Those that were tried last, likewise.
+    tried: VecDeque<SocketAddr>,
+    /// When one was connected to last.
+    connected: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -38,9 +43,8 @@ impl Links {
         let (local, relay) = (handle.local_addr()?, handle.peer_addr()?);
         let link = Link { local: local.ip(), peer: relay.ip(), handle, bound };
         let mut open = self.locked();
-        open.met.retain(|met| *met != relay);
-        open.met.push_front(relay);
-        open.met.truncate(MET);
+        remember(&mut open.met, relay);
+        open.connected = Some(Instant::now());
         open.last += 1;
         let number = open.last;
         open.links.insert(number, link);
@@ -48,9 +52,21 @@ impl Links {
         Ok(Listed { links: self.clone(), number })
     }
 
-    /// The relays that were connected to last.
+    /// Notes that a relay is tried.
+    pub(super) fn tries(&self, relay: SocketAddr) {
+        remember(&mut self.locked().tried, relay);
+    }
+
+    /// The relays that were connected to last, or tried if none was.
     pub(super) fn met(&self) -> Vec<SocketAddr> {
-        self.locked().met.iter().copied().collect()
+        let open = self.locked();
+        let relays = if open.met.is_empty() { &open.tried } else { &open.met };
+        relays.iter().copied().collect()
+    }
+
+    /// When one was connected to last.
+    pub(super) fn connected(&self) -> Option<Instant> {
+        self.locked().connected
     }
 
     /// Closes those that belong to an address or a route that is gone; how many there were.
@@ -76,6 +92,12 @@ impl Links {
     fn locked(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn remember(relays: &mut VecDeque<SocketAddr>, latest: SocketAddr) {
+    relays.retain(|relay| *relay != latest);
+    relays.push_front(latest);
+    relays.truncate(MET);
 }
 
 impl Link {

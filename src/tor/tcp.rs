@@ -56,6 +56,7 @@ impl NetStreamProvider for TcpProvider {
         'c: 'd,
     {
         let (address, from, links) = (*address, self.from, self.links.clone());
+        links.tries(address);
         Box::pin(async move {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use onionscrape::disturbance::Disturbances;
-use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK};
+use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK, Traffic};
 use onionscrape::tor::{Reopening, Tor};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Interval, interval};
@@ -66,7 +66,8 @@ impl Healer {
                     healing.tick(seen, Instant::now())
                 }
             };
-            let hindrance = healing.hindrance(self.tor.silence(), &self.tor.bootstrap().borrow());
+            let traffic = Traffic { silence: self.tor.silence(), connected: self.tor.connected() };
+            let hindrance = healing.hindrance(&traffic, &self.tor.bootstrap().borrow(), Instant::now());
             let changed =
                 self.hindrance.send_if_modified(|known| std::mem::replace(known, hindrance) != hindrance);
             if changed {

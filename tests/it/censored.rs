@@ -1,6 +1,7 @@
 //! A network that lets nobody through to Tor's relays but whoever comes in disguise.
 
 use std::fs;
+use std::net::SocketAddr;
 
 use onionscrape::tor::Bootstrap;
 use scraper_bridge::bridge::Bridge;
@@ -8,6 +9,8 @@ use scraper_bridge::config::BridgeConfig;
 use target_agent::agent::Agent;
 use target_agent::config::AgentConfig;
 use target_agent::status::AgentStatus;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tornet::Cut;
@@ -24,6 +27,49 @@ fn tor(world: &World, more: &str) -> String {
     let network = world.network();
     let (include, from) = (network.fragment(), network.client_address(CENSORED).unwrap());
     format!("[tor]\ninclude = {include:?}\noutbound_bind_address = \"{from}\"\n{more}")
+}
+
+/// Answers every connection as the page does that has guests sign in, and is to be told from a network that is down.
+async fn captive_portal() -> SocketAddr {
+    let portal = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = portal.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = portal.accept().await {
+            tokio::spawn(async move {
+                let mut asked = [0; 1024];
+                let _ = stream.read(&mut asked).await;
+                let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n").await;
+            });
+        }
+    });
+    address
+}
+
+pub async fn a_captive_portal_is_told_of(world: &World) {
+    let folder = world.folder();
+    let portal = captive_portal().await;
+    // Every relay that a new device knows is at the portal's address.
+    let network = fs::read_to_string(world.network().fragment()).unwrap();
+    let relays = network.lines().map(|line| match line.split_once("orports = [") {
+        Some((relay, _)) => format!("{relay}orports = [\"{portal}\"] }},\n"),
+        None => format!("{line}\n"),
+    });
+    let include = folder.join("network.toml");
+    fs::write(&include, relays.collect::<String>()).unwrap();
+    let file = folder.join("agent.toml");
+    let key = world.key().public_line();
+    let text = format!(
+        "state_dir = {:?}\n[tor]\ninclude = {include:?}\n[ssh]\nkeys = [{key:?}]\n",
+        folder.join("agent")
+    );
+    fs::write(&file, text).unwrap();
+    let shutdown = CancellationToken::new();
+    let agent = Agent::start(AgentConfig::read(Some(&file), None).unwrap(), shutdown.clone()).await.unwrap();
+    let _stop = shutdown.drop_guard();
+    let mut status = agent.status();
+    let _running = tokio::spawn(agent.run());
+    let told = status.wait_for(|status| status.to_string().contains("sign in to a captive portal"));
+    tokio::time::timeout(PATIENCE, told).await.expect("told in time").unwrap();
 }
 
 pub async fn both_programs_through_obfs4(world: &World) {

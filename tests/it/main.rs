@@ -107,6 +107,7 @@ fn main() -> ExitCode {
         compressed::a_long_one_that_cannot_be_read_breaks_off,
         compressed::it_can_be_switched_off,
         censored::both_programs_through_obfs4,
+        censored::a_captive_portal_is_told_of,
         doctor::the_bridges_stops_where_the_way_does,
         doctor::the_bridges_on_other_ways,
         doctor::the_agents_and_its_status,
