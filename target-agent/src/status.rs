@@ -29,6 +29,10 @@ const AGAIN: u32 = 2;
 /// Pause between dials while the device counts as unreachable.
 const LOST_PAUSE: Duration = Duration::from_secs(10);
 
+/// Whoever gets through although something was in the way shows that it is not: it takes so long at most until that
+/// is seen.
+const SEEN_SOON: Duration = Duration::from_secs(10);
+
 /// How the agent is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentStatus {
@@ -130,16 +134,22 @@ pub async fn follow<P, F>(
         dial(probe, &look, logins, well, &reached).await;
     };
     let telling = async {
-        let mut hindered = false;
+        let (mut hindered, mut proved) = (false, None::<Instant>);
         loop {
             let known = bootstrap.borrow_and_update().clone();
             let in_the_way = *hindrance.borrow_and_update();
             let was_hindered = std::mem::replace(&mut hindered, in_the_way.is_some());
-            // Whoever gets through later proves that nothing is in the way any more.
-            if hindered && !was_hindered {
+            // Whoever gets through later proves that nothing is in the way any more, which is seen soon after.
+            let is_proved = proved.is_some_and(|at| at.elapsed() < SEEN_SOON);
+            if hindered != was_hindered && !is_proved {
                 reached.send_replace(Reach::Unknown);
             }
             let seen = *reach.borrow_and_update();
+            if seen != Reach::Proved || !hindered {
+                proved = None;
+            } else {
+                proved.get_or_insert_with(Instant::now);
+            }
             teller.metrics.tor.note(&known);
             teller.tell(AgentStatus::of(&known, seen, in_the_way));
             tokio::select! {
