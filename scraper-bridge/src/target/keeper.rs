@@ -84,6 +84,10 @@ impl Keeper {
                         _ => None,
                     };
                     if let Some(connection) = stands_in {
+                        if pool.session().has_proved_itself() {
+                            // So that the next one is dialled at once if this one is lost as well.
+                            connection.pool.session().proves_itself();
+                        }
                         ready = Some(connection);
                         tokio::spawn(async move { pool.session().close().await });
                         continue;

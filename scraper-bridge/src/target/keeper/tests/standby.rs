@@ -141,3 +141,24 @@ async fn a_scrape_that_loses_both_waits_for_the_next() {
     scraped(&target).await;
     assert_eq!(rig.metric("onionscrape_scrape_failures_total{target=\"a\",reason=\"aborted\"}"), "0");
 }
+
+#[tokio::test(start_paused = true)]
+async fn when_the_second_is_lost_in_the_firsts_place_there_is_no_pause() {
+    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
+    let target = rig.target_with_standby("a", &device);
+    up(&target).await;
+    stood_by(&target).await;
+    for _ in 0..20 {
+        scraped(&target).await;
+    }
+    device.set(Manner::Hang);
+    let first = target.pool().await.map_err(|_| ()).expect("up");
+    let second = target.standby.pool().expect("there");
+    first.session().cut();
+    replaced(&target, &first).await;
+    second.session().cut();
+    device.set(Manner::Answer);
+    let started = Instant::now();
+    replaced(&target, &second).await;
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+}
