@@ -46,8 +46,11 @@ in
   };
 
   config = lib.mkIf cfg.enable {
-    # The unit's StateDirectory=.
-    services.${service}.settings.state_dir = lib.mkDefault "/var/lib/${service}";
+    services.${service}.settings = {
+      version = lib.mkDefault 1;
+      # The unit's StateDirectory=.
+      state_dir = lib.mkDefault "/var/lib/${service}";
+    };
 
     environment.etc."onionscrape/${name}.toml".source = format.generate "onionscrape-${name}.toml" cfg.settings;
     # For its other commands: tickets, doctor, status.

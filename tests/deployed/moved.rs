@@ -72,15 +72,21 @@ pub fn a_device_and_a_monitor_by_their_copies(world: &World) {
     assert_ne!(device(&old), before, "the host key is its own");
     assert_tidy(&old, AGENT.name);
 
-    // A monitor's targets, with their keys.
+    // A monitor's targets, with their keys, and the address that devices come to by themselves.
     let targets = |machine: &Machine| {
-        [&["targets", "--json"][..], &["key"]].map(|what| machine.run(&[&[BRIDGE.name], what].concat()))
+        [&["targets", "--json"][..], &["key"], &["host-key"]]
+            .map(|what| machine.run(&[&[BRIDGE.name], what].concat()))
     };
+    for machine in [&old, &new] {
+        machine.sh(&format!("echo '[reverse]\nonion = true' >> {}", BRIDGE.config));
+    }
     let kept = old.path("/var/lib/onionscrape-bridge");
     assert!(Command::new("cp").arg("-r").args([Path::new(TARGETS), &kept]).status().unwrap().success());
     old.sh("cd /var/lib/onionscrape-bridge; chmod -R go= targets.d; chown -R onionscrape-bridge: targets.d");
     let before = targets(&old);
-    assert!(before[0].contains("\"backpack\"") && before != targets(&new), "{before:?}");
+    assert!(before[0].contains("\"backpack\"") && before[2].contains(".onion "), "{before:?}");
+    let other = targets(&new);
+    assert!(before.iter().zip(&other).all(|(old, new)| old != new), "{before:?} {other:?}");
     typed(&old, block(OPERATE, "## Backup", "sh", "-cf bridge.tar"));
     carry("bridge.tar", &old, &new);
     typed(&new, block(OPERATE, "## Backup", "sh", "-xf bridge.tar"));

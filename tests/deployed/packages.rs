@@ -142,6 +142,13 @@ pub fn from_installation_to_purge(world: &World) {
         let user = machine.sh(&format!("stat --format=%U /proc/{}", main.trim()));
         assert_eq!(user.trim(), name, "it runs as its own user");
 
+        // The configuration says where more is to be read, and there it is.
+        let documents = format!("/usr/share/doc/{name}");
+        assert!(machine.sh(&format!("cat {config}")).contains(&format!("{documents}/README.md, ")));
+        machine.sh(&format!(
+            "cd {documents}; test -s README.md; test -s docs/configure.md; test -s docs/operate.md"
+        ));
+
         // An upgrade keeps what was written into the configuration, and the keys, and runs what is new.
         machine.sh(&format!(
             "echo '# mine' >> {config}; echo 'ARGS=\"--log.level=warn\"' > /etc/default/{name}"

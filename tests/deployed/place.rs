@@ -27,10 +27,15 @@ pub fn is_possible() -> Result<(), String> {
     for program in ["mmdebstrap", "ip", "nsenter", "unshare", "dpkg"] {
         process::find(program).map_err(|error| error.to_string())?;
     }
-    let trial = unshare(&format!(
-        "{} && mkdir {CONTROL_GROUPS}/try.$$ && rmdir {CONTROL_GROUPS}/try.$$ && grep -q overlay /proc/filesystems",
+    // Where machines are, since not every file system can be laid over another.
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let mut trial = unshare(&format!(
+        "{} && mkdir {CONTROL_GROUPS}/try.$$ && rmdir {CONTROL_GROUPS}/try.$$ && cd \"$0\" && \
+         mkdir lower upper work root && \
+         mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work root",
         script()
     ));
+    trial.arg(folder.path());
     let tried = output(trial)?;
     if tried.status.success() {
         return Ok(());

@@ -42,7 +42,7 @@ pub fn from_one_machine_to_another(world: &World) {
         world.give_network(machine, "/etc/onionscrape/tornet.toml");
         let include = "\n[tor]\ninclude = \"/etc/onionscrape/tornet.toml\"\n";
         let more = match part.name == AGENT.name {
-            true => include_str!("exporter.toml"),
+            true => concat!("cache_in_memory = true\n", include_str!("exporter.toml")),
             false => "",
         };
         machine.sh(&format!("cat >> {} <<'END'\n{include}{more}END", part.config));
@@ -99,9 +99,14 @@ pub fn from_one_machine_to_another(world: &World) {
     let noticed = format!("[ \"$({changes})\" -gt {} ]", before.trim());
     device.wait_until("the agent notices another network", PATIENCE, &noticed);
 
+    // Tor's directory is in memory, and not thrown away by what starts the agent anew.
+    let in_memory = || device.sh("stat --format='%i %U' /dev/shm/onionscrape-*/dir.sqlite3");
+    let directory = in_memory();
+    assert!(directory.ends_with(" onionscrape-agent\n"), "{directory}");
     // Both come back with the same keys: in another process, and after the machine's own restart of it.
     let before = device.run(&[AGENT.name, "hostname"]);
     device.run(&["systemctl", "restart", AGENT.name]);
+    assert_eq!(in_memory(), directory, "another file");
     monitor.run(&["systemctl", "restart", BRIDGE.name]);
     assert_eq!(device.run(&[AGENT.name, "hostname"]), before);
     monitor.wait_until("the target is up again", FOR_TOR, &format!("{} status", BRIDGE.name));

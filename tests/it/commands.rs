@@ -10,84 +10,10 @@ use clap::Parser as _;
 use crate::checkout::{read, repository};
 use crate::world::World;
 
-/// What becomes of a command.
-enum Kept {
-    /// Run by this test: of `it`, if it does not begin with the name of another suite.
-    By(&'static str),
-    /// Run by `.ci/run`, as it is.
-    Ci,
-    /// Run by nobody, for this reason.
-    Not(&'static str),
-}
-use Kept::{By, Ci, Not};
+mod kept;
 
-const REAL: &str = "a real machine's: it changes what is installed or running there";
-const OPENWRT: &str = "needs a real router with OpenWrt";
-
-/// Our own programs': the program, the subcommand and its options, without what they are given.
-const OURS: &[(&str, Kept)] = &[
-    ("target-agent run", By("identity::systemd_hears_each_step")),
-    ("target-agent hostname --json", By("identity::hostname_is_stable_and_published")),
-    ("target-agent ticket", By("pairing::a_ticket_works_once_and_until_it_expires")),
-    ("target-agent ticket --name", By("pairing::one_copied_line_pairs")),
-    ("target-agent ticket --exporters", By("pairing::one_copied_line_pairs")),
-    ("target-agent ticket --qr", By("pairing::a_ticket_works_once_and_until_it_expires")),
-    ("target-agent bridges", By("pairing::one_copied_line_pairs")),
-    ("target-agent revoke", By("pairing::one_copied_line_pairs")),
-    ("target-agent rotate", By("rotation::a_new_host_key_and_a_new_address")),
-    ("target-agent rotate --now", By("operated::from_a_backup_and_to_another_monitor")),
-    ("target-agent status", By("doctor::the_agents_and_its_status")),
-    ("target-agent doctor", By("doctor::the_agents_and_its_status")),
-    ("target-agent check", By("config::check_says_so_and_by_its_exit_code")),
-    ("target-agent import --from", By("identity::an_address_is_taken_over_from_c_tor")),
-    ("target-agent export --to", By("identity::an_address_is_taken_over_from_c_tor")),
-    ("scraper-bridge run", By("bad_input::ports_in_use")),
-    ("scraper-bridge add --name", By("pairing::one_copied_line_pairs")),
-    ("scraper-bridge add --name --listen", By("migrated::tor_socat_and_ssh")),
-    ("scraper-bridge remove", By("pairing::one_copied_line_pairs")),
-    ("scraper-bridge status", By("surfaces::status_says_what_is_wrong_and_what_to_do")),
-    ("scraper-bridge status --json", By("surfaces::status_says_what_is_wrong_and_what_to_do")),
-    ("scraper-bridge doctor", By("doctor::the_bridges_stops_where_the_way_does")),
-    ("scraper-bridge probe", By("chain::probe_and_metrics")),
-    ("scraper-bridge redial", By("operated::from_a_backup_and_to_another_monitor")),
-    ("scraper-bridge check", By("config::check_says_so_and_by_its_exit_code")),
-    ("scraper-bridge key", By("bad_input::files_and_folders")),
-    ("scraper-bridge host-key", By("reverse::a_stock_ssh_comes_by_itself")),
-    ("scraper-bridge targets", By("pairing::one_copied_line_pairs")),
-    ("scraper-bridge completions", By("documents::completions_and_manual_pages")),
-];
-
-/// All others, by how they begin.
-const OTHERS: &[(&str, Kept)] = &[
-    ("cargo xtask demo --network public", Not("needs the public Tor network")),
-    ("cargo xtask demo", Ci),
-    ("cargo xtask test", Ci),
-    ("cargo xtask package", By("deployed/packages::from_installation_to_purge")),
-    ("cargo xtask bench", Not("measures for hours; whoever changes what is measured runs it")),
-    ("cargo build --release", By("./checkout::program")),
-    ("ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -R", By("migrated::monitoring_proxy")),
-    (
-        "ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -i own_key",
-        By("migrated::monitoring_proxy"),
-    ),
-    ("ssh-keygen -q -t ed25519 -N '' -f own_key", By("migrated::monitoring_proxy")),
-    ("ssh-keygen -q -t ed25519 -N '' -f /etc/onionscrape_key", Not(OPENWRT)),
-    ("opkg ", Not(OPENWRT)),
-    ("chmod +x /etc/init.d/onionscrape", Not(OPENWRT)),
-    ("/etc/init.d/onionscrape ", Not(OPENWRT)),
-    ("sudo apt install ", Not(REAL)),
-    ("sudo dpkg -i ", Not(REAL)),
-    ("sudo adduser ", Not(REAL)),
-    ("sudo systemctl ", Not(REAL)),
-    ("sudo mv ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
-    ("sudo chown ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
-    ("sudo rm ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
-    ("sudo tar ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
-    ("sudo install -d ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
-    ("sudo install ", By("deployed/moved::keys_of_what_was_there_before")),
-    ("systemctl ", Not(REAL)),
-    ("echo 'ARGS=", Not(REAL)),
-];
+use kept::Kept::{self, By, Ci, Not};
+use kept::{OTHERS, OURS};
 
 pub async fn every_documented_command_is_run_or_says_why_not(_: &World) {
     let mut seen = BTreeSet::new();
@@ -154,12 +80,14 @@ fn holds(command: &str, kept: &Kept) -> Result<(), String> {
 /// `target-agent run` in the text.
 fn documented() -> Vec<(String, String)> {
     let root = repository("");
-    let pages = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    let mut pages: Vec<PathBuf> =
-        pages.filter(|page| page.extension().is_some_and(|of| of == "md")).collect();
-    pages.extend(["README.md", "monitoring/README.md"].map(|name| root.join(name)));
+    let deploy = fs::read_dir(root.join("deploy")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = ["", "docs", "fuzz", "monitoring", "tests/state"].map(|folder| root.join(folder));
+    let files = folders.into_iter().chain(deploy).flat_map(|folder| fs::read_dir(folder).unwrap());
+    let mut pages: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    // The changelog has what was true once.
+    pages.retain(|page| page.extension().is_some_and(|of| of == "md") && !page.ends_with("CHANGELOG.md"));
     pages.sort();
-    assert!(pages.len() >= 10, "{pages:?}");
+    assert!(pages.len() >= 20, "{pages:?}");
     let mut found = Vec::new();
     for page in pages {
         let name = page.strip_prefix(&root).unwrap().display().to_string();
@@ -185,20 +113,19 @@ fn documented() -> Vec<(String, String)> {
                 (None, None) => paragraph += &format!("{line} "),
             }
             if line.is_empty() || language.is_some() {
-                let spans = mentioned(&std::mem::take(&mut paragraph), name == "README.md");
+                let spans = mentioned(&std::mem::take(&mut paragraph));
                 found.extend(spans.into_iter().map(|span| (name.clone(), span)));
             }
         }
-        let last = mentioned(&paragraph, name == "README.md");
+        let last = mentioned(&paragraph);
         found.extend(last.into_iter().map(|span| (name.clone(), span)));
     }
     found
 }
 
-/// Commands in a paragraph. `cargo` is for those who work on the program, except where the program begins.
-fn mentioned(paragraph: &str, with_cargo: bool) -> Vec<String> {
+/// Commands in a paragraph.
+fn mentioned(paragraph: &str) -> Vec<String> {
     let begins = ["target-agent ", "scraper-bridge ", "systemctl ", "cargo "];
-    let begins = &begins[..if with_cargo { 4 } else { 3 }];
     let spans = paragraph.split('`').skip(1).step_by(2);
     spans.filter(|span| begins.iter().any(|begin| span.starts_with(begin))).map(str::to_owned).collect()
 }

@@ -3,16 +3,23 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tornet::process::{self, Process};
 
 use super::{program, repository, succeed};
 
 /// The user and the group in the image.
 const USER: u32 = 65532;
+/// How long a program may take to answer after its start.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Has a command run without any network but its own loopback, and end with whoever started it.
+const OFFLINE: [&str; 8] =
+    ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"];
 /// What whoever runs a container puts into it.
 const PLACES: [&str; 7] = ["dev", "proc", "run", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
@@ -68,8 +75,21 @@ pub fn keys_stay_or_it_refuses() {
         assert!(first.len() > 50, "{first}");
         assert_eq!(first, asked(), "the same after a restart");
 
-        let silent = builder.run(Some(&volume), &[name, "status", "--healthy"]);
+        let healthy = || builder.run(Some(&volume), &[name, "status", "--healthy"]);
+        let silent = healthy();
         assert_eq!(silent.status.code(), Some(1), "nothing runs: {silent:?}");
+        // What the image does by itself, and how it is asked whether it is well: Tor has no part in that.
+        let running = builder.start(&volume, &[name, "run"]);
+        let started = Instant::now();
+        while healthy().status.code() != Some(0) {
+            assert!(running.is_running() && started.elapsed() < PATIENCE, "{}", running.log_text());
+        }
+        drop(running);
+        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        let strange: Vec<_> = below(&volume).into_iter().filter(|path| owner(path) != USER).collect();
+        assert!(strange.is_empty() && !below(&volume).is_empty(), "somebody else's: {strange:?}");
+        // A new volume begins with this folder.
+        assert_eq!(builder.mounted(|root| owner(&root.join("state"))), USER);
         // So the file system of the container itself may be read-only.
         let after = builder.files();
         let new: Vec<_> = after.difference(&before).filter(|file| !PLACES.contains(&file.as_str())).collect();
@@ -118,31 +138,57 @@ impl Builder {
     }
 
     fn run(&self, volume: Option<&Path>, arguments: &[&str]) -> Output {
+        self.inside(volume, arguments).output().unwrap()
+    }
+
+    /// Has it run until what is returned is dropped.
+    fn start(&self, volume: &Path, arguments: &[&str]) -> Process {
+        let inside = self.inside(Some(volume), arguments);
+        let mut offline = Command::new(OFFLINE[0]);
+        offline.args(&OFFLINE[1..]).arg("ip link set lo up && exec \"$0\" \"$@\"");
+        offline.arg(inside.get_program()).args(inside.get_args());
+        process::spawn(&offline, &self.folder.path().join("log")).unwrap()
+    }
+
+    fn inside(&self, volume: Option<&Path>, arguments: &[&str]) -> Command {
         let mounted = volume.map(|volume| format!("--volume={}:/state:rw", volume.display()));
         let mut words = vec!["run", "--isolation", "chroot"];
         words.extend(mounted.as_deref());
         let program = format!("/{}", arguments[0]);
         words.extend(["tried", "--", &program]);
         words.extend(&arguments[1..]);
-        self.command(&words).output().unwrap()
+        self.command(&words)
     }
 
     /// Every file and folder in the container.
     fn files(&self) -> BTreeSet<String> {
-        let output = succeed(&mut self.command(&["mount", "tried"]));
-        let root = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-        let mut found = BTreeSet::new();
-        let mut folders = vec![root.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                found.insert(path.strip_prefix(&root).unwrap().display().to_string());
-                if path.is_dir() && !path.is_symlink() {
-                    folders.push(path);
-                }
-            }
-        }
-        succeed(&mut self.command(&["umount", "tried"]));
-        found
+        self.mounted(|root| {
+            let paths = below(root).into_iter();
+            paths.map(|path| path.strip_prefix(root).unwrap().display().to_string()).collect()
+        })
     }
+
+    /// Looks at the container from outside.
+    fn mounted<T>(&self, look: impl FnOnce(&Path) -> T) -> T {
+        let output = succeed(&mut self.command(&["mount", "tried"]));
+        let seen = look(Path::new(String::from_utf8(output.stdout).unwrap().trim()));
+        succeed(&mut self.command(&["umount", "tried"]));
+        seen
+    }
+}
+
+/// Every file and folder in a folder, at any depth.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path.clone());
+            }
+            found.push(path);
+        }
+    }
+    found
 }

@@ -1,11 +1,12 @@
 //! Manifests for Kubernetes: read with its own schemas and those of Prometheus' operator.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::{files, program, succeed, tools};
+use super::{files, program, repository, succeed, tools};
 
 /// Schemas say what a field must be; types made from them say that there is no other field.
 pub fn schemas_are_kept() {
@@ -66,12 +67,33 @@ pub fn what_is_in_them_is_sound() {
     }
 }
 
+/// Each way to run Prometheus needs the bridge's file, and nothing of the other way.
+pub fn each_way_is_whole() {
+    for way in ["prometheus-with-bridge.yaml", "operator-prometheus.yaml"] {
+        let manifests =
+            ["bridge.yaml", way].map(|file| read(repository("deploy/kubernetes").join(file))).concat();
+        let has = |kind: &str, name: &str| {
+            manifests.iter().any(|one| one["kind"] == kind && one["metadata"]["name"] == name)
+        };
+        for one in manifests.iter().filter(|one| one["kind"] != "Namespace") {
+            assert!(has("Namespace", one["metadata"]["namespace"].as_str().unwrap()), "{way}: {one}");
+        }
+        let all = serde_json::to_string(&manifests).unwrap();
+        let named = all.split(r#""configMap":{"name":""#).skip(1).map(|rest| rest.split('"').next().unwrap());
+        let named: Vec<_> = named.collect();
+        assert!(named.contains(&"scraper-bridge"), "{way}: {named:?}");
+        for name in named {
+            assert!(has("ConfigMap", name), "{way}: {name}");
+        }
+    }
+}
+
 fn manifests() -> Vec<Value> {
-    let read = |path| {
-        let text = fs::read_to_string(path).unwrap();
-        serde_saphyr::from_multiple::<Value>(&text).unwrap()
-    };
     files("deploy/kubernetes", "yaml").into_iter().flat_map(read).collect()
+}
+
+fn read(path: PathBuf) -> Vec<Value> {
+    serde_saphyr::from_multiple(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// Compiles them as values of the types, then has the schemas look at them.

@@ -78,7 +78,8 @@ pub fn modules_are_evaluated() {
     );
     let came: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(came["files"]["onionscrape/agent.toml"]["exporter"][0]["name"], "app", "{came}");
-    assert_eq!(came["files"]["onionscrape/bridge.toml"], json!({"state_dir": "/var/lib/onionscrape-bridge"}));
+    let bridge = json!({"version": 1, "state_dir": "/var/lib/onionscrape-bridge"});
+    assert_eq!(came["files"]["onionscrape/bridge.toml"], bridge);
     let agent = &came["services"]["onionscrape-agent"];
     assert_eq!(agent["credentials"], json!(["app.password:/run/secrets/app"]));
     assert_eq!(agent["restarts"], json!(["onionscrape-agent.toml"]), "a change of its settings");

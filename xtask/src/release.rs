@@ -94,15 +94,22 @@ fn pack(name: &str, programs: &[PathBuf], epoch: u64, out: &Path) -> Result<(), 
 fn write_bills(cyclonedx: &Path, triple: &str, epoch: u64, out: &Path) -> Result<(), Failure> {
     // It writes beside the manifest of every package of the workspace, so it is given another one.
     let copy = tempfile::tempdir()?;
-    reproducible::copy_sources(copy.path())?;
+    // As programs that are started there see it, so without links.
+    let folder = copy.path().canonicalize()?;
+    reproducible::copy_sources(&folder)?;
     let mut write = Command::new(cyclonedx);
     write.args(["cyclonedx", "--quiet", "--format", "json", "--no-build-deps", "--target", triple]);
-    printed(write.env("SOURCE_DATE_EPOCH", epoch.to_string()).current_dir(copy.path()))?;
+    printed(write.env("SOURCE_DATE_EPOCH", epoch.to_string()).current_dir(&folder))?;
     for program in PROGRAMS {
-        let bill = copy.path().join(program).join(format!("{program}.cdx.json"));
-        fs::copy(bill, out.join(format!("{program}-{triple}.cdx.json")))?;
+        let bill = fs::read_to_string(folder.join(program).join(format!("{program}.cdx.json")))?;
+        fs::write(out.join(format!("{program}-{triple}.cdx.json")), without_folder(&bill, &folder))?;
     }
     Ok(())
+}
+
+/// A bill that is the same for everybody: packages of the workspace are named by the folder they were in.
+fn without_folder(bill: &str, folder: &Path) -> String {
+    bill.replace(&folder.display().to_string(), "/onionscrape")
 }
 
 /// Writes `SHA256SUMS` about every other file in the folder.
@@ -143,4 +150,22 @@ pub fn rehearse() -> Result<(), Failure> {
     cargo(&["publish", "--quiet", "--workspace", "--dry-run", "--no-verify", "--allow-dirty"])?;
     stage.done();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bills_do_not_say_where_they_were_made() {
+        let bill = |folder: &str| {
+            format!(
+                r#"{{"bom-ref": "path+file://{folder}/target-agent#0.1.0", "dependsOn": ["path+file://{folder}#0.1.0"]}}"#
+            )
+        };
+        let [one, other] = ["/tmp/.tmpA1b2C3", "/var/tmp/.tmpZ"]
+            .map(|folder| without_folder(&bill(folder), Path::new(folder)));
+        assert_eq!(one, bill("/onionscrape"));
+        assert_eq!(one, other);
+    }
 }

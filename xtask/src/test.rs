@@ -20,7 +20,7 @@ pub struct Test {
 
 impl Test {
     /// Checks formatting, lints and dependencies, has everything happen once that can happen to a device,
-    /// then runs every test; the last line counts them.
+    /// then runs every test; the last line counts them, after the names of those that were left out.
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::TESTS)?;
         if self.filter.is_none() {
@@ -63,6 +63,9 @@ impl Test {
             }
         }
         let status = running.wait()?;
+        if !count.left_out.is_empty() {
+            println!("\nLEFT OUT, for a reason that is given above:\n  {}", count.left_out.join("\n  "));
+        }
         println!("\n{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
         if status.success() { Ok(()) } else { Err("tests failed".into()) }
     }
@@ -74,10 +77,16 @@ struct Count {
     passed: u32,
     failed: u32,
     skipped: u32,
+    /// Names of those that were skipped.
+    left_out: Vec<String>,
 }
 
 impl Count {
     fn add(&mut self, line: &str) {
+        let of_one = line.strip_prefix("test ").and_then(|test| test.split_once(" ... "));
+        if let Some((name, _)) = of_one.filter(|(_, how)| how.starts_with("ignored")) {
+            self.left_out.push(name.trim_end().to_owned());
+        }
         let Some(result) = line.strip_prefix("test result: ") else { return };
         let of = |what: &str| -> u32 {
             let part = result.split(['.', ';']).find_map(|part| part.trim().strip_suffix(what));
@@ -100,5 +109,14 @@ mod tests {
         count.add("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out");
         count.add("20 passed");
         assert_eq!((count.passed, count.failed, count.skipped), (22, 3, 1));
+    }
+
+    #[test]
+    fn what_is_left_out_is_named() {
+        let mut count = Count::default();
+        count.add("test units::are_sound   ... ignored");
+        count.add("test by_hand ... ignored, takes hours");
+        count.add("test units::ignored ... ok");
+        assert_eq!(count.left_out, ["units::are_sound", "by_hand"]);
     }
 }

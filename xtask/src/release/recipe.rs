@@ -1,5 +1,6 @@
 //! How the programs are built so that the same source gives the same bytes, in whatever folder.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -41,7 +42,7 @@ impl Recipe {
     /// Builds both programs; returns where they are.
     ///
     /// # Errors
-    /// When they do not compile, or no commit says when they were made.
+    /// When they do not compile, no commit says when they were made, or the list of dependencies is not in them.
     pub fn build(&self) -> Result<Vec<PathBuf>, Failure> {
         let mut cargo = match &self.auditable {
             Some(auditable) => {
@@ -68,7 +69,15 @@ impl Recipe {
         }
         // Cargo's own profiles have folders of other names; these two have their own.
         let made = self.triple.iter().fold(self.target_folder.clone(), |folder, triple| folder.join(triple));
-        Ok(PROGRAMS.map(|program| made.join(&self.profile).join(program)).into())
+        let programs = PROGRAMS.map(|program| made.join(&self.profile).join(program));
+        if self.auditable.is_some() {
+            for program in &programs {
+                if !lists_dependencies(&fs::read(program)?) {
+                    return Err(format!("{} has no list of its dependencies in it", program.display()).into());
+                }
+            }
+        }
+        Ok(programs.into())
     }
 
     /// What takes the names of folders out of the programs, for rustc and for the C compiler.
@@ -85,6 +94,12 @@ impl Recipe {
         };
         Ok((map("--remap-path-prefix", "\x1f"), map("-ffile-prefix-map", " ")))
     }
+}
+
+/// Whether a program has the section that cargo-auditable writes, by its name.
+fn lists_dependencies(program: &[u8]) -> bool {
+    const SECTION: &[u8] = b"\0.dep-v0\0";
+    program.windows(SECTION.len()).any(|bytes| bytes == SECTION)
 }
 
 /// Cargo's folder for both programs of this source.
@@ -108,6 +123,12 @@ pub fn epoch() -> Result<u64, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_dependencies_is_seen() {
+        assert!(lists_dependencies(b"\0.text\0.dep-v0\0.bss\0"));
+        assert!(!lists_dependencies(b"\0.text\0.bss\0looks for .dep-v0 in others\0"));
+    }
 
     #[test]
     fn the_inner_folder_comes_last() {

@@ -1,4 +1,4 @@
-//! Proof that a build gives the same bytes in another folder, at another time, by somebody else's settings.
+//! Proof that a build gives the same bytes in another folder and at another time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
