@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::ground::Ground;
+use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::{Ratio, Samples};
 use super::sizes::Sizes;
@@ -14,11 +15,13 @@ use crate::Failure;
 use crate::stage::Stage;
 
 /// A way whose cost is to be known.
-pub struct Payer {
+pub struct Payer<'a> {
     /// Its line in the table.
     pub title: &'static str,
     /// A connection over which a scrape has gone.
     pub connection: Connection,
+    /// Makes another one, after a scrape that failed.
+    pub again: Box<dyn Fn() -> Result<Connection, Failure> + 'a>,
     /// What runs for it, by name; what these processes started counts with them.
     pub programs: Vec<(&'static str, u32)>,
     /// The process on the monitor whose connections carry it, and the ports that they lead to.
@@ -26,7 +29,6 @@ pub struct Payer {
 }
 
 /// What one way costs, in groups by block.
-#[derive(Default)]
 pub struct Cost {
     /// Milliseconds of processor time for a scrape, by program.
     pub by_program: Vec<Samples>,
@@ -38,19 +40,35 @@ pub struct Cost {
     pub received: Samples,
     /// Bytes from the monitor for a scrape.
     pub sent: Samples,
+    /// All scrapes; what one costs that failed is not counted.
+    pub outcome: Outcome,
+}
+
+impl Cost {
+    /// Nothing yet.
+    const fn new() -> Self {
+        Self {
+            by_program: Vec::new(),
+            cpu: Samples::new(),
+            body: 0,
+            received: Samples::new(),
+            sent: Samples::new(),
+            outcome: Outcome::new(),
+        }
+    }
 }
 
 /// Has the ways take turns, so many blocks of so many scrapes, one scrape right after the other; then so many
 /// times one scrape of each as far apart as in life, since what changed meanwhile is what bytes are spent on.
 ///
 /// # Errors
-/// When a scrape fails, or the system does not tell.
+/// When a way cannot be had any more, or the system does not tell; a scrape that fails is counted.
 pub fn costs(
-    payers: &mut [Payer],
+    payers: &mut [Payer<'_>],
     (blocks, block, apart): (usize, usize, usize),
     stage: &Stage,
 ) -> Result<Vec<Cost>, Failure> {
-    let mut costs: Vec<_> = payers.iter().map(|_| Cost::default()).collect();
+    let mut costs: Vec<_> = payers.iter().map(|_| Cost::new()).collect();
     let ways = payers.len();
     for number in 0..blocks {
         for at in (0..ways).map(|way| (way + number) % ways) {
@@ -65,9 +83,9 @@ pub fn costs(
             stage.say(format!("scrape {number} of {apart}, {} s apart, {}", INTERVAL.as_secs(), payer.title));
             let carried = bytes(payer, cost)?;
             // The first one comes right after the blocks.
-            if number > 0 {
-                cost.received.push(carried[0] as f64);
-                cost.sent.push(carried[1] as f64);
+            if let Some([received, sent]) = carried.filter(|_| number > 0) {
+                cost.received.push(received as f64);
+                cost.sent.push(sent as f64);
             }
         }
         if number < apart {
@@ -78,13 +96,17 @@ pub fn costs(
 }
 
 /// What a block of scrapes takes of processors.
-fn processor(payer: &mut Payer, cost: &mut Cost, block: usize) -> Result<(), Failure> {
-    let of = |payer: &Payer| -> Vec<CpuTimes> {
+fn processor(payer: &mut Payer<'_>, cost: &mut Cost, block: usize) -> Result<(), Failure> {
+    // Blocks of different ways at one time are compared with each other, so one that fails leaves its place empty.
+    cost.cpu.next_group();
+    let of = |payer: &Payer<'_>| -> Vec<CpuTimes> {
         payer.programs.iter().map(|(_, pid)| CpuTimes::now(&[*pid])).collect()
     };
     let before = of(payer);
     for _ in 0..block {
-        payer.connection.scrape()?;
+        if scrape(payer, cost)?.is_none() {
+            return Ok(());
+        }
     }
     let after = of(payer);
     cost.by_program.resize_with(before.len(), Samples::default);
@@ -94,26 +116,36 @@ fn processor(payer: &mut Payer, cost: &mut Cost, block: usize) -> Result<(), Fai
         samples.push(spent);
         sum += spent;
     }
-    cost.cpu.next_group();
     cost.cpu.push(sum);
     Ok(())
 }
 
-/// What one scrape carries.
-fn bytes(payer: &mut Payer, cost: &mut Cost) -> Result<[u64; 2], Failure> {
-    let (pid, ports) = &payer.carrier;
-    let before = usage::carried(*pid, ports)?;
-    cost.body = payer.connection.scrape()?;
-    // What is on its way belongs to this scrape.
-    super::pause(SETTLE)?;
-    Ok(usage::carried(*pid, ports)?.since(&before))
+/// One scrape; returns the size of its body, and nothing if it failed.
+fn scrape(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<usize>, Failure> {
+    let size = cost.outcome.time(|| payer.connection.scrape());
+    if size.is_none() {
+        payer.connection = (payer.again)()?;
+    }
+    Ok(size)
 }
 
-/// The costs as a table, with ratios to the first line.
-pub fn show(payers: &[Payer], costs: &[Cost]) -> comfy_table::Table {
+/// What one scrape carries; nothing if it failed.
+fn bytes(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<[u64; 2]>, Failure> {
+    let (pid, ports) = payer.carrier.clone();
+    let before = usage::carried(pid, &ports)?;
+    let Some(body) = scrape(payer, cost)? else { return Ok(None) };
+    cost.body = body;
+    // What is on its way belongs to this scrape.
+    super::pause(SETTLE)?;
+    Ok(Some(usage::carried(pid, &ports)?.since(&before)))
+}
+
+/// Adds the costs as a table, with ratios to the first line.
+pub fn show(page: &mut Page, payers: &[Payer<'_>], costs: &[Cost]) {
     let mut table =
         table(&["", "CPU ms a scrape", "CPU / first", "of these", "body", "bytes in", "bytes out"]);
     for (payer, cost) in payers.iter().zip(costs) {
+        page.scrapes(&format!("cost, {}", payer.title), &cost.outcome);
         let parts = payer.programs.iter().zip(&cost.by_program);
         let parts: Vec<_> = parts.map(|((name, _), own)| format!("{name} {:.2}", own.mean())).collect();
         let ratio = costs.first().map(|first| Ratio::of(&cost.cpu, &first.cpu, 50.0).to_string());
@@ -127,13 +159,13 @@ pub fn show(payers: &[Payer], costs: &[Cost]) -> comfy_table::Table {
             format!("{:.0}", cost.sent.percentile(50.0)),
         ]);
     }
-    table
+    page.table(&table);
 }
 
 /// Measures over Tor.
 ///
 /// # Errors
-/// When a scrape fails.
+/// When a way cannot be had any more; a scrape that fails is counted.
 pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Failure> {
     let circuit = ground.circuit()?;
     let rivals = &ground.rivals;
@@ -163,6 +195,10 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
         .map(|((way, connection), (programs, carrier))| Payer {
             title: way.title(),
             connection,
+            again: Box::new({
+                let circuit = &circuit;
+                move || circuit.up(way, Source::Node)
+            }),
             programs,
             carrier: (carrier, relays.clone()),
         })
@@ -184,7 +220,7 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
             SETTLE.as_millis()
         ),
     );
-    page.table(&show(&payers, &costs));
+    show(page, &payers, &costs);
     let [recipe, _, ours, ..] = costs.as_slice() else { return Ok(()) };
     page.ratio("CPU of bridge and agent for a scrape", "(a)", 1.0, Ratio::of(&ours.cpu, &recipe.cpu, 50.0));
     Ok(())

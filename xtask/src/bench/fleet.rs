@@ -71,7 +71,11 @@ impl Stand<'_> {
         self.bridge.retarget(&self.targets(count))?;
         let began = Instant::now();
         loop {
-            let up = connected(self.bridge.admin)?;
+            // A bridge that is busy dialling may be too slow to tell.
+            let up = connected(self.bridge.admin).unwrap_or(0);
+            if !self.bridge.process.is_running() {
+                return Err(format!("the bridge ended: {}", self.bridge.process.log_tail()).into());
+            }
             stage.say(format!("{up} of {count} connected"));
             if up >= count {
                 break;
