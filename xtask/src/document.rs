@@ -17,31 +17,84 @@ pub fn published(name: &str) -> PathBuf {
     workspace().join("docs").join(name).with_extension("md")
 }
 
-/// Writes a page that says by which command, when and on what machine it was made; `programs` are asked for their
-/// versions, by these arguments. Remarks on the run before are not kept, and printed, since nobody else may have them.
+/// By which command, when and on what a page is made. It is asked for before anything is measured: what is built
+/// and committed meanwhile is not what the page is of.
+pub struct Origin {
+    /// The arguments.
+    pub command: String,
+    /// The day, in UTC.
+    pub date: String,
+    /// The machine, versions, and the commit.
+    pub surroundings: String,
+    /// Whether the commit is known and everything is as it has it, except for the docs.
+    pub is_clean: bool,
+}
+
+impl Origin {
+    /// The one of what begins now; `programs` are asked for their versions, by these arguments.
+    pub fn now(programs: &[[&str; 2]]) -> Self {
+        let arguments: Vec<_> = std::env::args().skip(1).collect();
+        let (commit, is_clean) = commit();
+        Self {
+            command: arguments.join(" "),
+            date: now("%Y-%m-%d"),
+            surroundings: surroundings(programs, &commit),
+            is_clean,
+        }
+    }
+
+    /// Writes a page that says so. Remarks on the run before are not kept, and printed, since nobody else may have
+    /// them.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, file: &Path, title: &str, body: &str) -> Result<(), Failure> {
+        let before = fs::read_to_string(file).unwrap_or_default();
+        if let Some(at) = before.find(REMARKS) {
+            let (file, remarks) = (file.display(), before[at..].trim());
+            println!("not kept in {file}, since it is of another run:\n\n{remarks}\n");
+        }
+        let text = format!(
+            "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit, except for remarks on this run beneath a \
+             heading `Remarks`: the next one does not keep them.\n\n{}\n\n{}\n",
+            self.command,
+            self.date,
+            self.surroundings,
+            body.trim_end(),
+        );
+        Ok(fs::write(file, text)?)
+    }
+}
+
+/// Writes a page whose origin is now, as [`Origin`] does.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write(file: &Path, title: &str, programs: &[[&str; 2]], body: &str) -> Result<(), Failure> {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let before = fs::read_to_string(file).unwrap_or_default();
-    if let Some(at) = before.find(REMARKS) {
-        let (file, remarks) = (file.display(), before[at..].trim());
-        println!("not kept in {file}, since it is of another run:\n\n{remarks}\n");
+    Origin::now(programs).write(file, title, body)
+}
+
+/// The time in UTC, as date(1) has it in such a format.
+pub fn now(format: &str) -> String {
+    said("date", &["--utc", &format!("+{format}")])
+}
+
+/// The commit, and whether everything is as it has it; pages like these are not what a program is made of.
+fn commit() -> (String, bool) {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(workspace()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let changes = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs"]);
+    match (git(&["describe", "--always"]), changes) {
+        (Some(commit), Some(changes)) if changes.is_empty() => (commit, true),
+        (Some(commit), _) => (format!("{commit}-dirty"), false),
+        (None, _) => ("an unknown commit".to_owned(), false),
     }
-    let text = format!(
-        "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit, except for remarks on this run beneath a heading \
-         `Remarks`: the next one does not keep them.\n\n{}\n\n{}\n",
-        arguments.join(" "),
-        said("date", &["--utc", "+%Y-%m-%d"]),
-        surroundings(programs),
-        body.trim_end(),
-    );
-    Ok(fs::write(file, text)?)
 }
 
 /// The machine and what runs on it.
-fn surroundings(programs: &[[&str; 2]]) -> String {
+fn surroundings(programs: &[[&str; 2]], commit: &str) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -51,13 +104,12 @@ fn surroundings(programs: &[[&str; 2]]) -> String {
     let programs = programs.iter().map(|[program, version]| said(program, &[version]));
     let programs: Vec<_> = programs.map(|said| said.trim_end_matches('.').to_owned()).collect();
     format!(
-        "{cores} core{} of {}, {memory:.0} GiB, Linux {}; {}; onionscrape {} at {}.",
+        "{cores} core{} of {}, {memory:.0} GiB, Linux {}; {}; onionscrape {} at {commit}.",
         if cores == 1 { "" } else { "s" },
         model.map_or("an unknown processor", |(_, model)| model.trim()),
         said("uname", &["-r"]),
         programs.join(", "),
         env!("CARGO_PKG_VERSION"),
-        said("git", &["describe", "--always", "--dirty"]),
     )
 }
 
