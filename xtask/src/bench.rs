@@ -3,6 +3,7 @@
 //! In reading order:
 //! - `part`, `step`: what can be measured by itself, and in which order;
 //! - `sizes`: how much of everything;
+//! - `taken`: the programs, out of cargo's reach;
 //! - `wire`: just enough HTTP to measure with;
 //! - `sample`: what was measured, and how sure one can be of a ratio;
 //! - `outcome`: the same of scrapes, some of which may have failed;
@@ -35,6 +36,7 @@ mod sizes;
 mod start;
 mod steady;
 mod step;
+mod taken;
 mod trips;
 mod usage;
 mod warm;
@@ -51,12 +53,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tornet::process;
 
-use crate::build::{Programs, target_folder};
+use crate::build::target_folder;
 use crate::{Failure, document, packages};
 use part::Part;
 use record::Record;
 use sizes::Sizes;
 use step::{Means, Step};
+use taken::Taken;
 use whole::Whole;
 
 /// Set by Ctrl-C and SIGTERM.
@@ -123,14 +126,15 @@ fn pause(length: Duration) -> Result<(), Failure> {
 }
 
 impl Bench {
-    /// Measures, prints tables, and writes the page; after every step a draft of it to `target/benchmarks.partial.md`.
+    /// Builds what is measured, measures, prints tables, and writes the page; after every step a draft of it to `target/benchmarks.partial.md`.
     ///
     /// # Errors
-    /// When scrapes failed or something could not be measured: the page is written and says so. When it was stopped:
+    /// When something does not build: nothing is measured then. When scrapes failed or something could not be measured: the page is written and says so. When it was stopped:
     /// the draft has what was measured until then.
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::BENCH)?;
-        let (programs, crowd) = Programs::build_with_crowd(!self.as_configured)?;
+        let origin = document::Origin::now(&PROGRAMS);
+        let taken = Taken::build(!self.as_configured)?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         std::thread::spawn(move || {
             for _ in signals.forever() {
@@ -141,7 +145,6 @@ impl Bench {
         });
         let as_many_as_may_be = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: as_many_as_may_be, maximum: as_many_as_may_be })?;
-        let origin = document::Origin::now(&PROGRAMS);
         let words = if self.as_configured {
             "The programs are as this machine's configuration has them built, maybe unoptimised."
         } else {
@@ -151,8 +154,12 @@ impl Bench {
         let kept = (self.is_in_full() && origin.is_clean).then(|| target_folder().join("bench"));
         let draft = target_folder().join("benchmarks.partial.md");
         let mut whole = Whole::begin(origin, words.to_owned(), kept, draft.clone())?;
-        let means =
-            Means { sizes: &self.sizes(), programs: &programs, crowd: &crowd, with_dist: self.is_in_full() };
+        let means = Means {
+            sizes: &self.sizes(),
+            programs: &taken.programs,
+            crowd: &taken.crowd,
+            with_dist: self.is_in_full(),
+        };
         let measured = self.measure(&mut whole, &means);
         println!("\n{}\n", whole.goals());
         measured.map_err(|error| format!("{error}; what was measured is in {}", draft.display()))?;
