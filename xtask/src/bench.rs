@@ -59,7 +59,7 @@ use part::Part;
 use record::Record;
 use sizes::Sizes;
 use step::{Means, Step};
-use taken::Taken;
+use taken::{How, Taken};
 use whole::Whole;
 
 /// Set by Ctrl-C and SIGTERM.
@@ -70,7 +70,7 @@ const PROGRAMS: [[&str; 2]; 3] = [["tor", "--version"], ["ssh", "-V"], ["rustc",
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Few of everything: ten minutes at most. All of it takes an hour and a half
+    /// Few of everything, of programs that are quick to build: ten minutes at most. All of it takes an hour and a half
     #[arg(long)]
     quick: bool,
     /// Only these parts. In full sizes they are kept in `target/bench`: other parts may follow on another day, and
@@ -106,7 +106,7 @@ pub struct Bench {
 
 /// Fails if all of it is to stop.
 fn go_on() -> Result<(), Failure> {
-    if STOP.load(Ordering::Relaxed) { Err("stopped; nothing is left behind".into()) } else { Ok(()) }
+    if STOP.load(Ordering::Relaxed) { Err("stopped; no process is left behind".into()) } else { Ok(()) }
 }
 
 /// Waits for so long.
@@ -134,7 +134,8 @@ impl Bench {
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::BENCH)?;
         let origin = document::Origin::now(&PROGRAMS);
-        let taken = Taken::build(!self.as_configured)?;
+        let how = self.how();
+        let taken = Taken::build(how)?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         std::thread::spawn(move || {
             for _ in signals.forever() {
@@ -145,20 +146,15 @@ impl Bench {
         });
         let as_many_as_may_be = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: as_many_as_may_be, maximum: as_many_as_may_be })?;
-        let words = if self.as_configured {
-            "The programs are as this machine's configuration has them built, maybe unoptimised."
-        } else {
-            ""
-        };
         // What is not committed is another thing the next time.
         let kept = (self.is_in_full() && origin.is_clean).then(|| target_folder().join("bench"));
         let draft = target_folder().join("benchmarks.partial.md");
-        let mut whole = Whole::begin(origin, words.to_owned(), kept, draft.clone())?;
+        let mut whole = Whole::begin(origin, how.words().to_owned(), kept, draft.clone())?;
         let means = Means {
             sizes: &self.sizes(),
             programs: &taken.programs,
             crowd: &taken.crowd,
-            with_dist: self.is_in_full(),
+            is_given: how == How::Given,
         };
         let measured = self.measure(&mut whole, &means);
         println!("\n{}\n", whole.goals());
@@ -177,6 +173,15 @@ impl Bench {
         match whole.failures() {
             0 => Ok(()),
             count => Err(format!("failed: {count}, as told above; the other figures stand").into()),
+        }
+    }
+
+    /// How the programs are built. What is given to people takes many minutes.
+    fn how(&self) -> How {
+        match self {
+            Self { as_configured: true, .. } => How::Configured,
+            Self { quick: true, .. } => How::Release,
+            _ => How::Given,
         }
     }
 

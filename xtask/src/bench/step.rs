@@ -27,8 +27,8 @@ pub struct Means<'a> {
     pub programs: &'a Programs,
     /// Many agents in one process.
     pub crowd: &'a Path,
-    /// Whether what is given to people is built for its size.
-    pub with_dist: bool,
+    /// Whether these are what is given to people.
+    pub is_given: bool,
 }
 
 impl Step {
@@ -75,9 +75,9 @@ impl Step {
         means: &Means<'_>,
         ground: &mut Option<Ground>,
     ) -> Result<(), Failure> {
-        let Means { sizes, programs, crowd, with_dist } = *means;
+        let Means { sizes, programs, crowd, is_given } = *means;
         match self.part {
-            Part::Size => return memory::sizes(page, programs, with_dist),
+            Part::Size => return memory::sizes(page, programs, is_given),
             Part::Plain => return plain::measure(page, sizes, programs, crowd),
             Part::Load => return load::measure(page, sizes, programs, crowd),
             Part::Fleet => return fleet::plain(page, sizes, programs, crowd),

@@ -18,13 +18,44 @@ pub struct Taken {
     _folder: TempDir,
 }
 
+/// How they are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// As they are given to people.
+    Given,
+    /// In the release profile, optimised whatever a configuration outside the repository says.
+    Release,
+    /// In the release profile, as such a configuration has it.
+    Configured,
+}
+
+impl How {
+    /// What the page says of it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Given => {
+                "target-agent and scraper-bridge are built as packages have them, in the profile `dist`; where many \
+                 agents are one process, that is in the profile `release`."
+            }
+            Self::Release => "The programs are built in the profile `release`; packages have `dist`.",
+            Self::Configured => {
+                "The programs are as this machine's configuration has them built, maybe unoptimised."
+            }
+        }
+    }
+}
+
 impl Taken {
-    /// Builds all three, optimised whatever a configuration outside the repository says, if that is wanted.
+    /// Builds all three.
     ///
     /// # Errors
     /// When one does not compile, or cannot be copied.
-    pub fn build(optimised: bool) -> Result<Self, Failure> {
-        let (programs, crowd) = Programs::build_with_crowd(optimised)?;
+    pub fn build(how: How) -> Result<Self, Failure> {
+        let (programs, crowd) = match how {
+            How::Given => Programs::build_given_with_crowd()?,
+            How::Release => Programs::build_with_crowd(true)?,
+            How::Configured => Programs::build_with_crowd(false)?,
+        };
         // Beside what cargo makes, since programs may not run elsewhere.
         let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(target_folder())?;
         let take = |file: &Path| -> Result<PathBuf, Failure> {
