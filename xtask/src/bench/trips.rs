@@ -6,7 +6,6 @@ use super::page::{Page, table};
 use super::sample::Samples;
 use super::sizes::Sizes;
 use super::way::{Source, Way};
-use super::wire::Connection;
 use crate::Failure;
 use crate::stage::Stage;
 
@@ -39,15 +38,20 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
                 for way in Way::turn(round) {
                     let at = way as usize;
                     super::go_on()?;
-                    let mut keeping = |kind: usize, source: Source, kept: &mut Connection| {
-                        if outcomes[at][kind].time(|| kept.scrape()).is_none() {
+                    for kind in Way::kinds::<3>(round) {
+                        let outcome = &mut outcomes[at][kind];
+                        let (source, kept) = match kind {
+                            0 => (Source::Tiny, &mut tiny[at]),
+                            1 => (Source::Node, &mut node[at]),
+                            _ => {
+                                outcome.time(|| circuit.connect(way, Source::Node)?.scrape());
+                                continue;
+                            }
+                        };
+                        if outcome.time(|| kept.scrape()).is_none() {
                             *kept = circuit.up(way, source)?;
                         }
-                        Ok::<_, Failure>(())
-                    };
-                    keeping(0, Source::Tiny, &mut tiny[at])?;
-                    keeping(1, Source::Node, &mut node[at])?;
-                    outcomes[at][2].time(|| circuit.connect(way, Source::Node)?.scrape());
+                    }
                 }
             }
             for (way, outcomes) in Way::ALL.into_iter().zip(outcomes) {
