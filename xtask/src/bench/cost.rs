@@ -34,6 +34,10 @@ pub struct Cost {
     pub by_program: Vec<Samples>,
     /// The same of all of them.
     pub cpu: Samples,
+    /// The same where scrapes are as far apart as in life, with what is done in between.
+    pub cpu_apart: Samples,
+    /// Milliseconds of such a scrape.
+    pub apart: Samples,
     /// Bytes of a body, as Prometheus gets it.
     pub body: usize,
     /// Bytes to the monitor for a scrape.
@@ -50,6 +54,8 @@ impl Cost {
         Self {
             by_program: Vec::new(),
             cpu: Samples::new(),
+            cpu_apart: Samples::new(),
+            apart: Samples::new(),
             body: 0,
             received: Samples::new(),
             sent: Samples::new(),
@@ -59,7 +65,8 @@ impl Cost {
 }
 
 /// Has the ways take turns, so many blocks of so many scrapes, one scrape right after the other; then so many
-/// times one scrape of each as far apart as in life, since what changed meanwhile is what bytes are spent on.
+/// times one scrape of each as far apart as in life: what changed meanwhile is what bytes are spent on, and what
+/// was at hand then is not any more.
 ///
 /// # Errors
 /// When a way cannot be had any more, or the system does not tell; a scrape that fails is counted.
@@ -79,20 +86,30 @@ pub fn costs(
     }
     for number in 0..=apart {
         let began = Instant::now();
-        for (payer, cost) in payers.iter_mut().zip(&mut costs) {
+        let before: Vec<_> = payers.iter().map(|payer| CpuTimes::now(&payer.pids())).collect();
+        for at in (0..ways).map(|way| (way + number) % ways) {
+            let (payer, cost) = (&mut payers[at], &mut costs[at]);
             stage.say(format!("scrape {number} of {apart}, {} s apart, {}", INTERVAL.as_secs(), payer.title));
             let carried = bytes(payer, cost)?;
             // The first one comes right after the blocks.
-            if let Some([received, sent]) = carried.filter(|_| number > 0) {
+            if let Some((took, [received, sent])) = carried.filter(|_| number > 0) {
+                cost.apart.time(took);
                 cost.received.push(received as f64);
                 cost.sent.push(sent as f64);
             }
         }
-        if number < apart {
-            super::pause(INTERVAL.saturating_sub(began.elapsed()))?;
+        super::pause(INTERVAL.saturating_sub(began.elapsed()))?;
+        for ((payer, cost), before) in payers.iter().zip(&mut costs).zip(before).filter(|_| number > 0) {
+            cost.cpu_apart.time(CpuTimes::now(&payer.pids()).since(&before));
         }
     }
     Ok(costs)
+}
+
+impl Payer<'_> {
+    fn pids(&self) -> Vec<u32> {
+        self.programs.iter().map(|(_, pid)| *pid).collect()
+    }
 }
 
 /// What a block of scrapes takes of processors.
@@ -129,31 +146,50 @@ fn scrape(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<usize>, Failu
     Ok(size)
 }
 
-/// What one scrape carries; nothing if it failed.
-fn bytes(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<[u64; 2]>, Failure> {
+/// What one scrape takes and carries; nothing if it failed.
+fn bytes(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<(Duration, [u64; 2])>, Failure> {
     let (pid, ports) = payer.carrier.clone();
     let before = usage::carried(pid, &ports)?;
-    let Some(body) = scrape(payer, cost)? else { return Ok(None) };
+    let began = Instant::now();
+    let scraped = scrape(payer, cost)?;
+    let took = began.elapsed();
+    let Some(body) = scraped else { return Ok(None) };
     cost.body = body;
     // What is on its way belongs to this scrape.
     super::pause(SETTLE)?;
-    Ok(Some(usage::carried(pid, &ports)?.since(&before)))
+    Ok(Some((took, usage::carried(pid, &ports)?.since(&before))))
 }
 
 /// Adds the costs as a table, with ratios to the first line.
 pub fn show(page: &mut Page, payers: &[Payer<'_>], costs: &[Cost]) {
-    let mut table =
-        table(&["", "CPU ms a scrape", "CPU / first", "of these", "body", "bytes in", "bytes out"]);
+    let mut table = table(&[
+        "",
+        "CPU ms a scrape",
+        "CPU / first",
+        "of these",
+        "CPU ms, 15 s apart",
+        "ms, 15 s apart",
+        "ms / first",
+        "body",
+        "TCP bytes in",
+        "TCP bytes out",
+    ]);
     for (payer, cost) in payers.iter().zip(costs) {
         page.scrapes(&format!("cost, {}", payer.title), &cost.outcome);
         let parts = payer.programs.iter().zip(&cost.by_program);
         let parts: Vec<_> = parts.map(|((name, _), own)| format!("{name} {:.2}", own.mean())).collect();
-        let ratio = costs.first().map(|first| Ratio::of(&cost.cpu, &first.cpu, 50.0).to_string());
+        let to_first = |of: fn(&Cost) -> &Samples| {
+            let ratio = costs.first().map(|first| Ratio::of(of(cost), of(first), 50.0).to_string());
+            ratio.unwrap_or_default()
+        };
         table.add_row([
             payer.title.to_owned(),
             format!("{:.2}", cost.cpu.percentile(50.0)),
-            ratio.unwrap_or_default(),
+            to_first(|cost| &cost.cpu),
             parts.join(", "),
+            format!("{:.1}", cost.cpu_apart.mean()),
+            format!("{:.1}", cost.apart.percentile(50.0)),
+            to_first(|cost| &cost.apart),
             cost.body.to_string(),
             format!("{:.0}", cost.received.percentile(50.0)),
             format!("{:.0}", cost.sent.percentile(50.0)),
@@ -210,9 +246,10 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
         "What a scrape of node_exporter costs, over Tor",
         &format!(
             "CPU: {} blocks of {} scrapes of each way, one right after the other, without delay; that of all threads \
-             of all processes of the way (`/proc/PID/task/TID/schedstat`), not of relays and the exporter. `bytes \
-             in` and `bytes out`: medians of {} scrapes {} s apart; what TCP carried for the monitor from and to \
-             relays until {} ms after the answer (`ss`): cells, TLS, and what else was on those connections then.",
+             of all processes of the way (`/proc/PID/task/TID/schedstat`), not of relays and the exporter. The rest is \
+             of {} scrapes {} s apart: the mean of the processor time in that time, with all that is done between two \
+             scrapes; medians of what a scrape takes and of what TCP carried for the monitor from relays (`in`) and to \
+             them (`out`) until {} ms after the answer (`ss`): cells, TLS, and what else was on those connections then.",
             sizes.blocks,
             sizes.block,
             sizes.apart,
@@ -226,7 +263,7 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
     Ok(())
 }
 
-/// How far apart scrapes are in life.
+/// How far apart scrapes are in life; the table's head says so, too.
 const INTERVAL: Duration = Duration::from_secs(15);
 /// How long after an answer bytes are counted.
 const SETTLE: Duration = Duration::from_millis(300);

@@ -157,16 +157,16 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
     let costs = costs(&mut payers, (sizes.blocks, sizes.block, sizes.apart), &stage)?;
     stage.done();
     page.line(
-        "What it costs: processors, of scrapes one right after the other; `bytes in` and `bytes out`, medians of \
-         scrapes 15 s apart, are what TCP carried for the monitor from and to the device: SSH's packets, which is \
-         what travels inside Tor's cells otherwise.",
+        "What it costs: processors, of scrapes one right after the other; the rest is of scrapes 15 s apart, with the \
+         mean of all processor time in between. `in` and `out` are what TCP carried for the monitor from and to the \
+         device: SSH's packets, which is what travels inside Tor's cells otherwise.",
     );
     show(page, &payers, &costs);
     if let [ssh, .., agent] = costs.as_slice() {
         let gzip = ssh.body as f64;
         let found = agent.received.percentile(50.0);
         page.goal(
-            "bytes of SSH for an answer of node_exporter, agent → bridge",
+            "SSH's packets of an answer of node_exporter, agent → bridge, without Tor, 15 s apart: bytes",
             format!("≤ 1/7 of gzip's {gzip:.0}"),
             format!("{found:.0}"),
             found <= gzip / 7.0,

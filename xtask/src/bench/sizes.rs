@@ -72,7 +72,7 @@ impl Sizes {
         delayed: Scrapes { circuits: 3, scrapes: 10, colds: 6, body_circuits: 2, tiny: 6, large: 4, huge: 1 },
         trip_circuits: 2,
         trips: 5,
-        apart: 4,
+        apart: 12,
         blocks: 6,
         block: 50,
         starts: 3,
