@@ -259,7 +259,12 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
     );
     show(page, &payers, &costs);
     let [recipe, _, ours, ..] = costs.as_slice() else { return Ok(()) };
-    page.ratio("CPU of bridge and agent for a scrape", "(a)", 1.0, Ratio::of(&ours.cpu, &recipe.cpu, 50.0));
+    page.ratio(
+        "CPU of bridge and agent for a scrape, one right after the other",
+        "(a)",
+        1.0,
+        Ratio::of(&ours.cpu, &recipe.cpu, 50.0),
+    );
     Ok(())
 }
 

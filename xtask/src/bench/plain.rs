@@ -166,9 +166,10 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
         let gzip = ssh.body as f64;
         let found = agent.received.percentile(50.0);
         page.goal(
-            "SSH's packets of an answer of node_exporter, agent → bridge, without Tor, 15 s apart: bytes",
-            format!("≤ 1/7 of gzip's {gzip:.0}"),
-            format!("{found:.0}"),
+            "what Tor's cells would carry of an answer of node_exporter, 15 s after the last: SSH's packets, \
+             agent → bridge, counted without Tor",
+            format!("≤ 1/7 of gzip's {gzip:.0} B"),
+            format!("{found:.0} B"),
             found <= gzip / 7.0,
         );
     }
