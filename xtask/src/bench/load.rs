@@ -19,8 +19,8 @@ use crate::stage::Stage;
 
 /// Memory for a thread's stack: those who ask need little.
 const STACK: usize = 256 << 10;
-/// Turns that the ways take.
-const TURNS: usize = 4;
+/// Turns that the ways take: enough to say how sure one can be.
+const TURNS: usize = 5;
 /// How long a scrape may take, in seconds.
 const TIMEOUT: u64 = 30;
 
