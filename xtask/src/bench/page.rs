@@ -15,6 +15,8 @@ pub struct Page {
     pub sections: String,
     /// What failed on the way.
     pub failures: Vec<String>,
+    /// What one round trip over slow links takes at least, in milliseconds, if that was counted.
+    pub round_trip: Option<f64>,
 }
 
 /// A figure to reach.
@@ -28,6 +30,17 @@ pub struct Goal {
     pub found: String,
     /// Whether it was reached.
     pub met: bool,
+    /// Of a ratio of something that takes a round trip over slow links: what it is a ratio to, in milliseconds.
+    pub round_trip_to: Option<f64>,
+}
+
+impl Goal {
+    /// Whether it was reached, and if not, what the links alone come to.
+    fn judged(&self, round_trip: Option<f64>) -> String {
+        let floor = round_trip.zip(self.round_trip_to).filter(|_| !self.met);
+        let floor = floor.map(|(trip, to)| format!(" (floor {:.2})", trip / to));
+        format!("{}{}", if self.met { "yes" } else { "no" }, floor.unwrap_or_default())
+    }
 }
 
 impl Page {
@@ -51,12 +64,20 @@ impl Page {
 
     /// Adds a line to the table of goals.
     pub fn goal(&mut self, what: impl Into<String>, reach: impl Into<String>, found: String, met: bool) {
-        self.goals.push(Goal { what: what.into(), reach: reach.into(), found, met });
+        self.goals.push(Goal { what: what.into(), reach: reach.into(), found, met, round_trip_to: None });
     }
 
     /// The same for a ratio that must not be above `bound`; `to` is what it is a ratio to.
     pub fn ratio(&mut self, what: impl Into<String>, to: &str, bound: f64, ratio: Ratio) {
         self.goal(what, format!("≤ {bound:.2} × {to}"), ratio.to_string(), ratio.value <= bound);
+    }
+
+    /// The same for what takes a round trip over slow links; `to` takes so many milliseconds.
+    pub fn ratio_of_trip(&mut self, what: &str, (to, ms): (&str, f64), bound: f64, ratio: Ratio) {
+        self.ratio(what, to, bound, ratio);
+        if let Some(goal) = self.goals.last_mut() {
+            goal.round_trip_to = Some(ms);
+        }
     }
 
     /// The same for a value that must not be above `bound`.
@@ -74,16 +95,16 @@ impl Page {
     }
 }
 
-/// The goals, each with what was found.
-pub fn goals<'a>(goals: impl Iterator<Item = &'a Goal>) -> Table {
+/// The goals, each with what was found; a round trip over slow links takes at least so many milliseconds.
+pub fn goals<'a>(goals: impl Iterator<Item = &'a Goal>, round_trip: Option<f64>) -> Table {
     let mut table = table(&["what", "reach", "found", "met"]);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Left);
     }
-    table.add_rows(goals.map(|goal| {
-        let met = if goal.met { "yes" } else { "no" };
-        [&goal.what, &goal.reach, &goal.found, met].map(str::to_owned)
-    }));
+    table
+        .add_rows(goals.map(|goal| {
+            [goal.what.clone(), goal.reach.clone(), goal.found.clone(), goal.judged(round_trip)]
+        }));
     table
 }
 
@@ -95,4 +116,21 @@ pub fn table(head: &[&str]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_that_the_links_alone_are_above_says_so() {
+        let mut page = Page::default();
+        let ratio = |value| Ratio { value, spread: None };
+        page.ratio_of_trip("slow", ("(a)", 600.0), 0.8, ratio(0.95));
+        page.ratio_of_trip("quick", ("(a)", 800.0), 0.8, ratio(0.75));
+        page.ratio("no trip", "(a)", 0.8, ratio(0.95));
+        let judged = |trip| page.goals.iter().map(|goal| goal.judged(trip)).collect::<Vec<_>>();
+        assert_eq!(judged(Some(540.0)), ["no (floor 0.90)", "yes", "no"]);
+        assert_eq!(judged(None), ["no", "yes", "no"]);
+    }
 }

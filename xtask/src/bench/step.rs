@@ -42,12 +42,12 @@ impl Step {
         Self::at(Part::Warm, 0),
         Self::at(Part::Cold, 0),
         Self::at(Part::Bodies, 0),
-        Self::at(Part::Warm, 40),
-        Self::at(Part::Cold, 40),
-        Self::at(Part::Bodies, 40),
+        Self::at(Part::Warm, trips::DELAY),
+        Self::at(Part::Cold, trips::DELAY),
+        Self::at(Part::Bodies, trips::DELAY),
         Self::once(Part::Trips),
         Self::at(Part::Start, 0),
-        Self::at(Part::Start, 40),
+        Self::at(Part::Start, trips::DELAY),
         Self::once(Part::Onions),
     ];
 

@@ -5,6 +5,7 @@ use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::Ratio;
 use super::sizes::Scrapes;
+use super::trips;
 use super::way::{Source, Way};
 use crate::Failure;
 use crate::stage::Stage;
@@ -77,9 +78,15 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Scrapes, delay: u64) ->
     let judged = [(50.0, "p50".to_owned()), kept[ours].tail()];
     for (p, title) in &judged {
         let what = format!("warm scrape, kept-alive, {title}, {delay} ms a link");
-        let to = |other: Way| Ratio::of(kept[ours], kept[other as usize], *p);
-        page.ratio(&what, "(a)", 0.80, to(Way::Recipe));
-        page.ratio(&what, "(b)", 0.95, to(Way::Socks));
+        for (other, name, bound) in [(Way::Recipe, "(a)", 0.80), (Way::Socks, "(b)", 0.95)] {
+            let other = kept[other as usize];
+            let ratio = Ratio::of(kept[ours], other, *p);
+            if delay == trips::DELAY {
+                page.ratio_of_trip(&what, (name, other.percentile(*p)), bound, ratio);
+            } else {
+                page.ratio(&what, name, bound, ratio);
+            }
+        }
     }
     for (p, title) in &judged {
         let what = format!("warm scrape, new connection, {title}, {delay} ms a link");

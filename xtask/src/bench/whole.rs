@@ -77,8 +77,9 @@ impl Whole {
 
     /// The goals, each with what was found.
     pub fn goals(&self) -> Table {
-        let pages = self.records.iter().filter_map(|(_, record)| record.page.as_ref());
-        goals(pages.flat_map(|page| -> &[Goal] { &page.goals }))
+        let pages = || self.records.iter().filter_map(|(_, record)| record.page.as_ref());
+        let round_trip = pages().find_map(|page| page.round_trip);
+        goals(pages().flat_map(|page| -> &[Goal] { &page.goals }), round_trip)
     }
 
     /// Writes the page.
@@ -132,7 +133,7 @@ The ways to an exporter, all on one private Tor network of 3 authorities and 6 r
 They take turns, scrape by scrape, over new circuits every so often. A ratio is of what was measured in the same run; in \
 brackets is where 95 of 100 such ratios lie when the circuits are drawn again (bootstrap by circuit); of fewer than 5 \
 circuits nothing can be said. Of fewer than 100 scrapes the slowest stands where the 99th percentile would. Times in \
-milliseconds. All of it, relays too, shares the machine's processors, so with no delay a time is mostly theirs.";
+milliseconds. `floor` is what a round trip over the links alone comes to, where a figure was not reached. All of it, relays too, shares the machine's processors, so with no delay a time is mostly theirs.";
 
 const FAULTS: &str = "\
 ## Faults
