@@ -65,7 +65,13 @@ use whole::Whole;
 /// Set by Ctrl-C and SIGTERM.
 static STOP: AtomicBool = AtomicBool::new(false);
 /// What is measured beside our programs or makes them, and how it is asked for its version.
-const PROGRAMS: [[&str; 2]; 3] = [["tor", "--version"], ["ssh", "-V"], ["rustc", "--version"]];
+const PROGRAMS: [[&str; 2]; 5] = [
+    ["tor", "--version"],
+    ["ssh", "-V"],
+    ["socat", "-V"],
+    ["prometheus-node-exporter", "--version"],
+    ["rustc", "--version"],
+];
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]

@@ -101,8 +101,8 @@ fn surroundings(programs: &[[&str; 2]], commit: &str) -> String {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
     let memory = memory.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0 / 1024.0;
-    let programs = programs.iter().map(|[program, version]| said(program, &[version]));
-    let programs: Vec<_> = programs.map(|said| said.trim_end_matches('.').to_owned()).collect();
+    let programs = programs.iter().map(|[program, asked]| version(program, asked));
+    let programs: Vec<_> = programs.map(|version| version.trim_end_matches('.').to_owned()).collect();
     format!(
         "{cores} core{} of {}, {memory:.0} GiB, Linux {}; {}; onionscrape {} at {commit}.",
         if cores == 1 { "" } else { "s" },
@@ -113,18 +113,35 @@ fn surroundings(programs: &[[&str; 2]], commit: &str) -> String {
     )
 }
 
-/// The first line that a program prints, wherever it prints it, if all is well with it.
+/// The first line that a program prints.
 fn said(program: &str, arguments: &[&str]) -> String {
+    lines(program, arguments).into_iter().next().unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The line in which a program says its version: some say first who wrote them.
+fn version(program: &str, asked: &str) -> String {
+    let has_version = |line: &String| line.contains(|character: char| character.is_ascii_digit());
+    lines(program, &[asked]).into_iter().find(has_version).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// What a program prints, wherever it prints it, if all is well with it.
+fn lines(program: &str, arguments: &[&str]) -> Vec<String> {
     let program = process::find(program).unwrap_or_else(|_| program.into());
     let output = Command::new(program).args(arguments).current_dir(workspace()).output();
     let output = output.ok().filter(|output| output.status.success());
     let text = output.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
+    String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_on_the_line_that_has_a_number() {
+        assert_eq!(version("printf", "program by somebody\\nprogram 1.2\\nof 2026\\n"), "program 1.2");
+        assert_eq!(version("printf", "program by somebody\\n"), "unknown");
+    }
 
     #[test]
     fn a_page_says_what_made_it() {

@@ -35,6 +35,8 @@ pub const WAYS: [&str; 4] = [
 pub const SSH: usize = 1;
 /// The same `sshd`, through the bridge.
 pub const OURS: usize = 2;
+/// Our two programs.
+pub const AGENT: usize = 3;
 
 /// `sshd`, `ssh -L`, a bridge and an agent, all without Tor.
 pub struct Plain {
