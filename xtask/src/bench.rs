@@ -132,11 +132,12 @@ fn pause(length: Duration) -> Result<(), Failure> {
 }
 
 impl Bench {
-    /// Builds what is measured, measures, prints tables, and writes the page; after every step a draft of it to `target/benchmarks.partial.md`.
+    /// Builds what is measured, measures, prints tables, and writes the page; after every step a draft of it to
+    /// `target/benchmarks.partial.md`.
     ///
     /// # Errors
-    /// When something does not build: nothing is measured then. When scrapes failed or something could not be measured: the page is written and says so. When it was stopped:
-    /// the draft has what was measured until then.
+    /// When something does not build: nothing is measured then. When scrapes failed or something could not be
+    /// measured: the page is written and says so. When it was stopped: the draft has what was measured until then.
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::BENCH)?;
         let origin = document::Origin::now(&PROGRAMS);
@@ -152,10 +153,13 @@ impl Bench {
         });
         let as_many_as_may_be = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: as_many_as_may_be, maximum: as_many_as_may_be })?;
-        // What is not committed is another thing the next time.
+        if self.is_in_full() && !origin.is_clean {
+            println!("nothing is kept for another run: what is measured differs from the commit");
+        }
         let kept = (self.is_in_full() && origin.is_clean).then(|| target_folder().join("bench"));
         let draft = target_folder().join("benchmarks.partial.md");
         let mut whole = Whole::begin(origin, how.words().to_owned(), kept, draft.clone())?;
+        whole.write(&draft)?;
         let means = Means {
             sizes: &self.sizes(),
             programs: &taken.programs,

@@ -34,7 +34,7 @@ pub struct Cost {
     pub by_program: Vec<Samples>,
     /// The same of all of them.
     pub cpu: Samples,
-    /// The same where scrapes are as far apart as in life, with what is done in between.
+    /// The same where scrapes are as far apart as in life.
     pub cpu_apart: Samples,
     /// Milliseconds of such a scrape.
     pub apart: Samples,
@@ -86,30 +86,23 @@ pub fn costs(
     }
     for number in 0..=apart {
         let began = Instant::now();
-        let before: Vec<_> = payers.iter().map(|payer| CpuTimes::now(&payer.pids())).collect();
         for at in (0..ways).map(|way| (way + number) % ways) {
             let (payer, cost) = (&mut payers[at], &mut costs[at]);
             stage.say(format!("scrape {number} of {apart}, {} s apart, {}", INTERVAL.as_secs(), payer.title));
-            let carried = bytes(payer, cost)?;
+            let single = single(payer, cost)?;
             // The first one comes right after the blocks.
-            if let Some((took, [received, sent])) = carried.filter(|_| number > 0) {
-                cost.apart.time(took);
-                cost.received.push(received as f64);
-                cost.sent.push(sent as f64);
+            if let Some(single) = single.filter(|_| number > 0) {
+                cost.apart.time(single.took);
+                cost.cpu_apart.time(single.processor);
+                cost.received.push(single.carried[0] as f64);
+                cost.sent.push(single.carried[1] as f64);
             }
         }
-        super::pause(INTERVAL.saturating_sub(began.elapsed()))?;
-        for ((payer, cost), before) in payers.iter().zip(&mut costs).zip(before).filter(|_| number > 0) {
-            cost.cpu_apart.time(CpuTimes::now(&payer.pids()).since(&before));
+        if number < apart {
+            super::pause(INTERVAL.saturating_sub(began.elapsed()))?;
         }
     }
     Ok(costs)
-}
-
-impl Payer<'_> {
-    fn pids(&self) -> Vec<u32> {
-        self.programs.iter().map(|(_, pid)| *pid).collect()
-    }
 }
 
 /// What a block of scrapes takes of processors.
@@ -146,18 +139,29 @@ fn scrape(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<usize>, Failu
     Ok(size)
 }
 
-/// What one scrape takes and carries; nothing if it failed.
-fn bytes(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<(Duration, [u64; 2])>, Failure> {
+/// What came of one scrape.
+struct Single {
+    took: Duration,
+    /// Processor time until a little after the answer: other ways have processes in common with this one, so that what
+    /// is done between two scrapes is nobody's.
+    processor: Duration,
+    /// Bytes to the monitor and from it, in the same time.
+    carried: [u64; 2],
+}
+
+/// One scrape; nothing if it failed.
+fn single(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<Single>, Failure> {
     let (pid, ports) = payer.carrier.clone();
-    let before = usage::carried(pid, &ports)?;
-    let began = Instant::now();
+    let pids: Vec<_> = payer.programs.iter().map(|(_, pid)| *pid).collect();
+    let (carried, spent, began) = (usage::carried(pid, &ports)?, CpuTimes::now(&pids), Instant::now());
     let scraped = scrape(payer, cost)?;
     let took = began.elapsed();
     let Some(body) = scraped else { return Ok(None) };
     cost.body = body;
     // What is on its way belongs to this scrape.
     super::pause(SETTLE)?;
-    Ok(Some((took, usage::carried(pid, &ports)?.since(&before))))
+    let processor = CpuTimes::now(&pids).since(&spent);
+    Ok(Some(Single { took, processor, carried: usage::carried(pid, &ports)?.since(&carried) }))
 }
 
 /// Adds the costs as a table, with ratios to the first line.
@@ -247,9 +251,9 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
         &format!(
             "CPU: {} blocks of {} scrapes of each way, one right after the other, without delay; that of all threads \
              of all processes of the way (`/proc/PID/task/TID/schedstat`), not of relays and the exporter. The rest is \
-             of {} scrapes {} s apart: the mean of the processor time in that time, with all that is done between two \
-             scrapes; medians of what a scrape takes and of what TCP carried for the monitor from relays (`in`) and to \
-             them (`out`) until {} ms after the answer (`ss`): cells, TLS, and what else was on those connections then.",
+             of {} scrapes {} s apart, each until {} ms after the answer: the mean of the processor time, and medians of \
+             what the scrape takes and of what TCP carried for the monitor from relays (`in`) and to them (`out`; \
+             `ss`): cells, TLS, and what else was on those connections then.",
             sizes.blocks,
             sizes.block,
             sizes.apart,

@@ -159,8 +159,8 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
     let costs = costs(&mut payers, (sizes.blocks, sizes.block, sizes.apart), &stage)?;
     stage.done();
     page.line(
-        "What it costs: processors, of scrapes one right after the other; the rest is of scrapes 15 s apart, with the \
-         mean of all processor time in between. `in` and `out` are what TCP carried for the monitor from and to the \
+        "What it costs: processors, of scrapes one right after the other; the rest is of scrapes 15 s apart, each \
+         until a little after the answer, processors on average. `in` and `out` are what TCP carried for the monitor from and to the \
          device: SSH's packets, which is what travels inside Tor's cells otherwise.",
     );
     show(page, &payers, &costs);
