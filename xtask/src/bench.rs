@@ -1,13 +1,14 @@
 //! Scrapes beside those of other ways, interleaved in one run, with and without Tor.
 //!
 //! In reading order:
-//! - `part`: what can be measured by itself;
+//! - `part`, `step`: what can be measured by itself, and in which order;
 //! - `sizes`: how much of everything;
+//! - `taken`: the programs, out of cargo's reach;
 //! - `wire`: just enough HTTP to measure with;
 //! - `sample`: what was measured, and how sure one can be of a ratio;
 //! - `outcome`: the same of scrapes, some of which may have failed;
 //! - `usage`: what processes take;
-//! - `page`: the page of figures;
+//! - `page`, `record`, `whole`: what a step found, kept in a file, and the page of all of them;
 //! - `exporter`: bodies of a size of one's choice;
 //! - `way`, `rivals`, `bridge`, `ground`: every way over Tor, running;
 //! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`: what is measured of them;
@@ -28,18 +29,22 @@ mod outcome;
 mod page;
 mod part;
 mod plain;
+mod record;
 mod rivals;
 mod sample;
 mod sizes;
 mod start;
 mod steady;
+mod step;
+mod taken;
 mod trips;
 mod usage;
 mod warm;
 mod way;
+mod whole;
 mod wire;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -48,28 +53,37 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tornet::process;
 
-use crate::build::Programs;
+use crate::build::target_folder;
 use crate::{Failure, document, packages};
-use ground::Ground;
-use page::Page;
 use part::Part;
+use record::Record;
 use sizes::Sizes;
+use step::{Means, Step};
+use taken::{How, Taken};
+use whole::Whole;
 
 /// Set by Ctrl-C and SIGTERM.
 static STOP: AtomicBool = AtomicBool::new(false);
-/// Delays of each link of the two networks, one way, in milliseconds.
-const DELAYS: [u64; 2] = [0, 40];
+/// What is measured beside our programs or makes them, and how it is asked for its version.
+const PROGRAMS: [[&str; 2]; 5] = [
+    ["tor", "--version"],
+    ["ssh", "-V"],
+    ["socat", "-V"],
+    ["prometheus-node-exporter", "--version"],
+    ["rustc", "--version"],
+];
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Few of everything: ten minutes at most. All of it takes an hour and a half
+    /// Few of everything, of programs that are quick to build: ten minutes at most. All of it takes an hour and a half
     #[arg(long)]
     quick: bool,
-    /// Only these parts
+    /// Only these parts. In full sizes they are kept in `target/bench`: other parts may follow on another day, and
+    /// the page is written once all are there, of one commit on one machine
     #[arg(long, value_enum, value_name = "PART")]
     only: Vec<Part>,
-    /// Write the page to this file [default of a full run: docs/benchmarks.md]
+    /// Write the page to this file, whatever is measured [default of a full run: docs/benchmarks.md]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Targets at once without Tor [default: 1000, quick: 100]
@@ -98,7 +112,7 @@ pub struct Bench {
 
 /// Fails if all of it is to stop.
 fn go_on() -> Result<(), Failure> {
-    if STOP.load(Ordering::Relaxed) { Err("stopped; nothing is left behind".into()) } else { Ok(()) }
+    if STOP.load(Ordering::Relaxed) { Err("stopped; no process is left behind".into()) } else { Ok(()) }
 }
 
 /// Waits for so long.
@@ -118,14 +132,17 @@ fn pause(length: Duration) -> Result<(), Failure> {
 }
 
 impl Bench {
-    /// Measures, prints tables, and writes the page.
+    /// Builds what is measured, measures, prints tables, and writes the page; after every step a draft of it to
+    /// `target/benchmarks.partial.md`.
     ///
     /// # Errors
-    /// When something could not be measured: the rest is printed by then, and no page is written. When scrapes
-    /// failed: the page is written and says so.
+    /// When something does not build: nothing is measured then. When scrapes failed or something could not be
+    /// measured: the page is written and says so. When it was stopped: the draft has what was measured until then.
     pub fn run(self) -> Result<(), Failure> {
         packages::ensure(packages::BENCH)?;
-        let (programs, crowd) = Programs::build_with_crowd(!self.as_configured)?;
+        let origin = document::Origin::now(&PROGRAMS);
+        let how = self.how();
+        let taken = Taken::build(how)?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         std::thread::spawn(move || {
             for _ in signals.forever() {
@@ -136,35 +153,53 @@ impl Bench {
         });
         let as_many_as_may_be = getrlimit(Resource::Nofile).maximum;
         setrlimit(Resource::Nofile, Rlimit { current: as_many_as_may_be, maximum: as_many_as_may_be })?;
-        let mut page = Page::default();
-        if self.as_configured {
-            page.line("The programs are as this machine's configuration has them built, maybe unoptimised.");
+        if self.is_in_full() && !origin.is_clean {
+            println!("nothing is kept for another run: what is measured differs from the commit");
         }
-        let measured = self.measure(&mut page, &programs, &crowd);
-        println!("\n{}\n", page.goals());
-        measured?;
-        let published = || self.is_full().then(|| document::published("benchmarks"));
-        let missing = page.missing().join(", ");
+        let kept = (self.is_in_full() && origin.is_clean).then(|| target_folder().join("bench"));
+        let draft = target_folder().join("benchmarks.partial.md");
+        let mut whole = Whole::begin(origin, how.words().to_owned(), kept, draft.clone())?;
+        whole.write(&draft)?;
+        let means = Means {
+            sizes: &self.sizes(),
+            programs: &taken.programs,
+            crowd: &taken.crowd,
+            is_given: how == How::Given,
+        };
+        let measured = self.measure(&mut whole, &means);
+        println!("\n{}\n", whole.goals());
+        measured.map_err(|error| format!("{error}; what was measured is in {}", draft.display()))?;
+        let missing = whole.missing();
+        let is_whole = self.is_in_full() && (self.only.is_empty() || missing.is_empty());
+        let published = || is_whole.then(|| document::published("benchmarks"));
+        let file = self.out.clone().or_else(published);
+        if let Some(file) = &file {
+            whole.write(file)?;
+        }
+        println!("written to {}", file.unwrap_or(draft).display());
         if !missing.is_empty() {
-            return Err(
-                format!("not measured: {missing}; the figures above stand, and no page is written").into()
-            );
+            println!("not measured: {}", missing.join(", "));
         }
-        if let Some(file) = self.out.clone().or_else(published) {
-            page.write(&file)?;
-            println!("written to {}", file.display());
-        }
-        match page.failures() {
+        match whole.failures() {
             0 => Ok(()),
             count => Err(format!("failed: {count}, as told above; the other figures stand").into()),
         }
     }
 
-    /// True if all of it is measured, in full sizes.
-    fn is_full(&self) -> bool {
+    /// How the programs are built. What is given to people takes many minutes.
+    fn how(&self) -> How {
+        match self {
+            Self { as_configured: true, .. } => How::Configured,
+            Self { quick: true, .. } => How::Release,
+            _ => How::Given,
+        }
+    }
+
+    /// True if what is measured is measured in full sizes, of programs as they are given to people.
+    fn is_in_full(&self) -> bool {
         let Self {
             quick,
-            only,
+            only: _,
             out: _,
             targets,
             minutes,
@@ -177,69 +212,26 @@ impl Bench {
         let counts = [targets, onions, load, at_once];
         !quick
             && !as_configured
-            && only.is_empty()
             && counts.iter().all(|count| count.is_none())
             && [minutes, onion_minutes].iter().all(|time| time.is_none())
     }
 
-    /// Measures what is wanted. A part that fails is noted and costs the others nothing.
-    fn measure(&self, page: &mut Page, programs: &Programs, crowd: &Path) -> Result<(), Failure> {
-        let sizes = &self.sizes();
-        let is_wanted = |part: Part| self.only.is_empty() || self.only.contains(&part);
-        // What is added to the page is whole; `when` tells one part from the same one at another time.
-        let part = |part: Part,
-                    when: &str,
-                    page: &mut Page,
-                    measure: &mut dyn FnMut(&mut Page) -> Result<(), Failure>| {
-            if !is_wanted(part) {
-                return Ok(());
-            }
-            let measured = page.attempt(&format!("{}{when}", part.name()), || {
-                let mut draft = Page::default();
-                measure(&mut draft)?;
-                Ok(draft)
+    /// Takes the steps that are wanted. One that fails is noted and costs the others nothing.
+    fn measure(&self, whole: &mut Whole, means: &Means<'_>) -> Result<(), Failure> {
+        let is_wanted = |step: &Step| self.only.is_empty() || self.only.contains(&step.part);
+        let mut ground = None;
+        for step in Step::ALL.into_iter().filter(is_wanted) {
+            let record = Record::of(step, whole.origin(), |page| {
+                let measured = step.measure(page, means, &mut ground);
+                if measured.is_err() {
+                    // A program may have ended, or may hold what went wrong; all is begun anew.
+                    ground = None;
+                }
+                measured
             })?;
-            measured.into_iter().for_each(|draft| page.append(draft));
-            Ok::<_, Failure>(())
-        };
-        let is_full = self.is_full();
-        part(Part::Size, "", page, &mut |page| memory::sizes(page, programs, is_full))?;
-        part(Part::Plain, "", page, &mut |page| plain::measure(page, sizes, programs, crowd))?;
-        part(Part::Load, "", page, &mut |page| load::measure(page, sizes, programs, crowd))?;
-        part(Part::Fleet, "", page, &mut |page| fleet::plain(page, sizes, programs, crowd))?;
-        if !self.only.is_empty() && !self.only.iter().any(|part| part.needs_tor()) {
-            return Ok(());
+            whole.add(step, record)?;
         }
-        let ground = page.attempt("all that needs Tor", || Ground::start(programs.clone()))?;
-        let Some(mut ground) = ground else { return Ok(()) };
-        part(Part::Cost, "", page, &mut |page| cost::measure(&ground, page, sizes))?;
-        for delay in DELAYS {
-            let when = format!(" at {delay} ms a link");
-            ground.delay(delay);
-            part(Part::Warm, &when, page, &mut |page| warm::measure(&ground, page, sizes.at(delay), delay))?;
-            if delay == 0 {
-                let when = "after scrapes of node_exporter";
-                part(Part::Memory, "", page, &mut |page| memory::measure(&ground, page, when, true))?;
-            }
-            part(Part::Cold, &when, page, &mut |page| {
-                cold::measure(&mut ground, page, sizes.at(delay), delay)
-            })?;
-            part(Part::Bodies, &when, page, &mut |page| {
-                bodies::measure(&ground, page, sizes.at(delay), delay)
-            })?;
-        }
-        if is_wanted(Part::Bodies) {
-            let when = "after bodies of 10 MB";
-            part(Part::Memory, "", page, &mut |page| memory::measure(&ground, page, when, false))?;
-        }
-        part(Part::Trips, "", page, &mut |page| trips::measure(&ground, page, sizes))?;
-        for delay in DELAYS {
-            let when = format!(" at {delay} ms a link");
-            ground.delay(delay);
-            part(Part::Start, &when, page, &mut |page| start::measure(&mut ground, page, sizes, delay))?;
-        }
-        ground.delay(0);
-        part(Part::Onions, "", page, &mut |page| fleet::onions(page, sizes, &ground, crowd))
+        Ok(())
     }
 
     fn sizes(&self) -> Sizes {

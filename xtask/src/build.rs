@@ -6,9 +6,11 @@ use std::process::Command;
 use tornet::process;
 
 use crate::Failure;
+use crate::release::GIVEN;
+use crate::release::recipe::Recipe;
 use crate::stage::Stage;
 
-/// The two programs, built in the release profile.
+/// The two programs.
 #[derive(Clone)]
 pub struct Programs {
     /// `target-agent`.
@@ -18,7 +20,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds both.
+    /// Builds both, in the release profile.
     ///
     /// # Errors
     /// When they do not compile; cargo has said why.
@@ -29,7 +31,7 @@ impl Programs {
         Ok(Self::built())
     }
 
-    /// Builds both, and many agents in one process with them, all with the same features of what they
+    /// Builds both in the release profile, and many agents in one process with them, all with the same features of what they
     /// share; returns where the last one is, too. If `optimised`, they are so whatever a configuration outside
     /// the repository says.
     ///
@@ -45,6 +47,26 @@ impl Programs {
         cargo(&arguments)?;
         stage.done();
         Ok((Self::built(), target_folder().join("release/crowd")))
+    }
+
+    /// Builds both as they are given to people, and many agents in one process in the release profile, optimised
+    /// whatever a configuration outside the repository says; returns where the last one is, too.
+    ///
+    /// # Errors
+    /// When they do not compile, or cargo-auditable does not.
+    pub fn build_given_with_crowd() -> Result<(Self, PathBuf), Failure> {
+        let stage = Stage::begin("building what is given to people");
+        let [agent, bridge] = Recipe::here(GIVEN)?
+            .build()?
+            .try_into()
+            .map_err(|_| "other programs than these two are given to people")?;
+        stage.done();
+        let stage = Stage::begin("building crowd");
+        let arguments = ["build", "--quiet", "--release", "-p", "crowd"];
+        let optimised = OPTIMISED.iter().flat_map(|setting| ["--config", setting]);
+        cargo(&arguments.into_iter().chain(optimised).collect::<Vec<_>>())?;
+        stage.done();
+        Ok((Self { agent, bridge }, target_folder().join("release/crowd")))
     }
 
     fn built() -> Self {

@@ -26,6 +26,9 @@ const LINES: [&str; 7] = [
 /// The steps of a dial, as the bridge counts them, and what the page calls them.
 const STEPS: [(&str, &str); 3] =
     [("onion", "descriptor, circuits, stream"), ("ssh_kex", "SSH key exchange"), ("auth", "SSH login")];
+/// How long each is left alone before it dials over new circuits. C tor builds some ahead, one in a second, and so
+/// does arti; dials that follow each other sooner would find none left, as they hardly do in life.
+const STOCKING: Duration = Duration::from_secs(4);
 /// Scrapes whose median is one round trip.
 const TRIPS: usize = 5;
 
@@ -47,9 +50,11 @@ pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64
         ground.rivals.forget()?;
         let both: [(&mut Outcome, Dial); 2] = [(fetched, ssh), (socks_fetched, through_socks)];
         for (outcome, dial) in in_turn(both, round) {
+            super::pause(STOCKING)?;
             answered(outcome, dial(ground, fetching));
         }
         for way in Way::turn(round) {
+            super::pause(STOCKING)?;
             match way {
                 Way::Recipe => {
                     answered(known, ssh(ground, dialling));
@@ -64,7 +69,8 @@ pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64
     stage.done();
     page.section(
         &format!("Cold: no session → first byte, {delay} ms a link"),
-        "Circuits are new but where it says otherwise. C tor keeps descriptors for hours, so it has them in memory \
+        "Circuits are new but where it says otherwise, and 4 s are left before each dial for building such ahead, as \
+         all ways do. C tor keeps descriptors for hours, so it has them in memory \
          when it dials again, unless it was told to forget (`NEWNYM`); the bridge fetches the descriptor anew for \
          each dial, since a device that was lost may have chosen other introduction points. (a) starts `ssh` and \
          `socat`; ours: the bridge throws its session away, and the scrape waits for the new one.",

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::ground::Ground;
+use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::{Ratio, Samples};
 use super::sizes::Sizes;
@@ -14,11 +15,13 @@ use crate::Failure;
 use crate::stage::Stage;
 
 /// A way whose cost is to be known.
-pub struct Payer {
+pub struct Payer<'a> {
     /// Its line in the table.
     pub title: &'static str,
     /// A connection over which a scrape has gone.
     pub connection: Connection,
+    /// Makes another one, after a scrape that failed.
+    pub again: Box<dyn Fn() -> Result<Connection, Failure> + 'a>,
     /// What runs for it, by name; what these processes started counts with them.
     pub programs: Vec<(&'static str, u32)>,
     /// The process on the monitor whose connections carry it, and the ports that they lead to.
@@ -26,31 +29,53 @@ pub struct Payer {
 }
 
 /// What one way costs, in groups by block.
-#[derive(Default)]
 pub struct Cost {
     /// Milliseconds of processor time for a scrape, by program.
     pub by_program: Vec<Samples>,
     /// The same of all of them.
     pub cpu: Samples,
+    /// The same where scrapes are as far apart as in life.
+    pub cpu_apart: Samples,
+    /// Milliseconds of such a scrape.
+    pub apart: Samples,
     /// Bytes of a body, as Prometheus gets it.
     pub body: usize,
     /// Bytes to the monitor for a scrape.
     pub received: Samples,
     /// Bytes from the monitor for a scrape.
     pub sent: Samples,
+    /// All scrapes; what one costs that failed is not counted.
+    pub outcome: Outcome,
+}
+
+impl Cost {
+    /// Nothing yet.
+    const fn new() -> Self {
+        Self {
+            by_program: Vec::new(),
+            cpu: Samples::new(),
+            cpu_apart: Samples::new(),
+            apart: Samples::new(),
+            body: 0,
+            received: Samples::new(),
+            sent: Samples::new(),
+            outcome: Outcome::new(),
+        }
+    }
 }
 
 /// Has the ways take turns, so many blocks of so many scrapes, one scrape right after the other; then so many
-/// times one scrape of each as far apart as in life, since what changed meanwhile is what bytes are spent on.
+/// times one scrape of each as far apart as in life: what changed meanwhile is what bytes are spent on, and what
+/// was at hand then is not any more.
 ///
 /// # Errors
-/// When a scrape fails, or the system does not tell.
+/// When a way cannot be had any more, or the system does not tell; a scrape that fails is counted.
 pub fn costs(
-    payers: &mut [Payer],
+    payers: &mut [Payer<'_>],
     (blocks, block, apart): (usize, usize, usize),
     stage: &Stage,
 ) -> Result<Vec<Cost>, Failure> {
-    let mut costs: Vec<_> = payers.iter().map(|_| Cost::default()).collect();
+    let mut costs: Vec<_> = payers.iter().map(|_| Cost::new()).collect();
     let ways = payers.len();
     for number in 0..blocks {
         for at in (0..ways).map(|way| (way + number) % ways) {
@@ -61,13 +86,16 @@ pub fn costs(
     }
     for number in 0..=apart {
         let began = Instant::now();
-        for (payer, cost) in payers.iter_mut().zip(&mut costs) {
+        for at in (0..ways).map(|way| (way + number) % ways) {
+            let (payer, cost) = (&mut payers[at], &mut costs[at]);
             stage.say(format!("scrape {number} of {apart}, {} s apart, {}", INTERVAL.as_secs(), payer.title));
-            let carried = bytes(payer, cost)?;
+            let single = single(payer, cost)?;
             // The first one comes right after the blocks.
-            if number > 0 {
-                cost.received.push(carried[0] as f64);
-                cost.sent.push(carried[1] as f64);
+            if let Some(single) = single.filter(|_| number > 0) {
+                cost.apart.time(single.took);
+                cost.cpu_apart.time(single.processor);
+                cost.received.push(single.carried[0] as f64);
+                cost.sent.push(single.carried[1] as f64);
             }
         }
         if number < apart {
@@ -78,13 +106,17 @@ pub fn costs(
 }
 
 /// What a block of scrapes takes of processors.
-fn processor(payer: &mut Payer, cost: &mut Cost, block: usize) -> Result<(), Failure> {
-    let of = |payer: &Payer| -> Vec<CpuTimes> {
+fn processor(payer: &mut Payer<'_>, cost: &mut Cost, block: usize) -> Result<(), Failure> {
+    // Blocks of different ways at one time are compared with each other, so one that fails leaves its place empty.
+    cost.cpu.next_group();
+    let of = |payer: &Payer<'_>| -> Vec<CpuTimes> {
         payer.programs.iter().map(|(_, pid)| CpuTimes::now(&[*pid])).collect()
     };
     let before = of(payer);
     for _ in 0..block {
-        payer.connection.scrape()?;
+        if scrape(payer, cost)?.is_none() {
+            return Ok(());
+        }
     }
     let after = of(payer);
     cost.by_program.resize_with(before.len(), Samples::default);
@@ -94,46 +126,86 @@ fn processor(payer: &mut Payer, cost: &mut Cost, block: usize) -> Result<(), Fai
         samples.push(spent);
         sum += spent;
     }
-    cost.cpu.next_group();
     cost.cpu.push(sum);
     Ok(())
 }
 
-/// What one scrape carries.
-fn bytes(payer: &mut Payer, cost: &mut Cost) -> Result<[u64; 2], Failure> {
-    let (pid, ports) = &payer.carrier;
-    let before = usage::carried(*pid, ports)?;
-    cost.body = payer.connection.scrape()?;
-    // What is on its way belongs to this scrape.
-    super::pause(SETTLE)?;
-    Ok(usage::carried(*pid, ports)?.since(&before))
+/// One scrape; returns the size of its body, and nothing if it failed.
+fn scrape(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<usize>, Failure> {
+    let size = cost.outcome.time(|| payer.connection.scrape());
+    if size.is_none() {
+        payer.connection = (payer.again)()?;
+    }
+    Ok(size)
 }
 
-/// The costs as a table, with ratios to the first line.
-pub fn show(payers: &[Payer], costs: &[Cost]) -> comfy_table::Table {
-    let mut table =
-        table(&["", "CPU ms a scrape", "CPU / first", "of these", "body", "bytes in", "bytes out"]);
+/// What came of one scrape.
+struct Single {
+    took: Duration,
+    /// Processor time until a little after the answer: other ways have processes in common with this one, so that what
+    /// is done between two scrapes is nobody's.
+    processor: Duration,
+    /// Bytes to the monitor and from it, in the same time.
+    carried: [u64; 2],
+}
+
+/// One scrape; nothing if it failed.
+fn single(payer: &mut Payer<'_>, cost: &mut Cost) -> Result<Option<Single>, Failure> {
+    let (pid, ports) = payer.carrier.clone();
+    let pids: Vec<_> = payer.programs.iter().map(|(_, pid)| *pid).collect();
+    let (carried, spent, began) = (usage::carried(pid, &ports)?, CpuTimes::now(&pids), Instant::now());
+    let scraped = scrape(payer, cost)?;
+    let took = began.elapsed();
+    let Some(body) = scraped else { return Ok(None) };
+    cost.body = body;
+    // What is on its way belongs to this scrape.
+    super::pause(SETTLE)?;
+    let processor = CpuTimes::now(&pids).since(&spent);
+    Ok(Some(Single { took, processor, carried: usage::carried(pid, &ports)?.since(&carried) }))
+}
+
+/// Adds the costs as a table, with ratios to the first line.
+pub fn show(page: &mut Page, payers: &[Payer<'_>], costs: &[Cost]) {
+    let mut table = table(&[
+        "",
+        "CPU ms a scrape",
+        "CPU / first",
+        "of these",
+        "CPU ms, 15 s apart",
+        "ms, 15 s apart",
+        "ms / first",
+        "body",
+        "TCP bytes in",
+        "TCP bytes out",
+    ]);
     for (payer, cost) in payers.iter().zip(costs) {
+        page.scrapes(&format!("cost, {}", payer.title), &cost.outcome);
         let parts = payer.programs.iter().zip(&cost.by_program);
         let parts: Vec<_> = parts.map(|((name, _), own)| format!("{name} {:.2}", own.mean())).collect();
-        let ratio = costs.first().map(|first| Ratio::of(&cost.cpu, &first.cpu, 50.0).to_string());
+        let to_first = |of: fn(&Cost) -> &Samples| {
+            let ratio = costs.first().map(|first| Ratio::of(of(cost), of(first), 50.0).to_string());
+            ratio.unwrap_or_default()
+        };
         table.add_row([
             payer.title.to_owned(),
             format!("{:.2}", cost.cpu.percentile(50.0)),
-            ratio.unwrap_or_default(),
+            to_first(|cost| &cost.cpu),
             parts.join(", "),
+            format!("{:.1}", cost.cpu_apart.mean()),
+            format!("{:.1}", cost.apart.percentile(50.0)),
+            to_first(|cost| &cost.apart),
             cost.body.to_string(),
             format!("{:.0}", cost.received.percentile(50.0)),
             format!("{:.0}", cost.sent.percentile(50.0)),
         ]);
     }
-    table
+    page.table(&table);
 }
 
 /// Measures over Tor.
 ///
 /// # Errors
-/// When a scrape fails.
+/// When a way cannot be had any more; a scrape that fails is counted.
 pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Failure> {
     let circuit = ground.circuit()?;
     let rivals = &ground.rivals;
@@ -163,6 +235,10 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
         .map(|((way, connection), (programs, carrier))| Payer {
             title: way.title(),
             connection,
+            again: Box::new({
+                let circuit = &circuit;
+                move || circuit.up(way, Source::Node)
+            }),
             programs,
             carrier: (carrier, relays.clone()),
         })
@@ -174,9 +250,10 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
         "What a scrape of node_exporter costs, over Tor",
         &format!(
             "CPU: {} blocks of {} scrapes of each way, one right after the other, without delay; that of all threads \
-             of all processes of the way (`/proc/PID/task/TID/schedstat`), not of relays and the exporter. `bytes \
-             in` and `bytes out`: medians of {} scrapes {} s apart; what TCP carried for the monitor from and to \
-             relays until {} ms after the answer (`ss`): cells, TLS, and what else was on those connections then.",
+             of all processes of the way (`/proc/PID/task/TID/schedstat`), not of relays and the exporter. The rest is \
+             of {} scrapes {} s apart, each until {} ms after the answer: the mean of the processor time, and medians of \
+             what the scrape takes and of what TCP carried for the monitor from relays (`in`) and to them (`out`; \
+             `ss`): cells, TLS, and what else was on those connections then.",
             sizes.blocks,
             sizes.block,
             sizes.apart,
@@ -184,13 +261,18 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
             SETTLE.as_millis()
         ),
     );
-    page.table(&show(&payers, &costs));
+    show(page, &payers, &costs);
     let [recipe, _, ours, ..] = costs.as_slice() else { return Ok(()) };
-    page.ratio("CPU of bridge and agent for a scrape", "(a)", 1.0, Ratio::of(&ours.cpu, &recipe.cpu, 50.0));
+    page.ratio(
+        "CPU of bridge and agent for a scrape, one right after the other",
+        "(a)",
+        1.0,
+        Ratio::of(&ours.cpu, &recipe.cpu, 50.0),
+    );
     Ok(())
 }
 
-/// How far apart scrapes are in life.
+/// How far apart scrapes are in life; the table's head says so, too.
 const INTERVAL: Duration = Duration::from_secs(15);
 /// How long after an answer bytes are counted.
 const SETTLE: Duration = Duration::from_millis(300);

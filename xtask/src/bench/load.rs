@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::outcome::Outcome;
 use super::page::{Page, table};
-use super::plain::{OURS, Plain, SSH, WAYS};
+use super::plain::{AGENT, OURS, Plain, SSH, WAYS};
 use super::sample::{Ratio, Samples};
 use super::sizes::Sizes;
 use super::way::Source;
@@ -19,8 +19,8 @@ use crate::stage::Stage;
 
 /// Memory for a thread's stack: those who ask need little.
 const STACK: usize = 256 << 10;
-/// Turns that the ways take.
-const TURNS: usize = 4;
+/// Turns that the ways take: enough to say how sure one can be.
+const TURNS: usize = 5;
 /// How long a scrape may take, in seconds.
 const TIMEOUT: u64 = 30;
 
@@ -58,6 +58,7 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
         head.extend(["connecting p50", "connecting p99"].iter().filter(|_| kept == 0));
         let mut table = table(&head);
         for (((name, own), length), connects) in WAYS.iter().zip(outcomes).zip(lengths).zip(&connects) {
+            page.scrapes(&format!("{} at once, {title}, {name}", sizes.at_once), own);
             let rate = own.times.len() as f64 / length.as_secs_f64();
             let mut cells = vec![(*name).to_owned(), format!("{rate:.0}")];
             cells.extend([50.0, 99.0].map(|p| format!("{:.0}", own.times.percentile(p))));
@@ -69,10 +70,13 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
             table.add_row(cells);
         }
         page.table(&table);
-        let [own, ssh] = [OURS, SSH].map(|way| &outcomes[way]);
-        let what = format!("{} scrapes, {} at once, ssh://, {title}", sizes.load, sizes.at_once);
-        page.ratio(format!("{what}: p99"), "ssh -L", 1.0, Ratio::of(&own.times, &ssh.times, 99.0));
-        page.goal(format!("{what}: errors"), "0", own.complaints(), own.bad.is_empty());
+        let what = format!("{} scrapes, {} at once, {title}", sizes.load, sizes.at_once);
+        let p99 = Ratio::of(&outcomes[OURS].times, &outcomes[SSH].times, 99.0);
+        page.ratio(format!("{what}, {}: p99", WAYS[OURS]), "ssh -L", 1.0, p99);
+        for way in [OURS, AGENT] {
+            let own = &outcomes[way];
+            page.goal(format!("{what}, {}: errors", WAYS[way]), "0", own.complaints(), own.bad.is_empty());
+        }
     }
     Ok(())
 }

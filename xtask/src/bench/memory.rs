@@ -13,8 +13,7 @@ use super::usage;
 use crate::Failure;
 use crate::build::{Programs, workspace};
 use crate::release::GIVEN;
-use crate::release::recipe::{self, Recipe};
-use crate::stage::Stage;
+use crate::release::recipe;
 
 /// Measures memory as it is now; `when` says when that is.
 ///
@@ -43,37 +42,39 @@ pub fn measure(ground: &Ground, page: &mut Page, when: &str, judged: bool) -> Re
     Ok(())
 }
 
-/// Looks at the files; those that are given to people are built as such if `with_dist`, which takes many minutes.
+/// Looks at the files: of `programs` if these are what is given to people, and otherwise of what was built as such
+/// before, too.
 ///
 /// # Errors
-/// When one of them is not there, or cannot be built.
-pub fn sizes(page: &mut Page, programs: &Programs, with_dist: bool) -> Result<(), Failure> {
-    if with_dist {
-        let stage = Stage::begin("building what is given to people");
-        Recipe::here(GIVEN)?.build()?;
-        stage.done();
-    }
-    let dist = recipe::target_folder().join(GIVEN);
+/// When one of them is not there.
+pub fn sizes(page: &mut Page, programs: &Programs, is_given: bool) -> Result<(), Failure> {
     page.section(
         "The programs' files",
         "Megabytes; `dist` is what is given to people, as packages have it. A quick run does not build it: what was \
          built before counts if it is newer than all sources.",
     );
+    let dist = recipe::target_folder().join(GIVEN);
     let sources = newest_source()?;
-    let mut table = table(&["", "release", "dist"]);
-    for (name, release) in [("target-agent", &programs.agent), ("scraper-bridge", &programs.bridge)] {
-        let size = |file: &Path| Ok::<_, Failure>(fs::metadata(file)?.len() as f64 / 1e6);
-        let file = dist.join(name);
-        let shown = match fs::metadata(&file).and_then(|found| found.modified()) {
+    let size = |file: &Path| Ok::<_, Failure>(fs::metadata(file)?.len() as f64 / 1e6);
+    let mut table = if is_given { table(&["", "dist"]) } else { table(&["", "release", "dist"]) };
+    for (name, program) in [("target-agent", &programs.agent), ("scraper-bridge", &programs.bridge)] {
+        let mut cells = vec![name.to_owned()];
+        let file = if is_given {
+            program.clone()
+        } else {
+            cells.push(format!("{:.1}", size(program)?));
+            dist.join(name)
+        };
+        cells.push(match fs::metadata(&file).and_then(|found| found.modified()) {
             Err(_) => "not built".to_owned(),
-            Ok(built) if built < sources && !with_dist => "older than the sources".to_owned(),
+            Ok(built) if built < sources && !is_given => "older than the sources".to_owned(),
             Ok(_) => {
                 let size = size(&file)?;
                 page.at_most(format!("{name}, built with dist"), 16.0, "MB", size);
                 format!("{size:.1}")
             }
-        };
-        table.add_row([name.to_owned(), format!("{:.1}", size(release)?), shown]);
+        });
+        table.add_row(cells);
     }
     page.table(&table);
     Ok(())

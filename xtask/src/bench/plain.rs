@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Instant;
 
 use tempfile::TempDir;
 use tornet::process::Process;
@@ -13,9 +12,10 @@ use super::bridge::{Bridge, Login, target};
 use super::cost::{Payer, costs, show};
 use super::crowd::{Crowd, Kind};
 use super::exporter::{Change, Exporter};
+use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::rivals::{Forwarding, forward, ssh_to};
-use super::sample::{Ratio, Samples};
+use super::sample::Ratio;
 use super::sizes::Sizes;
 use super::way::Source;
 use super::wire::Connection;
@@ -35,6 +35,8 @@ pub const WAYS: [&str; 4] = [
 pub const SSH: usize = 1;
 /// The same `sshd`, through the bridge.
 pub const OURS: usize = 2;
+/// Our two programs.
+pub const AGENT: usize = 3;
 
 /// `sshd`, `ssh -L`, a bridge and an agent, all without Tor.
 pub struct Plain {
@@ -95,37 +97,43 @@ impl Plain {
 
     /// A connection by each way, over which a scrape of node_exporter has gone.
     fn kept(&self) -> Result<Vec<Connection>, Failure> {
-        let scraped = |[node, _]: &[SocketAddr; 2]| {
-            let mut connection = Connection::tcp(*node)?.at_least(Source::Node.least());
-            connection.scrape()?;
-            Ok(connection)
-        };
-        self.offered.iter().map(scraped).collect()
+        (0..WAYS.len()).map(|way| self.up(way)).collect()
+    }
+
+    /// The same by one of them.
+    fn up(&self, way: usize) -> Result<Connection, Failure> {
+        super::go_on()?;
+        let mut connection = self.connect(way)?;
+        connection.scrape().map_err(|error| format!("{}: {error}", WAYS[way]))?;
+        Ok(connection)
+    }
+
+    /// A new connection to node_exporter.
+    fn connect(&self, way: usize) -> Result<Connection, Failure> {
+        Ok(Connection::tcp(self.offered[way][0])?.at_least(Source::Node.least()))
     }
 }
 
 /// One scrape after the other, and what it costs.
 ///
 /// # Errors
-/// When a scrape fails.
+/// When a way cannot be had any more; a scrape that fails is counted.
 pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path) -> Result<(), Failure> {
     let plain = Plain::start(programs, crowd)?;
     let stage = Stage::begin(format!("without Tor: {} scrapes each", sizes.plain));
-    let mut times = [const { [const { Samples::new() }; 4] }; 2];
+    let mut outcomes = [const { [const { Outcome::new() }; 4] }; 2];
     let mut kept = plain.kept()?;
     for round in 0..sizes.plain {
         if round % 10 == 0 {
-            times.iter_mut().flatten().for_each(Samples::next_group);
+            outcomes.iter_mut().flatten().for_each(Outcome::next_group);
             stage.say(format!("{round} of {}", sizes.plain));
         }
         super::go_on()?;
         for way in (0..WAYS.len()).map(|way| (way + round) % WAYS.len()) {
-            let started = Instant::now();
-            kept[way].scrape()?;
-            times[0][way].time(started.elapsed());
-            let started = Instant::now();
-            Connection::tcp(plain.offered[way][0])?.at_least(Source::Node.least()).scrape()?;
-            times[1][way].time(started.elapsed());
+            if outcomes[0][way].time(|| kept[way].scrape()).is_none() {
+                kept[way] = plain.up(way)?;
+            }
+            outcomes[1][way].time(|| plain.connect(way)?.scrape());
         }
     }
     stage.done();
@@ -134,12 +142,14 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
         "`ssh://` in the bridge beside `ssh -L`, to the same `sshd`; and to an agent's SSH server, which listens by \
          TCP for this measurement only. Spreads are by runs of ten scrapes.",
     );
-    for (title, times) in ["kept-alive connection", "new connection"].into_iter().zip(&times) {
+    for (title, outcomes) in ["kept-alive connection", "new connection"].into_iter().zip(&outcomes) {
         let mut table = table(&[title, "p50", "p99", "p50 / ssh -L", "p99 / ssh -L"]);
-        for (name, own) in WAYS.iter().zip(times) {
+        for (name, outcome) in WAYS.iter().zip(outcomes) {
+            page.scrapes(&format!("without Tor, {title}, {name}"), outcome);
+            let own = &outcome.times;
             let mut cells = vec![(*name).to_owned()];
             cells.extend([50.0, 99.0].map(|p| format!("{:.2}", own.percentile(p))));
-            cells.extend([50.0, 99.0].map(|p| Ratio::of(own, &times[SSH], p).to_string()));
+            cells.extend([50.0, 99.0].map(|p| Ratio::of(own, &outcomes[SSH].times, p).to_string()));
             table.add_row(cells);
         }
         page.table(&table);
@@ -149,25 +159,26 @@ pub fn measure(page: &mut Page, sizes: &Sizes, programs: &Programs, crowd: &Path
     let costs = costs(&mut payers, (sizes.blocks, sizes.block, sizes.apart), &stage)?;
     stage.done();
     page.line(
-        "What it costs: processors, of scrapes one right after the other; `bytes in` and `bytes out`, medians of \
-         scrapes 15 s apart, are what TCP carried for the monitor from and to the device: SSH's packets, which is \
-         what travels inside Tor's cells otherwise.",
+        "What it costs: processors, of scrapes one right after the other; the rest is of scrapes 15 s apart, each \
+         until a little after the answer, processors on average. `in` and `out` are what TCP carried for the monitor from and to the \
+         device: SSH's packets, which is what travels inside Tor's cells otherwise.",
     );
-    page.table(&show(&payers, &costs));
+    show(page, &payers, &costs);
     if let [ssh, .., agent] = costs.as_slice() {
         let gzip = ssh.body as f64;
         let found = agent.received.percentile(50.0);
         page.goal(
-            "bytes of SSH for an answer of node_exporter, agent → bridge",
-            format!("≤ 1/7 of gzip's {gzip:.0}"),
-            format!("{found:.0}"),
+            "what Tor's cells would carry of an answer of node_exporter, 15 s after the last: SSH's packets, \
+             agent → bridge, counted without Tor",
+            format!("≤ 1/7 of gzip's {gzip:.0} B"),
+            format!("{found:.0} B"),
             found <= gzip / 7.0,
         );
     }
     Ok(())
 }
 
-fn payers(plain: &Plain, kept: Vec<Connection>) -> Result<Vec<Payer>, Failure> {
+fn payers(plain: &Plain, kept: Vec<Connection>) -> Result<Vec<Payer<'_>>, Failure> {
     let port = |address: &str| -> Result<u16, Failure> { Ok(address.parse::<SocketAddr>()?.port()) };
     let (ssh, bridge) = (plain.forwarding.ssh.pid(), plain.bridge.process.pid());
     let sshd = (plain.sshd.process().pid(), plain.sshd.addr.port());
@@ -178,10 +189,11 @@ fn payers(plain: &Plain, kept: Vec<Connection>) -> Result<Vec<Payer>, Failure> {
         (vec![("scraper-bridge", bridge), ("sshd", sshd.0)], (bridge, sshd.1)),
         (vec![("scraper-bridge", bridge), ("agent", agent.0)], (bridge, agent.1)),
     ];
-    let ways = WAYS.into_iter().zip(kept).skip(SSH).zip(programs);
-    let payers = ways.map(|((title, connection), (programs, (pid, port)))| Payer {
-        title,
+    let ways = kept.into_iter().enumerate().skip(SSH).zip(programs);
+    let payers = ways.map(|((way, connection), (programs, (pid, port)))| Payer {
+        title: WAYS[way],
         connection,
+        again: Box::new(move || plain.up(way)),
         programs,
         carrier: (pid, HashSet::from([port])),
     });

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// How often a ratio is drawn again to see how far it spreads.
 const DRAWS: usize = 2000;
+/// With fewer groups too few different ones can be drawn to tell anything.
+const DRAWN_OF: usize = 5;
+/// With fewer values the slowest in a hundred is the slowest.
+const ENOUGH: usize = 100;
 /// The same draws in every run, so that one page of figures has one outcome.
 const SEED: u64 = 0x0141_0905;
 
@@ -50,20 +54,28 @@ impl Samples {
         self.0.iter().flatten().sum::<f64>() / self.len() as f64
     }
 
-    fn drawn(&self, groups: &[usize]) -> Vec<f64> {
-        groups.iter().filter_map(|group| self.0.get(*group)).flatten().copied().collect()
+    /// The percentile that tells of the slowest in a hundred, and what it is called: of fewer values the greatest.
+    pub fn tail(&self) -> (f64, String) {
+        if self.len() < ENOUGH { (100.0, format!("max of {}", self.len())) } else { (99.0, "p99".to_owned()) }
+    }
+
+    /// All values in order, each with its group.
+    fn in_order(&self) -> Vec<(f64, usize)> {
+        let groups = self.0.iter().enumerate();
+        let mut all: Vec<_> =
+            groups.flat_map(|(group, values)| values.iter().map(move |value| (*value, group))).collect();
+        all.sort_by(|one, other| one.0.total_cmp(&other.0));
+        all
     }
 }
 
-/// A ratio of two percentiles, and where 95 of 100 would lie if the circuits were drawn again.
+/// A ratio of two percentiles.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     /// What was found.
     pub value: f64,
-    /// The lower end of its spread.
-    pub low: f64,
-    /// The upper end of its spread.
-    pub high: f64,
+    /// Where 95 of 100 would lie if the circuits were drawn again; nothing if there are too few.
+    pub spread: Option<[f64; 2]>,
 }
 
 impl Ratio {
@@ -76,21 +88,38 @@ impl Ratio {
         let value = of.percentile(p) / to.percentile(p);
         let (of, to) = if of.0.len() > 1 { (of.clone(), to.clone()) } else { (single(of), single(to)) };
         let groups = of.0.len().min(to.0.len());
+        if groups < DRAWN_OF {
+            return Self { value, spread: None };
+        }
         let mut random = fastrand::Rng::with_seed(SEED);
+        let (of, to) = (of.in_order(), to.in_order());
         let drawn = (0..DRAWS).map(|_| {
-            let picked: Vec<_> = (0..groups).map(|_| random.usize(..groups)).collect();
-            percentile(of.drawn(&picked), p) / percentile(to.drawn(&picked), p)
+            let mut times = vec![0; groups];
+            (0..groups).for_each(|_| times[random.usize(..groups)] += 1);
+            drawn(&of, &times, p) / drawn(&to, &times, p)
         });
         // Where all of one way failed on the circuits that were drawn there is no ratio.
-        let drawn: Vec<_> =
-            if groups == 0 { Vec::new() } else { drawn.filter(|ratio| !ratio.is_nan()).collect() };
-        Self { value, low: percentile(drawn.clone(), 2.5), high: percentile(drawn, 97.5) }
+        let drawn: Vec<_> = drawn.filter(|ratio| !ratio.is_nan()).collect();
+        Self { value, spread: Some([2.5, 97.5].map(|p| percentile(drawn.clone(), p))) }
     }
+}
+
+/// The percentile by nearest rank if each group is there so many times.
+fn drawn(in_order: &[(f64, usize)], times: &[usize], p: f64) -> f64 {
+    let times = |group: &usize| times.get(*group).copied().unwrap_or(0);
+    let rank = rank(in_order.iter().map(|(_, group)| times(group)).sum(), p);
+    let mut seen = 0;
+    let at_rank = in_order.iter().find(|(_, group)| {
+        seen += times(group);
+        seen >= rank
+    });
+    at_rank.map_or(f64::NAN, |(value, _)| *value)
 }
 
 impl std::fmt::Display for Ratio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} ({:.2}–{:.2})", self.value, self.low, self.high)
+        write!(f, "{:.2}", self.value)?;
+        self.spread.map_or(Ok(()), |[low, high]| write!(f, " ({low:.2}–{high:.2})"))
     }
 }
 
@@ -101,8 +130,12 @@ fn single(samples: &Samples) -> Samples {
 
 fn percentile(mut values: Vec<f64>, p: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    let rank = (values.len() as f64 * p / 100.0).ceil().max(1.0) as usize;
-    values.get(rank - 1).copied().unwrap_or(f64::NAN)
+    values.get(rank(values.len(), p) - 1).copied().unwrap_or(f64::NAN)
+}
+
+/// The nearest rank of a percentile, from 1.
+fn rank(values: usize, p: f64) -> usize {
+    (values as f64 * p / 100.0).ceil().max(1.0) as usize
 }
 
 #[cfg(test)]
@@ -125,26 +158,49 @@ mod tests {
 
     #[test]
     fn what_happened_to_both_does_not_widen_a_ratio_and_what_happened_to_one_does() {
-        let slow_and_quick = samples(&[&[100.0, 110.0], &[10.0, 11.0], &[50.0, 55.0]]);
-        let half = samples(&[&[50.0, 55.0], &[5.0, 5.5], &[25.0, 27.5]]);
+        let slow_and_quick = samples(&[&[100.0, 110.0], &[10.0, 11.0], &[50.0, 55.0], &[20.0], &[30.0]]);
+        let half = samples(&[&[50.0, 55.0], &[5.0, 5.5], &[25.0, 27.5], &[10.0], &[15.0]]);
         let same = Ratio::of(&half, &slow_and_quick, 50.0);
-        assert_eq!((same.value, same.low, same.high), (0.5, 0.5, 0.5));
-        let uneven = samples(&[&[50.0, 55.0], &[20.0, 22.0], &[25.0, 27.5]]);
+        assert_eq!((same.value, same.spread), (0.5, Some([0.5, 0.5])));
+        let uneven = samples(&[&[50.0, 55.0], &[20.0, 22.0], &[25.0, 27.5], &[10.0], &[15.0]]);
         let ratio = Ratio::of(&uneven, &slow_and_quick, 50.0);
-        assert!(ratio.low < ratio.high, "{ratio:?}");
-        assert!(ratio.low <= ratio.value && ratio.value <= ratio.high, "{ratio:?}");
+        assert!(is_spread(ratio), "{ratio:?}");
     }
 
     #[test]
     fn a_circuit_on_which_all_failed_widens_nothing() {
-        let (own, other) = (samples(&[&[50.0], &[], &[25.0]]), samples(&[&[100.0], &[10.0], &[50.0]]));
+        let own = samples(&[&[50.0], &[], &[25.0], &[30.0], &[40.0]]);
+        let other = samples(&[&[100.0], &[10.0], &[50.0], &[60.0], &[80.0]]);
         let ratio = Ratio::of(&own, &other, 50.0);
-        assert!(ratio.low <= ratio.value && ratio.value <= ratio.high, "{ratio:?}");
+        assert!(is_spread(ratio), "{ratio:?}");
     }
 
     #[test]
-    fn a_single_group_is_spread_by_its_values() {
-        let ratio = Ratio::of(&samples(&[&[1.0, 2.0, 3.0, 4.0]]), &samples(&[&[2.0, 2.0, 2.0, 2.0]]), 50.0);
-        assert!(ratio.low < ratio.high, "{ratio:?}");
+    fn a_single_group_is_spread_by_its_values_and_a_few_circuits_by_nothing() {
+        let (own, other) = ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0; 5]);
+        let ratio = Ratio::of(&samples(&[&own]), &samples(&[&other]), 50.0);
+        assert!(is_spread(ratio), "{ratio:?}");
+        let few =
+            Ratio::of(&samples(&[&own, &own, &own, &own]), &samples(&[&other, &other, &other, &other]), 50.0);
+        assert_eq!((few.spread, few.to_string().as_str()), (None, "1.50"));
+    }
+
+    #[test]
+    fn of_few_values_the_slowest_is_told() {
+        let mut times = samples(&[&[7.0; 99]]);
+        assert_eq!(times.tail(), (100.0, "max of 99".to_owned()));
+        times.push(8.0);
+        assert_eq!(times.tail(), (99.0, "p99".to_owned()));
+    }
+
+    #[test]
+    fn groups_that_are_drawn_twice_count_twice() {
+        let in_order = samples(&[&[1.0, 4.0], &[2.0], &[3.0]]).in_order();
+        assert_eq!(drawn(&in_order, &[2, 0, 1], 50.0), 3.0, "of 1 1 3 4 4");
+        assert_eq!(drawn(&in_order, &[0, 0, 0], 50.0).to_bits(), f64::NAN.to_bits());
+    }
+
+    fn is_spread(ratio: Ratio) -> bool {
+        ratio.spread.is_some_and(|[low, high]| low < high && low <= ratio.value && ratio.value <= high)
     }
 }

@@ -1,8 +1,7 @@
 //! How many round trips a warm scrape takes.
 
-use std::time::Instant;
-
 use super::ground::Ground;
+use super::outcome::Outcome;
 use super::page::{Page, table};
 use super::sample::Samples;
 use super::sizes::Sizes;
@@ -11,7 +10,7 @@ use crate::Failure;
 use crate::stage::Stage;
 
 /// The delay of each link, in milliseconds, one way.
-const DELAY: u64 = 40;
+pub const DELAY: u64 = 40;
 /// A rendezvous circuit has fewer links than twice this.
 const LINKS: f64 = 6.0;
 
@@ -21,7 +20,7 @@ const KINDS: [&str; 3] = ["200 B, kept-alive", "node_exporter, kept-alive", "nod
 /// Measures; sets the delay and leaves it at none.
 ///
 /// # Errors
-/// When a scrape fails.
+/// When a way cannot be had any more; a scrape that fails is counted.
 pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Failure> {
     let stage = Stage::begin(format!("round trips: {} circuits", sizes.trip_circuits));
     let mut links = [const { [const { Samples::new() }; 3] }; 4];
@@ -30,32 +29,50 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
         let circuit = ground.circuit()?;
         let mut tiny = circuit.kept(Source::Tiny)?;
         let mut node = circuit.kept(Source::Node)?;
-        let mut times = [const { [const { [const { Samples::new() }; 3] }; 4] }; 2];
-        for (delay, times) in [0, DELAY].into_iter().zip(&mut times) {
+        let mut outcomes = [const { [const { [const { Outcome::new() }; 3] }; 4] }; 2];
+        for (delay, outcomes) in [0, DELAY].into_iter().zip(&mut outcomes) {
             ground.delay(delay);
             for round in 0..sizes.trips {
                 stage.say(format!("circuit {}, {delay} ms, scrape {}", number + 1, round + 1));
                 ground.change(Source::Tiny);
                 for way in Way::turn(round) {
                     let at = way as usize;
-                    let mut timed = |kind: usize, scrape: &mut dyn FnMut() -> Result<usize, Failure>| {
-                        let started = Instant::now();
-                        scrape()?;
-                        times[at][kind].time(started.elapsed());
-                        Ok::<_, Failure>(())
-                    };
-                    timed(0, &mut || tiny[at].scrape())?;
-                    timed(1, &mut || node[at].scrape())?;
-                    timed(2, &mut || circuit.connect(way, Source::Node)?.scrape())?;
+                    super::go_on()?;
+                    for kind in Way::kinds::<3>(round) {
+                        let outcome = &mut outcomes[at][kind];
+                        let (source, kept) = match kind {
+                            0 => (Source::Tiny, &mut tiny[at]),
+                            1 => (Source::Node, &mut node[at]),
+                            _ => {
+                                outcome.time(|| circuit.connect(way, Source::Node)?.scrape());
+                                continue;
+                            }
+                        };
+                        if outcome.time(|| kept.scrape()).is_none() {
+                            *kept = circuit.up(way, source)?;
+                        }
+                    }
+                }
+            }
+            for (way, outcomes) in Way::ALL.into_iter().zip(outcomes) {
+                for (kind, outcome) in KINDS.into_iter().zip(outcomes) {
+                    page.scrapes(
+                        &format!("round trips, {delay} ms a link, {}, {kind}", way.title()),
+                        outcome,
+                    );
                 }
             }
         }
-        let [without, with] = &times;
+        let [without, with] = &outcomes;
         for (at, of_way) in links.iter_mut().enumerate() {
             for (kind, of_kind) in of_way.iter_mut().enumerate() {
                 // The least is what was held up least by other things than the delay.
-                let added = with[at][kind].percentile(0.0) - without[at][kind].percentile(0.0);
-                of_kind.push(added / (2 * DELAY) as f64);
+                let [without, with] = [without, with].map(|all| all[at][kind].times.percentile(0.0));
+                let crossed = (with - without) / (2 * DELAY) as f64;
+                // Where no scrape was good there is nothing to count.
+                if !crossed.is_nan() {
+                    of_kind.push(crossed);
+                }
             }
         }
     }
@@ -77,6 +94,17 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
     }
     page.table(&table);
     let ours = &links[Way::Ours as usize];
+    // The shorter of two ways that send a request and get an answer, so that it excuses nothing else.
+    let fewest =
+        [ours, &links[Way::Socks as usize]].map(|way| way[0].percentile(50.0)).into_iter().reduce(f64::min);
+    let trip = fewest.unwrap_or(f64::NAN) * (2 * DELAY) as f64;
+    if !trip.is_nan() {
+        page.round_trip = Some(trip);
+        page.line(&format!(
+            "A round trip at {DELAY} ms a link takes {trip:.0} ms, then, on circuits like these: by the shorter of (b) and (c) \
+             with 200 B, kept-alive."
+        ));
+    }
     for kind in [1, 2] {
         let crossed = ours[kind].percentile(50.0);
         page.goal(

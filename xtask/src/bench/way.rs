@@ -56,6 +56,17 @@ impl Way {
         Self::ALL.into_iter().cycle().skip(round % Self::ALL.len()).take(Self::ALL.len())
     }
 
+    /// Kinds of scrapes that follow each other in a round, in the one order as often as in the other: who comes
+    /// second finds what the first one has left. It changes with every round, and once more when all ways have been
+    /// first, so that no way has one of the orders when it comes early.
+    pub fn kinds<const N: usize>(round: usize) -> [usize; N] {
+        let mut kinds = std::array::from_fn(|kind| kind);
+        if (round + round / Self::ALL.len()) % 2 == 1 {
+            kinds.reverse();
+        }
+        kinds
+    }
+
     /// What the page calls it.
     pub fn title(self) -> &'static str {
         [
@@ -64,5 +75,22 @@ impl Way {
             "(c) scraper-bridge → target-agent",
             "(d) scraper-bridge → C tor, sshd",
         ][self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_first_as_often_in_every_place_of_every_way() {
+        let mut firsts = [[0; 4]; 4];
+        for round in 0..8 {
+            let [first, _] = Way::kinds(round);
+            for (place, way) in Way::turn(round).enumerate() {
+                firsts[way as usize][place] += first;
+            }
+        }
+        assert_eq!(firsts, [[1; 4]; 4], "of two rounds each");
     }
 }
