@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use unreachable::Unreachable;
 
 use crate::disturbance::{Disturbance, Outlook};
-use crate::tor::{Bootstrap, FILTERED, NOTEWORTHY, TorSettings, Unintroduced};
+use crate::tor::{Bootstrap, ClockNow, FILTERED, NOTEWORTHY, TorSettings, Unintroduced};
 
 /// How often whoever acts on it looks whether anything comes from relays.
 pub const TICK: Duration = Duration::from_secs(5);
@@ -90,7 +90,7 @@ pub struct Traffic {
 /// What was seen and done so far.
 #[derive(Debug)]
 pub struct Healing {
-    /// When the program began.
+    /// When the program began, or whatever might have been heard could be heard.
     begun: Instant,
     /// True while no route leads away: then nothing helps but a network.
     cut_off: bool,
@@ -187,10 +187,11 @@ impl Healing {
         })
     }
 
-    /// Something happened.
+    /// Something happened; `clock` is what the clock is if it was set.
     pub fn disturbed(
         &mut self,
         what: Disturbance,
+        clock: ClockNow,
         silence: Option<Duration>,
         now: Instant,
     ) -> Option<(Step, Reason)> {
@@ -202,11 +203,15 @@ impl Healing {
                 (Reason::Network, silent_for >= DEAD)
             }
             Disturbance::Slept(time) => (Reason::Slept, silent_for.max(time) >= DEAD),
-            // More moves onion services into another period, or certificates out of theirs, and relays are asked
-            // anew what they say of it.
+            // More moves onion services into another period, or certificates out of theirs.
             Disturbance::ClockSet(seconds) if seconds.unsigned_abs() < NOTEWORTHY.as_secs() => return None,
+            // What lives goes on. What was published by a clock that is ahead directories would take for later than
+            // all that comes after it is right.
+            Disturbance::ClockSet(_) if matches!(clock, ClockNow::Wrong | ClockNow::Right) => return None,
             Disturbance::ClockSet(_) => (Reason::Clock, true),
         };
+        // Nothing could be heard before in a network, or at a time, that was none.
+        self.begun = now;
         if self.is_cut_off(silence) {
             return None;
         }

@@ -31,8 +31,8 @@ pub use knock::Reopening;
 pub use on_demand::TorOnDemand;
 pub use onion_service::{Discovery, Introductions, Known, Limits, OnionKey, OnionService};
 pub use settings::TorSettings;
-pub use skew::ClockSkew;
 pub(crate) use skew::NOTEWORTHY;
+pub use skew::{ClockNow, ClockSkew};
 pub use stream::TorStream;
 
 /// What Tor could not do, and what to do about it, in one line.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use onionscrape::disturbance::Disturbances;
 use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK};
-use onionscrape::tor::{Reopening, Tor, TorOnDemand};
+use onionscrape::tor::{ClockNow, Reopening, Tor, TorOnDemand};
 use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 
@@ -23,7 +23,8 @@ pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
         let decision = tokio::select! {
             disturbance = disturbances.next() => {
                 info!("{disturbance}");
-                healing.disturbed(disturbance, silence(), Instant::now())
+                let clock = tor.started().map_or(ClockNow::Unknown, |tor| tor.clock_after(disturbance));
+                healing.disturbed(disturbance, clock, silence(), Instant::now())
             }
             () = reopening.next() => {
                 info!("relays accept connections again");

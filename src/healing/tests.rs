@@ -39,6 +39,15 @@ fn hindrance(
     healing.hindrance(&Traffic { silence, connected }, &Bootstrap::Done, now)
 }
 
+fn disturbed(
+    healing: &mut Healing,
+    what: Disturbance,
+    silence: Option<Duration>,
+    now: Instant,
+) -> Option<(Step, Reason)> {
+    healing.disturbed(what, ClockNow::Unknown, silence, now)
+}
+
 fn network() -> Disturbance {
     Disturbance::Network(Outlook::of(Some("10.0.0.1".parse().expect("IP")), None))
 }
@@ -51,13 +60,26 @@ fn cut_off() -> Disturbance {
 fn what_is_alive_is_kept_and_what_is_dead_is_not_waited_for() {
     let now = Instant::now();
     let mut healing = begun(now);
-    assert_eq!(healing.disturbed(network(), SOME, now), Some((Step::Relaunch, Reason::Network)));
-    assert_eq!(healing.disturbed(network(), seconds(60), now), Some((Step::Renew, Reason::Network)));
+    assert_eq!(disturbed(&mut healing, network(), SOME, now), Some((Step::Relaunch, Reason::Network)));
+    assert_eq!(disturbed(&mut healing, network(), seconds(60), now), Some((Step::Renew, Reason::Network)));
     let slept = |time| Disturbance::Slept(Duration::from_secs(time));
-    assert_eq!(healing.disturbed(slept(10), SOME, now), Some((Step::Relaunch, Reason::Slept)));
-    assert_eq!(healing.disturbed(slept(300), SOME, now), Some((Step::Renew, Reason::Slept)));
-    assert_eq!(healing.disturbed(Disturbance::ClockSet(-300), SOME, now), None);
-    assert_eq!(healing.disturbed(Disturbance::ClockSet(7200), SOME, now), Some((Step::Renew, Reason::Clock)));
+    assert_eq!(disturbed(&mut healing, slept(10), SOME, now), Some((Step::Relaunch, Reason::Slept)));
+    assert_eq!(disturbed(&mut healing, slept(300), SOME, now), Some((Step::Renew, Reason::Slept)));
+    assert_eq!(disturbed(&mut healing, Disturbance::ClockSet(-300), SOME, now), None);
+    assert_eq!(
+        disturbed(&mut healing, Disturbance::ClockSet(7200), SOME, now),
+        Some((Step::Renew, Reason::Clock))
+    );
+}
+
+#[test]
+fn nothing_is_begun_by_a_clock_that_is_wrong() {
+    let now = Instant::now();
+    let mut healing = begun(now);
+    let mut set = |clock| healing.disturbed(Disturbance::ClockSet(7200), clock, SOME, now);
+    assert_eq!(set(ClockNow::Wrong), None);
+    assert_eq!(set(ClockNow::Right), None, "what was begun before goes on");
+    assert_eq!(set(ClockNow::RightAgain), Some((Step::Renew, Reason::Clock)));
 }
 
 #[test]
@@ -65,14 +87,17 @@ fn nothing_is_done_without_a_network_and_all_at_once_with_one() {
     let start = Instant::now();
     let mut healing = begun(start);
     // Routes may be missing to where nobody wants to go.
-    assert_eq!(healing.disturbed(cut_off(), SOME, start), Some((Step::Relaunch, Reason::Network)));
+    assert_eq!(disturbed(&mut healing, cut_off(), SOME, start), Some((Step::Relaunch, Reason::Network)));
     assert_eq!(hindrance(&healing, SOME, None, start), None);
-    assert_eq!(healing.disturbed(cut_off(), seconds(20), start), None);
+    assert_eq!(disturbed(&mut healing, cut_off(), seconds(20), start), None);
     assert!(!healing.is_doubtful(seconds(600)));
     assert!(hindrance(&healing, seconds(20), None, start).expect("cut off").contains("no network"));
     let later = start + Duration::from_secs(8 * 3600);
     assert_eq!(healing.tick(seen(seconds(8 * 3600), Reach::Lost), later), None);
-    assert_eq!(healing.disturbed(network(), seconds(8 * 3600), later), Some((Step::Renew, Reason::Network)));
+    assert_eq!(
+        disturbed(&mut healing, network(), seconds(8 * 3600), later),
+        Some((Step::Renew, Reason::Network))
+    );
 }
 
 #[test]
@@ -92,7 +117,7 @@ fn a_silence_is_not_left_to_arti() {
     }
     assert_eq!(renewals, [30, 120, 300, 480], "with pauses that grow, but not far");
     let again = start + Duration::from_secs(600);
-    assert_eq!(healing.disturbed(network(), seconds(600), again), Some((Step::Renew, Reason::Network)));
+    assert_eq!(disturbed(&mut healing, network(), seconds(600), again), Some((Step::Renew, Reason::Network)));
     let later = again + Duration::from_secs(30);
     assert_eq!(
         healing.tick(seen(seconds(630), Reach::Unknown), later),

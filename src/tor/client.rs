@@ -5,7 +5,7 @@
 mod learning;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,9 +24,10 @@ use super::clock::Clock;
 use super::damage::{forget_introductions_of_all, is_damage, is_no_database, put_aside};
 use super::introduced::{Introduced, Unintroduced};
 use super::links::Links;
+use super::skew::Skew;
 use super::tasks::Tasks;
 use super::tcp::TcpProvider;
-use super::{Bootstrap, ClockSkew, TorError, TorSettings, one_line};
+use super::{Bootstrap, TorError, TorSettings, one_line};
 
 /// How long a client's parts may take to end when it is replaced.
 const END_LIMIT: Duration = Duration::from_secs(10);
@@ -89,8 +90,8 @@ pub(super) struct Client {
     pub(super) poked: watch::Receiver<()>,
     /// Told whether clients can be introduced to them.
     pub(super) introduced: Introduced,
-    /// What its first relay said of the clock, if that is worth a word.
-    pub(super) skew: Arc<OnceLock<ClockSkew>>,
+    /// What its first relay said of the clock.
+    pub(super) skew: Skew,
 }
 
 /// What a runtime for tasks of a client is made of.
@@ -363,7 +364,7 @@ impl Tor {
                 Poll::Pending => first = Some(attempt),
             }
         }
-        let skew = Arc::<OnceLock<_>>::default();
+        let skew = Skew::default();
         let telling = Telling { progress: self.0.bootstrap.clone(), skew: skew.clone() };
         let (ended, shutdown, shared) = (over.clone(), self.0.shutdown.clone(), Arc::downgrade(&self.0));
         let of = shared.clone();

@@ -48,7 +48,8 @@ impl Healer {
                 disturbance = disturbances.next() => {
                     info!("{disturbance}");
                     self.look.notify_one();
-                    healing.disturbed(disturbance, self.tor.silence(), Instant::now())
+                    let clock = self.tor.clock_after(disturbance);
+                    healing.disturbed(disturbance, clock, self.tor.silence(), Instant::now())
                 }
                 () = reopening.next() => {
                     info!("relays accept connections again");

@@ -1,7 +1,7 @@
 //! How a client learns the network: as soon as the clock may be right, again and again, and telling how far it is.
 
 use std::mem::{Discriminant, discriminant};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arti_client::status::BootstrapStatus;
@@ -16,8 +16,8 @@ use tracing::{info, warn};
 use super::TorClient;
 use crate::tor::clock::Clock;
 use crate::tor::damage::is_damage;
-use crate::tor::skew::ask_first_relay;
-use crate::tor::{Bootstrap, ClockSkew, Tor, one_line};
+use crate::tor::skew::{Skew, ask_first_relay};
+use crate::tor::{Bootstrap, Tor, one_line};
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ pub(super) struct Damaged(pub(super) ErrorKind);
 pub(super) struct Telling {
     /// How far it has come.
     pub(super) progress: watch::Sender<Bootstrap>,
-    /// What its first relay says of the clock, if that is worth a word.
-    pub(super) skew: Arc<OnceLock<ClockSkew>>,
+    /// What its first relay says of the clock.
+    pub(super) skew: Skew,
 }
 
 /// Has arti learn the network, as soon as the clock may be right, and tells how far it has come.
@@ -114,7 +114,7 @@ async fn follow(client: &TorClient, clock: &mut Clock, teller: &mut Teller) -> D
 }
 
 /// Never completes.
-async fn ask_the_time(client: &TorClient, skew: &OnceLock<ClockSkew>) -> Damaged {
+async fn ask_the_time(client: &TorClient, skew: &Skew) -> Damaged {
     while !(client.bootstrap_status().ready_for_traffic() && ask_first_relay(client, skew).await) {
         sleep(TICK).await;
     }
