@@ -83,7 +83,7 @@ pub struct Bench {
     quick: bool,
     /// Only these parts. In full sizes they are kept in `target/bench`: other parts may follow on another day, and
     /// the page is written once all are there, of one commit on one machine
-    #[arg(long, value_enum, value_name = "PART")]
+    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
     /// Write the page to this file, whatever is measured [default of a full run: docs/benchmarks.md]
     #[arg(long, value_name = "FILE")]
