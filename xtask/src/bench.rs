@@ -12,6 +12,7 @@
 //! - `exporter`: bodies of a size of one's choice;
 //! - `way`, `rivals`, `bridge`, `ground`: every way over Tor, running;
 //! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`: what is measured of them;
+//! - `payer`: what a scrape costs by any way;
 //! - `plain`, `load`: the same programs without Tor, one scrape after the other and many at once;
 //! - `crowd`, `steady`, `fleet`: many targets.
 
@@ -28,6 +29,7 @@ mod memory;
 mod outcome;
 mod page;
 mod part;
+mod payer;
 mod plain;
 mod record;
 mod rivals;
@@ -76,12 +78,12 @@ const PROGRAMS: [[&str; 2]; 5] = [
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Few of everything, of programs that are quick to build: ten minutes at most. All of it takes an hour and a half
+    /// Few of everything, of programs that are quick to build: ten minutes at most. All of it takes almost two hours
     #[arg(long)]
     quick: bool,
     /// Only these parts. In full sizes they are kept in `target/bench`: other parts may follow on another day, and
     /// the page is written once all are there, of one commit on one machine
-    #[arg(long, value_enum, value_name = "PART")]
+    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
     /// Write the page to this file, whatever is measured [default of a full run: docs/benchmarks.md]
     #[arg(long, value_name = "FILE")]

@@ -9,11 +9,11 @@ use tornet::process::Process;
 use tornet::sshd::{self, Sshd};
 
 use super::bridge::{Bridge, Login, target};
-use super::cost::{Payer, costs, show};
 use super::crowd::{Crowd, Kind};
 use super::exporter::{Change, Exporter};
 use super::outcome::Outcome;
 use super::page::{Page, table};
+use super::payer::{Payer, costs, show};
 use super::rivals::{Forwarding, forward, ssh_to};
 use super::sample::Ratio;
 use super::sizes::Sizes;

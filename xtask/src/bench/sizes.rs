@@ -58,7 +58,7 @@ pub struct Scrapes {
 }
 
 impl Sizes {
-    /// Of a full run: an hour and a half, of which the two fleets take 53 minutes.
+    /// Of a full run: almost two hours, of which the two fleets take 53 minutes.
     pub const FULL: Self = Self {
         undelayed: Scrapes {
             circuits: 10,
@@ -96,7 +96,7 @@ impl Sizes {
             large: 2,
             huge: 1,
         },
-        delayed: Scrapes { circuits: 1, scrapes: 4, colds: 2, body_circuits: 1, tiny: 3, large: 1, huge: 0 },
+        delayed: Scrapes { circuits: 1, scrapes: 4, colds: 1, body_circuits: 1, tiny: 3, large: 1, huge: 0 },
         trip_circuits: 1,
         trips: 2,
         apart: 1,
