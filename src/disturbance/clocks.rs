@@ -27,6 +27,7 @@ pub(super) struct Clocks {
 impl Clocks {
     /// As they are.
     pub(super) fn now() -> Self {
+        // From libc, as everything else has it: what fakes the time for a test fakes it there.
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix = i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX);
         Self { since_boot: time_of(ClockId::Boottime), awake: time_of(ClockId::Monotonic), unix }

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 const INTRODUCED_AGAIN: Duration = Duration::from_secs(12);
 /// The same where it had none since it was launched: on a bad network circuits take long.
 const INTRODUCED_FIRST: Duration = Duration::from_secs(60);
-/// Least time between two launches where the last introduction points worked, doubled each time in a row:
+/// Half the least time between two launches where the last introduction points worked, doubled each time in a row:
 /// whoever can make one fail should not have a say in which is next.
 const GAP_AGAIN: Duration = Duration::from_secs(15);
-/// The same where they never did.
+/// The same where they never did; also for how long they are given their time.
 const GAP: Duration = Duration::from_secs(60);
 /// How often it is doubled.
 const DOUBLINGS: u32 = 4;

@@ -42,11 +42,11 @@ impl Unreachable {
         if in_use || now - *since < RENEW || self.renewed.is_some_and(|last| now - last < GAP) {
             return None;
         }
+        self.renewed = Some(now);
         if *renewals == RENEWALS {
             return Some(Step::GiveUp);
         }
         *renewals += 1;
-        self.renewed = Some(now);
         Some(Step::Renew)
     }
 }

@@ -302,7 +302,7 @@ impl Tor {
 
     /// False if that was tried just now: what cannot be written cannot be mended.
     fn may_mend(&self) -> bool {
-        self.mended().is_none_or(|at| at.elapsed() >= MEND_GAP)
+        self.can_write() && self.mended().is_none_or(|at| at.elapsed() >= MEND_GAP)
     }
 
     fn mended(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {

@@ -29,7 +29,7 @@ const MAX_CIRCUITS: usize = 32;
 const MAX_STREAMS: u32 = 8;
 /// Pause before an onion service that arti ended is started again.
 const RELAUNCH_PAUSE: Duration = Duration::from_secs(30);
-/// Pause before one that could not be launched is tried again.
+/// First pause before one that could not be launched is tried again; doubled each time, up to that.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Least time between two launches: each descriptor needs a higher revision, which arti makes of
 /// the time in seconds, and directories drop the others.
@@ -246,6 +246,7 @@ impl Publication {
         name: ServiceName,
         retired: &CancellationToken,
     ) -> Option<(OnionService, Discovery)> {
+        let mut pause = REFUSED_PAUSE;
         loop {
             tokio::select! {
                 () = self.tor.started() => {}
@@ -256,9 +257,10 @@ impl Publication {
                 Ok(launched) => return Some(launched),
                 Err(failure) => error!("{failure}"),
             }
-            if !self.pause(REFUSED_PAUSE, retired).await {
+            if !self.pause(pause, retired).await {
                 return None;
             }
+            pause = (pause * 2).min(RELAUNCH_PAUSE);
         }
     }
 

@@ -205,6 +205,9 @@ async fn dial<P, F>(
             let is_news = *at_last == before && before != now;
             if *at_last == before {
                 *at_last = now;
+            } else {
+                // From here on it is given the time of a start.
+                began = Instant::now();
             }
             known = *at_last;
             is_news

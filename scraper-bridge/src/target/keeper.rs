@@ -272,7 +272,9 @@ impl Keeper {
                     if !answers {
                         target.metrics.keepalive_failures.inc();
                         warn!(target = name, "session does not answer; dialling anew");
-                        return Held::Unanswered;
+                        // One that ended did not take its time, so the second one cannot have answered yet.
+                        let ended = pool.session().is_over() || !pool.session().is_quiet();
+                        return if ended { Held::Lost } else { Held::Unanswered };
                     }
                     self.tell(State::Up(pool.clone()));
                 }
