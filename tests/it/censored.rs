@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 
 use onionscrape::tor::Bootstrap;
 use scraper_bridge::bridge::Bridge;
@@ -13,8 +14,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
-use tornet::Cut;
+use tornet::{Cut, process};
 
+use crate::checkout::program;
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
 use crate::world::{Device, Monitor, PATIENCE, World};
@@ -63,13 +65,11 @@ pub async fn a_captive_portal_is_told_of(world: &World) {
         folder.join("agent")
     );
     fs::write(&file, text).unwrap();
-    let shutdown = CancellationToken::new();
-    let agent = Agent::start(AgentConfig::read(Some(&file), None).unwrap(), shutdown.clone()).await.unwrap();
-    let _stop = shutdown.drop_guard();
-    let mut status = agent.status();
-    let _running = tokio::spawn(agent.run());
-    let told = status.wait_for(|status| status.to_string().contains("sign in to a captive portal"));
-    tokio::time::timeout(PATIENCE, told).await.expect("told in time").unwrap();
+    // In a process of its own: what comes from relays is counted for the whole of one.
+    let mut command = Command::new(program("target-agent"));
+    command.args(["run", "--config.file", file.to_str().unwrap()]);
+    let agent = process::spawn(&command, &folder.join("agent.log")).unwrap();
+    world.until("it is told", || agent.log_text().contains("sign in to a captive portal")).await;
 }
 
 pub async fn both_programs_through_obfs4(world: &World) {
