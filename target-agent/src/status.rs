@@ -139,17 +139,15 @@ pub async fn follow<P, F>(
             let known = bootstrap.borrow_and_update().clone();
             let in_the_way = *hindrance.borrow_and_update();
             let was_hindered = std::mem::replace(&mut hindered, in_the_way.is_some());
-            // Whoever gets through later proves that nothing is in the way any more, which is seen soon after.
-            let is_proved = proved.is_some_and(|at| at.elapsed() < SEEN_SOON);
-            if hindered != was_hindered && !is_proved {
+            let is_proved = *reach.borrow() == Reach::Proved;
+            proved = is_proved.then(|| proved.unwrap_or_else(Instant::now));
+            // Whoever gets through while something is in the way proves that it is not any more.
+            let is_fresh = was_hindered && proved.is_some_and(|at| at.elapsed() < SEEN_SOON);
+            if hindered != was_hindered && !is_fresh {
                 reached.send_replace(Reach::Unknown);
+                proved = None;
             }
             let seen = *reach.borrow_and_update();
-            if seen != Reach::Proved || !hindered {
-                proved = None;
-            } else {
-                proved.get_or_insert_with(Instant::now);
-            }
             teller.metrics.tor.note(&known);
             teller.tell(AgentStatus::of(&known, seen, in_the_way));
             tokio::select! {
