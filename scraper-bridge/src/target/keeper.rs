@@ -79,23 +79,24 @@ impl Keeper {
                         continue;
                     }
                     let stands_in = match &held {
-                        Held::Lost => self.stands_in(|_| false),
-                        Held::Unanswered => self.stands_in(Session::is_quiet),
+                        Held::Lost => self.stands_in(false),
+                        Held::Unanswered => self.stands_in(true),
                         _ => None,
                     };
+                    if stands_in.is_none() {
+                        self.tell(State::Dialling(None));
+                    }
+                    let was_of_use = pool.session().has_proved_itself();
+                    // A session that is stuck takes its time to end, and the next one does not wait for it.
+                    tokio::spawn(async move { pool.session().close().await });
                     if let Some(connection) = stands_in {
-                        if pool.session().has_proved_itself() {
+                        if was_of_use {
                             // So that the next one is dialled at once if this one is lost as well.
                             connection.pool.session().proves_itself();
                         }
                         ready = Some(connection);
-                        tokio::spawn(async move { pool.session().close().await });
                         continue;
                     }
-                    self.tell(State::Dialling(None));
-                    let was_of_use = pool.session().has_proved_itself();
-                    // A session that is stuck takes its time to end, and the next one does not wait for it.
-                    tokio::spawn(async move { pool.session().close().await });
                     if matches!(held, Held::Asked) || was_of_use {
                         // Lost after good service: the network most likely changed, so dial at once.
                         self.pauses = Pauses::begin();

@@ -5,7 +5,6 @@ use tracing::{info, warn};
 
 use super::Keeper;
 use super::pauses::{self, Pauses};
-use crate::session::Session;
 use crate::target::Dialling;
 use crate::target::standby::Connection;
 
@@ -58,12 +57,12 @@ impl Keeper {
         }
     }
 
-    /// The second session, to be the first from now on unless it is as dead. Whether it is alive is found out
-    /// while scrapes use it and the next one is dialled.
-    pub(super) fn stands_in(&self, is_dead: impl Fn(&Session) -> bool) -> Option<Connection> {
+    /// The second session, to be the first from now on unless it is as dead: if it `was_asked` it had the time to
+    /// answer. Else whether it is alive is found out while scrapes use it and the next one is dialled.
+    pub(super) fn stands_in(&self, was_asked: bool) -> Option<Connection> {
         let connection = self.target.standby.take()?;
         let session = connection.pool.session();
-        if session.is_over() || is_dead(session) {
+        if session.is_over() || was_asked && session.is_quiet() {
             session.cut();
             return None;
         }

@@ -37,6 +37,17 @@ async fn stood_by(target: &Target) {
     timeout(Duration::from_secs(60), there).await.expect("in time");
 }
 
+/// A target with a second session that was scraped often enough to know what is usual.
+async fn in_use(rig: &Rig, device: &Arc<Device>) -> Arc<Target> {
+    let target = rig.target_with_standby("a", device);
+    up(&target).await;
+    stood_by(&target).await;
+    for _ in 0..20 {
+        assert!(scraped(&target).await < Duration::from_millis(250));
+    }
+    target
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_takes_the_place_of_one_that_is_lost() {
     let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
@@ -59,12 +70,7 @@ async fn it_takes_the_place_of_one_that_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_scrape_that_is_late_is_sent_in_both() {
     let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
-    let target = rig.target_with_standby("a", &device);
-    up(&target).await;
-    stood_by(&target).await;
-    for _ in 0..20 {
-        assert!(scraped(&target).await < Duration::from_millis(250));
-    }
+    let target = in_use(&rig, &device).await;
     let counted = |what: &str| rig.metric(&format!("onionscrape_{what}_total{{target=\"a\"}}"));
     assert_eq!(counted("scrape_standby_requests"), "0", "none was late");
     device.frozen.lock().expect("lock")[0].cancel();
@@ -85,12 +91,7 @@ async fn a_scrape_that_is_late_is_sent_in_both() {
 #[tokio::test(start_paused = true)]
 async fn when_both_are_dead_both_are_given_up_together() {
     let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
-    let target = rig.target_with_standby("a", &device);
-    up(&target).await;
-    stood_by(&target).await;
-    for _ in 0..20 {
-        scraped(&target).await;
-    }
+    let target = in_use(&rig, &device).await;
     sleep(Duration::from_secs(60)).await;
     device.freeze();
     let took = scraped(&target).await;
@@ -145,12 +146,7 @@ async fn a_scrape_that_loses_both_waits_for_the_next() {
 #[tokio::test(start_paused = true)]
 async fn when_the_second_is_lost_in_the_firsts_place_there_is_no_pause() {
     let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
-    let target = rig.target_with_standby("a", &device);
-    up(&target).await;
-    stood_by(&target).await;
-    for _ in 0..20 {
-        scraped(&target).await;
-    }
+    let target = in_use(&rig, &device).await;
     device.set(Manner::Hang);
     let first = target.pool().await.map_err(|_| ()).expect("up");
     let second = target.standby.pool().expect("there");
