@@ -145,9 +145,10 @@ impl Entered {
         }
     }
 
-    /// A failure to start, which says so if this may be why.
-    pub fn explain(&self, failure: Failure) -> Failure {
-        let is_fenced = matches!(&self.status, Ok(status) if status.ruleset != RulesetStatus::NotEnforced);
+    /// A failure to start, which says so if the fence, where one was entered, may be why.
+    pub fn explain(entered: Option<&Self>, failure: Failure) -> Failure {
+        let status = entered.and_then(|entered| entered.status.as_ref().ok());
+        let is_fenced = status.is_some_and(|status| status.ruleset != RulesetStatus::NotEnforced);
         // Whatever failed has become words by now, and these are the system's for what a fence denies.
         let denied = io::Error::from(Errno::ACCESS).to_string();
         if is_fenced && failure.0.contains(&denied) {
@@ -240,7 +241,9 @@ mod tests {
             fs::create_dir(folder).expect("made");
         }
         let told = |entered: &Entered, tried: io::Result<()>| {
-            entered.explain(Failure::of(tried.expect_err("it fails"))).0.contains("sandbox = false")
+            Entered::explain(Some(entered), Failure::of(tried.expect_err("it fails")))
+                .0
+                .contains("sandbox = false")
         };
         thread::scope(|scope| {
             scope.spawn(|| {

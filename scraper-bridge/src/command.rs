@@ -210,8 +210,7 @@ async fn run(config: BridgeConfig, sandbox: Option<Entered>) -> Result<ExitCode,
     let targets = config.targets.clone();
     let socket = control_socket(&config);
     let bridge = Bridge::start(config, shutdown.clone()).await;
-    let explain = |failure| sandbox.iter().fold(failure, |failure, entered| entered.explain(failure));
-    let bridge = bridge.map_err(explain)?;
+    let bridge = bridge.map_err(|failure| Entered::explain(sandbox.as_ref(), failure))?;
     sandbox.iter().for_each(Entered::tell);
     // Not in the bridge itself: that of a probe has one target of many.
     bridge.fleet().forget_others(&targets).await;

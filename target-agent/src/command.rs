@@ -177,8 +177,7 @@ async fn run(config: AgentConfig, sandbox: Option<Entered>) -> Result<ExitCode, 
     let shutdown = lifecycle::shutdown_on_signals()?;
     let socket = control::socket(&config.state_directory);
     let agent = Box::pin(Agent::start(config, shutdown.clone())).await;
-    let explain = |failure| sandbox.iter().fold(failure, |failure, entered| entered.explain(failure));
-    let agent = agent.map_err(explain)?;
+    let agent = agent.map_err(|failure| Entered::explain(sandbox.as_ref(), failure))?;
     sandbox.iter().for_each(Entered::tell);
     lifecycle::notify_ready();
     watchdog::keep_fed(socket, shutdown);
