@@ -220,15 +220,6 @@ impl Tor {
         Some(connected.elapsed())
     }
 
-    /// Ends the client and starts another with the same state, whose waiting times begin anew.
-    ///
-    /// # Errors
-    /// When the state cannot be written, and the client goes on; when parts of it do not end within 10 s, or the
-    /// new one cannot start, and there is none. It can be tried again.
-    pub async fn renew(&self) -> Result<(), TorError> {
-        self.renew_without(|_| ()).await
-    }
-
     /// Starts a client if there is none.
     ///
     /// # Errors
@@ -237,6 +228,15 @@ impl Tor {
         // Whoever mends damage may have done it.
         drop(self.0.renewing.lock().await);
         if self.is_running() { Ok(()) } else { self.renew().await }
+    }
+
+    /// Ends the client and starts another with the same state, whose waiting times begin anew.
+    ///
+    /// # Errors
+    /// When the state cannot be written, and the client goes on; when parts of it do not end within 10 s, or the
+    /// new one cannot start, and there is none. It can be tried again.
+    pub async fn renew(&self) -> Result<(), TorError> {
+        self.renew_without(|_| ()).await
     }
 
     /// The same, and onion services choose other introduction points.

@@ -124,10 +124,12 @@ impl Healer {
             }
             Step::Renew => {
                 info!(reason, "Tor is started anew");
-                let renewed = match () {
-                    () if elsewhere => self.tor.renew_elsewhere().await,
-                    () if is_gone => self.tor.start_again().await,
-                    () => self.tor.renew().await,
+                let renewed = if elsewhere {
+                    self.tor.renew_elsewhere().await
+                } else if is_gone {
+                    self.tor.start_again().await
+                } else {
+                    self.tor.renew().await
                 };
                 if let Err(failure) = renewed {
                     warn!("{failure}");
