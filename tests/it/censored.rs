@@ -1,7 +1,6 @@
 //! A network that lets nobody through to Tor's relays but whoever comes in disguise.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::process::Command;
 
 use onionscrape::tor::Bootstrap;
@@ -10,8 +9,6 @@ use scraper_bridge::config::BridgeConfig;
 use target_agent::agent::Agent;
 use target_agent::config::AgentConfig;
 use target_agent::status::AgentStatus;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tornet::{Cut, process};
@@ -19,6 +16,7 @@ use tornet::{Cut, process};
 use crate::checkout::program;
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
+use crate::secure::plain;
 use crate::world::{Device, Monitor, PATIENCE, World};
 
 /// The client of the network whose own connections to relays are reset.
@@ -31,25 +29,9 @@ fn tor(world: &World, more: &str) -> String {
     format!("[tor]\ninclude = {include:?}\noutbound_bind_address = \"{from}\"\n{more}")
 }
 
-/// Answers every connection as the page does that has guests sign in, and is to be told from a network that is down.
-async fn captive_portal() -> SocketAddr {
-    let portal = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = portal.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = portal.accept().await {
-            tokio::spawn(async move {
-                let mut asked = [0; 1024];
-                let _ = stream.read(&mut asked).await;
-                let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n").await;
-            });
-        }
-    });
-    address
-}
-
 pub async fn a_captive_portal_is_told_of(world: &World) {
     let folder = world.folder();
-    let portal = captive_portal().await;
+    let portal = plain("HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n").await;
     // Every relay that a new device knows is at the portal's address.
     let network = fs::read_to_string(world.network().fragment()).unwrap();
     let relays = network.lines().map(|line| match line.split_once("orports = [") {

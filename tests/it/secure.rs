@@ -34,13 +34,13 @@ fn certify(folder: &Path) {
 
 /// Answers whoever connects as a server does that speaks plain HTTP and takes a handshake for a request.
 /// (A real one may wait for the end of a line in it.)
-async fn plain() -> SocketAddr {
+pub async fn plain(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
-                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                let _ = stream.write_all(answer.as_bytes()).await;
                 while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
             });
         }
@@ -57,7 +57,7 @@ pub async fn exporters_with_tls(world: &World) {
     let folder = world.folder();
     let (address, _exporter) = start(&folder);
     world.until("the exporter listens", || std::net::TcpStream::connect(address).is_ok()).await;
-    let plain = plain().await;
+    let plain = plain("HTTP/1.1 400 Bad Request\r\n\r\n").await;
     let ca = folder.join("ca.pem");
     fs::copy(folder.join("exporter.crt"), &ca).unwrap();
     let secure = |name: &str, of: SocketAddr, keys: &str| {
