@@ -5,8 +5,8 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -72,8 +72,7 @@ pub struct Pool {
     returned: Notify,
     /// Scrapes that wait for a connection, or for a place for one.
     waiting: AtomicUsize,
-    /// Channels in a row that did not open within a scrape's time.
-    unopened: AtomicU32,
+    unopened: Mutex<Unopened>,
     /// How long each step to the session took.
     times: DialTimes,
     /// What TLS is spoken with to each exporter, if it is.
@@ -93,7 +92,7 @@ impl Pool {
     pub fn new(session: Session, times: DialTimes, tls: Arc<[Option<TlsClient>]>) -> Self {
         Self {
             session,
-            unopened: AtomicU32::new(0),
+            unopened: Mutex::new(Unopened { times: 0, last: Instant::now() }),
             times,
             tls,
             room: Arc::new(Semaphore::new(MAX_CHANNELS)),
@@ -160,6 +159,7 @@ impl Pool {
 
     /// Gives back a connection whose last answer was read to its end.
     pub fn give_back(&self, index: usize, connection: Connection) {
+        self.unopened().none();
         let mut idle = self.idle();
         // It is not closed where somebody waits to open another.
         let wanted = self.waiting.load(Ordering::Relaxed) > 0;
@@ -219,8 +219,8 @@ impl Pool {
     }
 
     /// A channel; `held` is let go of when it is closed. If it is given up before it opens, the far end
-    /// was too slow. One that answers questions but opens no channels is of no use, so after three in a
-    /// row the session is given up.
+    /// was too slow. One that answers questions but opens no channels is of no use, so after three, one after
+    /// the other and with no good answer between, the session is given up.
     async fn open_channel<H: Send + 'static>(
         &self,
         host: String,
@@ -233,7 +233,7 @@ impl Pool {
                 if self.1.elapsed() < OPENS_WITHIN {
                     return;
                 }
-                if self.0.unopened.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_UNOPENED {
+                if self.0.unopened().one_more(self.1) >= MAX_UNOPENED {
                     self.0.session.give_up();
                 }
             }
@@ -241,12 +241,39 @@ impl Pool {
         let opening = Opening(self, Instant::now());
         let opened = self.session.channel(host, port, held).await;
         std::mem::forget(opening);
-        self.unopened.store(0, Ordering::Relaxed);
+        self.unopened().none();
         opened
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(usize, Connection)>> {
+    fn unopened(&self) -> MutexGuard<'_, Unopened> {
+        self.unopened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(usize, Connection)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Channels that did not open within a scrape's time, one after the other.
+struct Unopened {
+    times: u32,
+    /// When the last one was given up, or the session was last of use.
+    last: Instant,
+}
+
+impl Unopened {
+    /// The session is of use.
+    fn none(&mut self) {
+        *self = Self { times: 0, last: Instant::now() };
+    }
+
+    /// Another one, which was begun at `began`; how many there were. Those of one time count once: exporters
+    /// that are dead together say no more than one.
+    fn one_more(&mut self, began: Instant) -> u32 {
+        if began >= self.last {
+            *self = Self { times: self.times + 1, last: Instant::now() };
+        }
+        self.times
     }
 }
 
@@ -284,4 +311,21 @@ where
         drop(place);
     });
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exporters_that_are_dead_together_say_no_more_than_one() {
+        let began = Instant::now();
+        let mut unopened = Unopened { times: 0, last: began };
+        assert_eq!([0; 3].map(|_| unopened.one_more(began)), [1, 1, 1]);
+        assert_eq!(unopened.one_more(Instant::now()), 2, "one after the other");
+        let before = Instant::now();
+        unopened.none();
+        assert_eq!(unopened.one_more(before), 0, "another opened meanwhile");
+        assert_eq!(unopened.one_more(Instant::now()), 1);
+    }
 }
