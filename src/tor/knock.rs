@@ -42,9 +42,10 @@ impl Reopening {
         let told = Arc::new(Notify::new());
         let tell = told.clone();
         let watcher = async move {
-            let (mut closed, begun) = (false, Instant::now());
+            let (mut closed, mut begun) = (false, Instant::now());
             loop {
                 let Some(tor) = tor() else {
+                    begun = Instant::now();
                     sleep(SHORTEST).await;
                     continue;
                 };
