@@ -74,17 +74,20 @@ pub struct Seen {
     pub in_use: bool,
     /// True while there is a Tor client.
     pub running: bool,
+    /// True unless the state cannot be written, so that nothing can be begun.
+    pub can_write: bool,
     /// True while the clock is wrong, which no client gets over.
     pub clock_wrong: bool,
 }
 
 /// What there is to see of relays at a moment.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Traffic {
     /// How long nothing has come from any, if anything ever did.
     pub silence: Option<Duration>,
-    /// How long ago one, or whatever stands in its way, last accepted a connection, if one did and that is known.
-    pub connected: Option<Duration>,
+    /// How long ago one, or whatever stands in its way, accepted each of the last connections, as far as that is
+    /// known.
+    pub connected: Vec<Duration>,
 }
 
 /// What was seen and done so far.
@@ -176,13 +179,19 @@ impl Healing {
         if self.is_cut_off(seen.silence) {
             return Some("there is no network; check the link");
         }
-        let silence = seen.silence.unwrap_or(now - self.begun);
-        if silence < CUT * self.slack {
+        let (silence, cut) = match seen.silence {
+            Some(silence) => (silence, CUT),
+            // A transport takes longer to get anywhere at first.
+            None => (now - self.begun, CUT.max(self.spent)),
+        };
+        if silence < cut * self.slack {
             return None;
         }
+        // One that was accepted since and would have been spoken on by now.
+        let unheard = |ago: &Duration| *ago >= SAID && *ago + SAID < silence;
         Some(match tor {
             Bootstrap::Blocked { advice, .. } => advice,
-            _ if seen.connected.is_some_and(|ago| ago + SAID < silence) => FILTERED,
+            _ if seen.connected.iter().any(unheard) => FILTERED,
             _ => "nothing comes from any Tor relay; check the network",
         })
     }
@@ -230,6 +239,9 @@ impl Healing {
     pub fn tick(&mut self, seen: Seen, now: Instant) -> Option<(Step, Reason)> {
         if seen.reach == Reach::Proved {
             self.unreachable.is_over();
+        }
+        if !seen.can_write {
+            return None;
         }
         if self.failures > 0 || !seen.running {
             // With or without a network: there must be one for whenever there is.

@@ -23,7 +23,7 @@ mod tcp;
 
 pub use bootstrap::Bootstrap;
 pub(crate) use bootstrap::FILTERED;
-pub use client::{Tor, TorClient};
+pub use client::{Poked, Tor, TorClient};
 pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
 pub use connector::{Connector, DialError, DialStage};
 pub use introduced::Unintroduced;

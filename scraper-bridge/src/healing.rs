@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use onionscrape::disturbance::Disturbances;
 use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK};
-use onionscrape::tor::{ClockNow, Reopening, Tor, TorOnDemand};
+use onionscrape::tor::{ClockNow, Poked, Reopening, Tor, TorOnDemand};
 use tokio::time::{Instant, interval};
 use tracing::{info, warn};
 
@@ -71,6 +71,7 @@ fn look_around(tor: &TorOnDemand, doubtful: bool) -> Seen {
         unintroduced: tor.and_then(Tor::unintroduced).filter(|_| clear),
         in_use: false,
         running: tor.is_none_or(Tor::is_running),
+        can_write: tor.is_none_or(Tor::can_write),
         clock_wrong: tor.is_some_and(|tor| tor.bootstrap().borrow().is_blocked_by("clock_skewed")),
     }
 }
@@ -87,7 +88,7 @@ async fn act(tor: &TorOnDemand, step: Step, reason: Reason) -> bool {
             info!(reason, "onion service launched again at other introduction points");
         }
         (Some(tor), Step::Relaunch) => {
-            let closed = tor.poke(moved);
+            let Poked { closed, .. } = tor.poke(moved);
             info!(reason, closed, "sessions are asked whether they are alive");
         }
         // Targets without Tor go on, so the bridge does not give up.

@@ -23,7 +23,15 @@ fn begun(now: Instant) -> Healing {
 }
 
 fn seen(silence: Option<Duration>, reach: Reach) -> Seen {
-    Seen { silence, reach, unintroduced: None, in_use: false, running: true, clock_wrong: false }
+    Seen {
+        silence,
+        reach,
+        unintroduced: None,
+        in_use: false,
+        running: true,
+        can_write: true,
+        clock_wrong: false,
+    }
 }
 
 fn seconds(seconds: u64) -> Option<Duration> {
@@ -33,9 +41,10 @@ fn seconds(seconds: u64) -> Option<Duration> {
 fn hindrance(
     healing: &Healing,
     silence: Option<Duration>,
-    connected: Option<Duration>,
+    accepted: &[u64],
     now: Instant,
 ) -> Option<&'static str> {
+    let connected = accepted.iter().copied().map(Duration::from_secs).collect();
     healing.hindrance(&Traffic { silence, connected }, &Bootstrap::Done, now)
 }
 
@@ -88,10 +97,10 @@ fn nothing_is_done_without_a_network_and_all_at_once_with_one() {
     let mut healing = begun(start);
     // Routes may be missing to where nobody wants to go.
     assert_eq!(disturbed(&mut healing, cut_off(), SOME, start), Some((Step::Relaunch, Reason::Network)));
-    assert_eq!(hindrance(&healing, SOME, None, start), None);
+    assert_eq!(hindrance(&healing, SOME, &[], start), None);
     assert_eq!(disturbed(&mut healing, cut_off(), seconds(20), start), None);
     assert!(!healing.is_doubtful(seconds(600)));
-    assert!(hindrance(&healing, seconds(20), None, start).expect("cut off").contains("no network"));
+    assert!(hindrance(&healing, seconds(20), &[], start).expect("cut off").contains("no network"));
     let later = start + Duration::from_secs(8 * 3600);
     assert_eq!(healing.tick(seen(seconds(8 * 3600), Reach::Lost), later), None);
     assert_eq!(
@@ -109,7 +118,7 @@ fn a_silence_is_not_left_to_arti() {
         let now = start + Duration::from_secs(second);
         assert_eq!(healing.is_doubtful(seconds(second)), second >= DOUBTFUL.as_secs());
         assert_eq!(healing.pause(seconds(second)) < TICK, (10..30).contains(&second));
-        assert_eq!(hindrance(&healing, seconds(second), None, now).is_some(), second >= CUT.as_secs());
+        assert_eq!(hindrance(&healing, seconds(second), &[], now).is_some(), second >= CUT.as_secs());
         if let Some(step) = healing.tick(seen(seconds(second), Reach::Proved), now) {
             assert_eq!(step, (Step::Renew, Reason::Silence));
             renewals.push(second);
@@ -131,23 +140,21 @@ fn a_silence_is_not_left_to_arti() {
 fn what_accepts_connections_and_says_nothing_is_no_relay() {
     let start = Instant::now();
     let healing = begun(start);
-    let said = |silence, connected, second| {
+    let said = |silence, accepted: &[u64], second| {
         let now = start + Duration::from_secs(second);
-        hindrance(&healing, silence, connected, now).unwrap_or("nothing")
+        hindrance(&healing, silence, accepted, now).unwrap_or("nothing")
     };
-    assert_eq!(said(None, seconds(1), 19), "nothing");
-    assert!(said(None, seconds(1), 20).contains("captive portal"));
-    assert!(said(None, None, 20).contains("nothing comes from any"));
-    assert!(
-        said(seconds(60), seconds(30), 600).contains("captive portal"),
-        "it has gone to where there is one"
-    );
-    assert!(
-        said(seconds(60), seconds(58), 600).contains("nothing comes from any"),
-        "the last of a good network"
-    );
-    assert!(said(seconds(60), seconds(300), 600).contains("nothing comes from any"));
-    assert_eq!(said(SOME, seconds(1), 600), "nothing");
+    assert_eq!(said(None, &[5], 19), "nothing");
+    assert!(said(None, &[1, 5], 20).contains("captive portal"));
+    assert!(said(None, &[4], 20).contains("nothing comes from any"), "it may yet say something");
+    assert!(said(None, &[], 20).contains("nothing comes from any"));
+    assert!(said(seconds(60), &[30], 600).contains("captive portal"), "it has gone to where there is one");
+    assert!(said(seconds(60), &[58], 600).contains("nothing comes from any"), "the last of a good network");
+    assert!(said(seconds(60), &[300], 600).contains("nothing comes from any"));
+    assert_eq!(said(SOME, &[5], 600), "nothing");
+    let transport = Healing { spent: TRANSPORT_SPENT, ..begun(start) };
+    let at = |second| hindrance(&transport, None, &[], start + Duration::from_secs(second));
+    assert_eq!((at(59), at(60).is_some()), (None, true), "a transport takes its time");
 }
 
 #[test]
@@ -255,7 +262,7 @@ fn clients_that_hear_nothing_from_the_start_are_silent_too() {
 }
 
 #[test]
-fn a_client_that_is_gone_is_replaced_and_a_wrong_clock_is_waited_for() {
+fn a_client_that_is_gone_is_replaced_and_what_none_gets_over_is_waited_for() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     let mut healing = begun(start);
@@ -264,6 +271,11 @@ fn a_client_that_is_gone_is_replaced_and_a_wrong_clock_is_waited_for() {
     assert_eq!(healing.tick(gone, at(15)), Some((Step::Renew, Reason::NotStarted)));
     let wrong = Seen { clock_wrong: true, ..seen(None, Reach::Unknown) };
     assert_eq!(healing.tick(wrong, at(3600)), None);
+    let read_only = |running| Seen { running, can_write: false, ..seen(seconds(600), Reach::Lost) };
+    assert_eq!(healing.tick(read_only(true), at(3600)), None);
+    assert_eq!(healing.tick(read_only(false), at(3600)), None, "nor would another start");
+    healing.failed(at(3600));
+    assert_eq!(healing.tick(gone, at(3615)), Some((Step::Renew, Reason::NotStarted)), "with all its tries");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod learning;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -15,10 +16,10 @@ use futures::future::BoxFuture;
 use learning::{Damaged, Telling, bootstrap, work};
 use rustix::fs::{Access, access};
 use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tor_rtcompat::{CompoundRuntime, PreferredRuntime};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::damage::{forget_introductions_of_all, is_damage, is_no_database, put_aside};
@@ -36,6 +37,8 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 const MENDS: usize = 4;
 /// Least time between two clients that are begun for damage.
 const MEND_GAP: Duration = Duration::from_secs(60);
+/// How often it is looked whether a state that could not be written can be.
+const WRITABLE_TICK: Duration = Duration::from_secs(5);
 
 /// Arti's client on our runtime.
 pub type TorClient = arti_client::TorClient<Runtime>;
@@ -50,6 +53,15 @@ pub type Runtime = CompoundRuntime<
     PreferredRuntime,
     PreferredRuntime,
 >;
+
+/// What came of having everything looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Poked {
+    /// Connections to relays that were closed.
+    pub closed: usize,
+    /// Whether onion services are launched again.
+    pub relaunched: bool,
+}
 
 /// A Tor client that bootstraps in the background for as long as it takes; clones are the same.
 #[derive(Clone)]
@@ -68,6 +80,8 @@ struct Shared {
     renewing: Mutex<Option<BoxFuture<'static, ()>>>,
     /// When it was begun anew for damage last.
     mended: std::sync::Mutex<Option<Instant>>,
+    /// Whether nothing could be written to the state when that was looked at last.
+    read_only: AtomicBool,
     shutdown: CancellationToken,
 }
 
@@ -134,6 +148,7 @@ impl Tor {
             introduced: Introduced::default(),
             renewing: Mutex::default(),
             mended: std::sync::Mutex::default(),
+            read_only: AtomicBool::new(false),
             shutdown,
         }));
         tor.begin().await?;
@@ -167,28 +182,29 @@ impl Tor {
     }
 
     /// Has arti look at once for what it waits with and onion services launched again, and closes the
-    /// connections to relays that belong to an address or a route that is gone; how many there were. Onion
-    /// services go on as they are while the state cannot be written, since arti launches none then.
-    /// `moved` says that the machine may be in another network.
-    pub fn poke(&self, moved: bool) -> usize {
+    /// connections to relays that belong to an address or a route that is gone. Onion services go on as they are
+    /// while the state cannot be written, since arti launches none then. `moved` says that the machine may be in
+    /// another network.
+    pub fn poke(&self, moved: bool) -> Poked {
         // Those of transports lead to this machine; what is behind them is not known.
         let links = &self.0.links;
         let all = moved && self.0.settings.through_transports();
         let closed = if all { links.close_all() } else { links.close_stale() };
-        if self.can_write() {
+        let relaunched = self.can_write();
+        if relaunched {
             self.0.poked.send_replace(());
         }
         if let Some(client) = self.client() {
             client.arti.set_dormant(DormantMode::Normal);
         }
-        closed
+        Poked { closed, relaunched }
     }
 
     /// Has onion services launched again, at other introduction points where those that there are do not
     /// work: arti itself keeps them for a quarter of an hour. Sessions that are alive stay so.
-    pub fn introduce_elsewhere(&self) {
+    pub fn introduce_elsewhere(&self) -> Poked {
         self.0.introduced.want_others();
-        self.poke(false);
+        self.poke(false)
     }
 
     /// The onion service that has no introduction point for longest, if there is one.
@@ -208,16 +224,35 @@ impl Tor {
     }
 
     /// True unless the state cannot be written: then arti starts no client and launches no onion service, and
-    /// those that there are had better go on.
+    /// those that there are had better go on. The log tells when that changes.
     pub fn can_write(&self) -> bool {
-        access(&self.0.settings.state, Access::WRITE_OK).is_ok()
+        let state = &self.0.settings.state;
+        let can = access(state, Access::WRITE_OK).is_ok();
+        if self.0.read_only.swap(!can, Ordering::Relaxed) == can {
+            let state = state.display();
+            if can {
+                info!(%state, "Tor's state can be written again");
+            } else {
+                warn!(%state, "nothing can be written to Tor's state; Tor goes on as it is, and does not begin anew");
+            }
+        }
+        can
     }
 
-    /// How long ago a relay, or whatever stands in its way, last accepted a connection of this program's; `None`
-    /// if none did, or where transports connect.
-    pub fn connected(&self) -> Option<Duration> {
-        let connected = self.0.links.connected().filter(|_| !self.0.settings.through_transports())?;
-        Some(connected.elapsed())
+    /// Waits until the state can be written.
+    pub async fn writable(&self) {
+        while !self.can_write() {
+            sleep(WRITABLE_TICK).await;
+        }
+    }
+
+    /// How long ago relays, or whatever stands in their way, accepted the last connections of this program's;
+    /// empty if none did, or where transports connect.
+    pub fn connected(&self) -> Vec<Duration> {
+        if self.0.settings.through_transports() {
+            return Vec::new();
+        }
+        self.0.links.connected().iter().map(|at| at.elapsed()).collect()
     }
 
     /// Starts a client if there is none.

@@ -10,6 +10,8 @@ use crate::disturbance::{is_no_way, source_for};
 
 /// Relays that are remembered after their connections have ended.
 const MET: usize = 4;
+/// Times of connections that are remembered.
+const CONNECTED: usize = 8;
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +25,8 @@ struct Open {
     met: VecDeque<SocketAddr>,
     /// Those that were tried last, likewise.
     tried: VecDeque<SocketAddr>,
-    /// When one was connected to last.
-    connected: Option<Instant>,
+    /// When one was connected to, the latest time first.
+    connected: VecDeque<Instant>,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,8 @@ impl Links {
         let link = Link { local: local.ip(), peer: relay.ip(), handle, bound };
         let mut open = self.locked();
         remember(&mut open.met, relay);
-        open.connected = Some(Instant::now());
+        open.connected.push_front(Instant::now());
+        open.connected.truncate(CONNECTED);
         open.last += 1;
         let number = open.last;
         open.links.insert(number, link);
@@ -64,9 +67,9 @@ impl Links {
         relays.iter().copied().collect()
     }
 
-    /// When one was connected to last.
-    pub(super) fn connected(&self) -> Option<Instant> {
-        self.locked().connected
+    /// When one was connected to, the last times.
+    pub(super) fn connected(&self) -> Vec<Instant> {
+        self.locked().connected.iter().copied().collect()
     }
 
     /// Closes those that belong to an address or a route that is gone; how many there were.

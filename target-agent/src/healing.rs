@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use onionscrape::disturbance::Disturbances;
 use onionscrape::healing::{Healing, Reach, Reason, Seen, Step, TICK, Traffic};
-use onionscrape::tor::{Reopening, Tor};
+use onionscrape::tor::{Poked, Reopening, Tor};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, Interval, interval};
 use tokio_util::sync::CancellationToken;
@@ -102,6 +102,7 @@ impl Healer {
             unintroduced: self.tor.unintroduced().filter(|_| clear),
             in_use: self.metrics.sessions() > 0,
             running: self.tor.is_running(),
+            can_write: self.tor.can_write(),
             clock_wrong: bootstrap.is_blocked_by("clock_skewed"),
         }
     }
@@ -114,13 +115,14 @@ impl Healer {
         let is_gone = reason == Reason::NotStarted;
         let reason = reason.label();
         match step {
-            Step::Relaunch if elsewhere => {
-                self.tor.introduce_elsewhere();
-                info!(reason, "onion service launched again at other introduction points");
-            }
             Step::Relaunch => {
-                let closed = self.tor.poke(moved);
-                info!(reason, closed, "onion service launched again");
+                let poked = if elsewhere { self.tor.introduce_elsewhere() } else { self.tor.poke(moved) };
+                match poked {
+                    Poked { closed, relaunched: true } => {
+                        info!(reason, closed, elsewhere, "onion service launched again");
+                    }
+                    Poked { closed, .. } => info!(reason, closed, "dead connections to relays closed"),
+                }
             }
             Step::Renew => {
                 info!(reason, "Tor is started anew");
@@ -136,12 +138,6 @@ impl Healer {
                     self.tor.poke(moved);
                     return self.tor.is_running();
                 }
-            }
-            Step::GiveUp if !self.tor.can_write() => {
-                error!(
-                    reason,
-                    "nothing can be written to Tor's state, so a new process would not start; waiting"
-                );
             }
             Step::GiveUp => {
                 error!(reason, "nothing helped that the agent can do by itself; giving up");

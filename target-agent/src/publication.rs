@@ -220,9 +220,14 @@ impl Publication {
                     })
                 }
             };
+            let changed = async {
+                self.door.changed_from(&discovery).await;
+                // Nothing can be launched before, and whoever is let in no longer does not come in anyway.
+                self.tor.writable().await;
+            };
             let over = async {
                 tokio::select! {
-                    () = self.door.changed_from(&discovery) => {}
+                    () = changed => {}
                     () = retired.cancelled() => {}
                 }
             };
