@@ -74,8 +74,8 @@ impl AgentStatus {
             (Reach::Lost, _) => {
                 Self::InTrouble { because: "the onion service cannot be reached from outside" }
             }
-            (Reach::Unknown, Bootstrap::Going { .. }) => Self::Bootstrapping,
-            (Reach::Unknown, Bootstrap::Done) => Self::Publishing,
+            (Reach::Unknown { .. }, Bootstrap::Going { .. }) => Self::Bootstrapping,
+            (Reach::Unknown { .. }, Bootstrap::Done) => Self::Publishing,
         }
     }
 }
@@ -92,7 +92,10 @@ impl fmt::Display for AgentStatus {
 /// What the dials from outside have shown so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
-    Unknown,
+    /// Nobody got through since then, or nothing is known of it any more.
+    Unknown {
+        since: Instant,
+    },
     Proved,
     Lost,
 }
@@ -126,7 +129,7 @@ pub async fn follow<P, F>(
 {
     let (mut ready, logins) = (bootstrap.clone(), metrics.logins());
     let mut teller = Teller { status, metrics, started: Instant::now(), said: None };
-    let (reached, mut reach) = watch::channel(Reach::Unknown);
+    let (reached, mut reach) = watch::channel(Reach::Unknown { since: Instant::now() });
     let dials = async {
         let _ = ready.wait_for(Bootstrap::is_done).await;
         published.await;
@@ -144,7 +147,7 @@ pub async fn follow<P, F>(
             // Whoever gets through while something is in the way proves that it is not any more.
             let is_fresh = was_hindered && proved.is_some_and(|at| at.elapsed() < SEEN_SOON);
             if hindered != was_hindered && !is_fresh {
-                reached.send_replace(Reach::Unknown);
+                reached.send_replace(Reach::Unknown { since: Instant::now() });
                 proved = None;
             }
             let seen = *reach.borrow_and_update();
@@ -176,15 +179,12 @@ async fn dial<P, F>(
     P: Fn() -> F,
     F: Future<Output = bool>,
 {
-    let mut began = Instant::now();
+    // What is published only now is given the time of a start.
+    reached.send_replace(Reach::Unknown { since: Instant::now() });
     let mut failures = 0;
-    let mut last = Reach::Unknown;
     let mut came_in = false;
     loop {
         let before = *reached.borrow();
-        if before == Reach::Unknown && last != before {
-            began = Instant::now();
-        }
         let through = came_in
             || tokio::select! {
                 through = probe() => through,
@@ -194,26 +194,22 @@ async fn dial<P, F>(
         let now = match before {
             _ if through => Reach::Proved,
             Reach::Proved if failures > AGAIN => Reach::Lost,
-            Reach::Unknown if began.elapsed() > FIRST_LIMIT => Reach::Lost,
+            Reach::Unknown { since } if since.elapsed() > FIRST_LIMIT => Reach::Lost,
             same => same,
         };
         // While it was dialled something may have come into everybody's way.
         let mut known = before;
         reached.send_if_modified(|at_last| {
             let is_news = *at_last == before && before != now;
-            if *at_last == before {
+            if is_news {
                 *at_last = now;
-            } else {
-                // From here on it is given the time of a start.
-                began = Instant::now();
             }
             known = *at_last;
             is_news
         });
         let now = known;
-        last = now;
         let pause = match now {
-            Reach::Unknown => FIRST_PAUSE,
+            Reach::Unknown { .. } => FIRST_PAUSE,
             Reach::Proved if through => well,
             Reach::Proved => AGAIN_PAUSE,
             Reach::Lost => LOST_PAUSE,

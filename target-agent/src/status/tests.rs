@@ -128,6 +128,20 @@ async fn nobody_gets_through_what_is_in_the_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_in_the_way_takes_nothing_from_the_time_to_get_through() {
+    for gone in [150, 290] {
+        let hindrances = [(50, Some("there is no network")), (gone, None)];
+        let mut dials = vec![true];
+        dials.extend([false; 600]);
+        let seen = seen_with(&dials, &[(0, Bootstrap::Done)], (&hindrances, &[]), gone + 300).await;
+        let told: Vec<_> = seen.iter().filter(|(at, _)| *at >= gone).collect();
+        let [(published, publishing), (lost, trouble)] = told[..] else { panic!("{seen:?}") };
+        assert!(*published == gone && publishing == "publishing", "{seen:?}");
+        assert!((gone + 180..gone + 190).contains(lost) && trouble.contains("from outside"), "{seen:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_logs_in_although_something_was_in_the_way_has_got_through() {
     // What was in the way is seen to be gone a moment later, or at the same time.
     for seen_gone in [201, 200] {
