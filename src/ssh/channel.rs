@@ -1,13 +1,13 @@
 //! An SSH channel as a byte stream that never blocks its session and never lies about its end.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use russh::{Channel, ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
@@ -203,15 +203,31 @@ impl AsyncRead for ChannelStream {
 }
 
 impl AsyncWrite for ChannelStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         if !matches!(self.end, End::Open) {
             return Poll::Ready(Err(broken()));
         }
         ready!(self.outgoing.poll_reserve(cx)).map_err(|_| broken())?;
-        let n = buf.len().min(crate::ssh::MAX_PACKET as usize);
-        let data = Outgoing::Data(Bytes::copy_from_slice(&buf[..n]));
-        self.outgoing.send_item(data).map_err(|_| broken())?;
+        let n = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(crate::ssh::MAX_PACKET as usize);
+        // Head and body of an answer are copied once, into one packet.
+        let mut data = BytesMut::with_capacity(n);
+        for buf in bufs {
+            data.extend_from_slice(&buf[..buf.len().min(n - data.len())]);
+        }
+        self.outgoing.send_item(Outgoing::Data(data.freeze())).map_err(|_| broken())?;
         Poll::Ready(Ok(n))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

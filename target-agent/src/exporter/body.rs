@@ -82,11 +82,12 @@ impl PassedBody {
         let mut gathered = BytesMut::new();
         loop {
             let Some(frame) = poll_fn(|cx| self.next(cx)).await else {
-                return Ok(Waited::Whole(gathered.freeze(), room));
+                return Ok(Waited::Whole(tight(gathered), room));
             };
             let data = frame?.into_data().unwrap_or_default();
+            let before = gathered.capacity();
             gathered.extend_from_slice(&data);
-            if gathered.len() > MAX_DICTIONARY || !room.take(data.len()) {
+            if gathered.len() > MAX_DICTIONARY || !room.take(gathered.capacity() - before) {
                 self.begun = Some(gathered.freeze()).filter(|begun| !begun.is_empty());
                 return Ok(Waited::Passed(self.boxed_unsync()));
             }
@@ -139,6 +140,12 @@ impl PassedBody {
         };
         Poll::Ready(Some(Err(failure)))
     }
+}
+
+/// In no more memory than it needs: it may be kept for long.
+fn tight(gathered: BytesMut) -> Bytes {
+    let spare = gathered.capacity() - gathered.len();
+    if spare > gathered.len() / 8 { Bytes::copy_from_slice(&gathered) } else { gathered.freeze() }
 }
 
 impl hyper::body::Body for PassedBody {

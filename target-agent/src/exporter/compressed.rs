@@ -72,8 +72,7 @@ impl Compression {
                 Some(known) => known.open().and_then(|known| encode(&of, Some(&known))),
                 None => encode(&of, None),
             };
-            // What it is taken out of may be larger.
-            let own = || Dictionary::new(Bytes::copy_from_slice(&of)).map(|own| Stored::from(Arc::new(own)));
+            let own = || Dictionary::new(of.clone()).map(|own| Stored::from(Arc::new(own)));
             let own = if encoded.is_some() && is_offered { own() } else { None };
             (encoded, own, room)
         };
