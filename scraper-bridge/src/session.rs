@@ -24,7 +24,7 @@ pub use host_key::{Announced, HostKeys};
 use link::Link;
 pub use link::{Forwards, ReverseLink};
 
-/// Key exchange takes three round trips, which through Tor can be some seconds each.
+/// Versions and key exchange take two round trips, which through Tor can be some seconds each.
 const KEX_LIMIT: Duration = Duration::from_secs(30);
 /// How long a live session may take to answer when it is asked because a scrape is late.
 const PING_LIMIT: Duration = Duration::from_secs(5);

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Key exchange takes three round trips, which through Tor can be some seconds each.
+/// Versions and key exchange take two round trips, which through Tor can be some seconds each.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a host showed.
