@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use unreachable::Unreachable;
 
 use crate::disturbance::{Disturbance, Outlook};
-use crate::tor::{Bootstrap, ClockNow, FILTERED, NOTEWORTHY, TorSettings, Unintroduced};
+use crate::tor::{Bootstrap, ClockNow, FILTERED, NOTEWORTHY, READ_ONLY, TorSettings, Unintroduced};
 
 /// How often whoever acts on it looks whether anything comes from relays.
 pub const TICK: Duration = Duration::from_secs(5);
@@ -88,6 +88,8 @@ pub struct Traffic {
     /// How long ago one, or whatever stands in its way, accepted each of the last connections, as far as that is
     /// known.
     pub connected: Vec<Duration>,
+    /// True if nothing can be written to Tor's state.
+    pub read_only: bool,
 }
 
 /// What was seen and done so far.
@@ -190,6 +192,7 @@ impl Healing {
         // One that was accepted since and would have been spoken on by now.
         let unheard = |ago: &Duration| *ago >= SAID && *ago + SAID < silence;
         Some(match tor {
+            _ if seen.read_only => READ_ONLY,
             Bootstrap::Blocked { advice, .. } => advice,
             _ if seen.connected.iter().any(unheard) => FILTERED,
             _ => "nothing comes from any Tor relay; check the network",
@@ -240,12 +243,9 @@ impl Healing {
         if seen.reach == Reach::Proved {
             self.unreachable.is_over();
         }
-        if !seen.can_write {
-            return None;
-        }
         if self.failures > 0 || !seen.running {
             // With or without a network: there must be one for whenever there is.
-            return (now - self.renewed >= RETRY).then(|| match self.failures {
+            return (seen.can_write && now - self.renewed >= RETRY).then(|| match self.failures {
                 ..FAILURES => self.renew(Reason::NotStarted, now),
                 _ => (Step::GiveUp, Reason::NotStarted),
             });
@@ -262,10 +262,14 @@ impl Healing {
         // of a relay the next one does, too, so it is left alone.
         if seen.silence.is_some_and(|silence| silence >= age) {
             self.deaf = age;
-        } else if std::mem::take(&mut self.deaf) >= self.spent
+        } else if seen.can_write
+            && std::mem::take(&mut self.deaf) >= self.spent
             && let Some(renewed) = self.renew_reopened(self.gaps[self.gaps.len() - 1], now)
         {
             return Some(renewed);
+        }
+        if !seen.can_write {
+            return None;
         }
         if silent_for >= SILENT * self.slack {
             let gap = self.gaps[self.silent.min(self.gaps.len() - 1)];

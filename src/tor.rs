@@ -22,7 +22,7 @@ mod tasks;
 mod tcp;
 
 pub use bootstrap::Bootstrap;
-pub(crate) use bootstrap::FILTERED;
+pub(crate) use bootstrap::{FILTERED, READ_ONLY};
 pub use client::{Poked, Tor, TorClient};
 pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
 pub use connector::{Connector, DialError, DialStage};

@@ -35,10 +35,13 @@ pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
                     healing.rests(Instant::now());
                 }
                 // A device that cannot be reached is no reason to doubt the monitor's own Tor.
-                healing.tick(look_around(&tor, healing.is_doubtful(silence())), Instant::now())
+                let seen = look_around(&tor, healing.is_doubtful(silence()));
+                metrics.tor.note_state(seen.can_write);
+                healing.tick(seen, Instant::now())
             }
         };
         if let Some((step, reason)) = decision {
+            let step = step.possible(tor.started().is_none_or(Tor::can_write));
             if tor.started().is_some() {
                 metrics.healing.taken(step, reason);
             }

@@ -17,6 +17,11 @@ const STUCK_LIMIT: Duration = Duration::from_secs(15);
 /// True if it can be used.
 pub async fn examine_network(tor: &Tor, findings: &Findings) -> bool {
     let started = Instant::now();
+    if !tor.can_write() {
+        let state = tor.settings().state.display();
+        let found = format!("nothing can be written to {state}; Tor goes on as it is, and cannot begin anew");
+        findings.tell(Finding::failed("tor state", found, OF_READ_ONLY)).await;
+    }
     let reached = settled(tor.bootstrap()).await;
     let clock = clock(&reached, tor.clock_skew());
     let wrong = clock.is_failed();
@@ -33,6 +38,8 @@ pub async fn examine_network(tor: &Tor, findings: &Findings) -> bool {
     reached.is_done()
 }
 
+/// What to do when Tor's state cannot be written.
+const OF_READ_ONLY: &str = "look at the disk: the kernel makes one that fails read-only (`dmesg`)";
 /// What to do when Tor cannot be used.
 const OF_TOR: &str = "look at this machine's network: Tor relays are reached by outgoing TCP; where Tor is \
                       blocked, configure bridges under [tor]";

@@ -16,6 +16,12 @@ impl Step {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Relaunch, Self::Renew, Self::GiveUp];
 
+    /// What can be done of it: while Tor's state cannot be written there is no other client, and connections that
+    /// are dead can be closed all the same.
+    pub fn possible(self, can_write: bool) -> Self {
+        if self == Self::Renew && !can_write { Self::Relaunch } else { self }
+    }
+
     /// Its name in metrics.
     pub fn label(self) -> &'static str {
         match self {

@@ -14,6 +14,7 @@ use crate::tor::Bootstrap;
 pub struct TorProgress {
     ratio: Family<NoLabel, Gauge<f64, AtomicU64>>,
     blocked: Family<KindLabel, Gauge>,
+    read_only: Gauge,
 }
 
 /// Of a series that may not be there.
@@ -34,6 +35,16 @@ impl TorProgress {
             self.ratio.clone(),
         );
         to.register("tor_blocked", "1 while Tor cannot go on, for this reason", self.blocked.clone());
+        to.register(
+            "tor_state_read_only",
+            "1 while nothing can be written to Tor's state, so that Tor cannot begin anew",
+            self.read_only.clone(),
+        );
+    }
+
+    /// Notes whether Tor's state can be written.
+    pub fn note_state(&self, can_write: bool) {
+        self.read_only.set((!can_write).into());
     }
 
     /// Notes how far Tor has come.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use arti_client::status::{BlockageKind, BootstrapStatus};
 
+/// What to do about a state that cannot be written, while nothing comes from relays.
+pub(crate) const READ_ONLY: &str = "nothing comes from any Tor relay, and Tor cannot begin anew: nothing can be written to its state; look at the disk";
 /// What to do about a network that accepts connections to relays, and through which nothing comes from them.
 pub(crate) const FILTERED: &str =
     "the network lets connections through but not Tor; sign in to a captive portal, or configure bridges";

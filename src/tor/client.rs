@@ -223,7 +223,7 @@ impl Tor {
             if can {
                 info!(%state, "Tor's state can be written again");
             } else {
-                warn!(%state, "nothing can be written to Tor's state; Tor goes on as it is, and does not begin anew");
+                warn!(%state, "nothing can be written to Tor's state; until something can Tor does not begin anew");
             }
         }
         can

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::disturbance::{is_no_way, source_for};
 
@@ -12,6 +12,8 @@ use crate::disturbance::{is_no_way, source_for};
 const MET: usize = 4;
 /// Times of connections that are remembered.
 const CONNECTED: usize = 8;
+/// Least time between two of them.
+const CONNECTED_GAP: Duration = Duration::from_secs(1);
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
@@ -46,8 +48,11 @@ impl Links {
         let link = Link { local: local.ip(), peer: relay.ip(), handle, bound };
         let mut open = self.locked();
         remember(&mut open.met, relay);
-        open.connected.push_front(Instant::now());
-        open.connected.truncate(CONNECTED);
+        // Of several at a time one says as much, and does not push out those before.
+        if open.connected.front().is_none_or(|last| last.elapsed() >= CONNECTED_GAP) {
+            open.connected.push_front(Instant::now());
+            open.connected.truncate(CONNECTED);
+        }
         open.last += 1;
         let number = open.last;
         open.links.insert(number, link);

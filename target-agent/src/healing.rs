@@ -67,7 +67,11 @@ impl Healer {
                     healing.tick(seen, Instant::now())
                 }
             };
-            let traffic = Traffic { silence: self.tor.silence(), connected: self.tor.connected() };
+            let traffic = Traffic {
+                silence: self.tor.silence(),
+                connected: self.tor.connected(),
+                read_only: !self.tor.can_write(),
+            };
             let hindrance = healing.hindrance(&traffic, &self.tor.bootstrap().borrow(), Instant::now());
             let changed =
                 self.hindrance.send_if_modified(|known| std::mem::replace(known, hindrance) != hindrance);
@@ -75,6 +79,7 @@ impl Healer {
                 self.look.notify_one();
             }
             if let Some((step, reason)) = decision {
+                let step = step.possible(self.tor.can_write());
                 if self.act(step, reason).await {
                     healing.succeeded(step, Instant::now());
                 } else {
@@ -86,6 +91,8 @@ impl Healer {
 
     fn look_around(&self, doubtful: bool) -> Seen {
         let bootstrap = self.tor.bootstrap().borrow().clone();
+        let can_write = self.tor.can_write();
+        self.metrics.tor.note_state(can_write);
         if doubtful {
             self.look.notify_one();
         }
@@ -102,7 +109,7 @@ impl Healer {
             unintroduced: self.tor.unintroduced().filter(|_| clear),
             in_use: self.metrics.sessions() > 0,
             running: self.tor.is_running(),
-            can_write: self.tor.can_write(),
+            can_write,
             clock_wrong: bootstrap.is_blocked_by("clock_skewed"),
         }
     }

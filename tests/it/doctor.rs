@@ -32,10 +32,10 @@ const HOPS: [&str; 12] = [
 ];
 
 /// What a doctor found, as it prints it for scripts.
-struct Examined(Value, Output);
+pub struct Examined(Value, Output);
 
 impl Examined {
-    fn by(program: &str, arguments: &[&str], file: &Path) -> Self {
+    pub fn by(program: &str, arguments: &[&str], file: &Path) -> Self {
         let file = file.to_str().unwrap();
         let output = run(program, &[&["doctor", "--json", "--config.file", file], arguments].concat());
         let json = serde_json::from_slice(&output.stdout);
@@ -50,7 +50,7 @@ impl Examined {
         self.findings().iter().map(|finding| finding["hop"].as_str().unwrap()).collect()
     }
 
-    fn hop(&self, name: &str) -> &Value {
+    pub fn hop(&self, name: &str) -> &Value {
         let found = self.findings().iter().find(|finding| finding["hop"] == name);
         found.unwrap_or_else(|| panic!("no {name} in {}", self.0))
     }

@@ -10,6 +10,7 @@ use tokio::task::block_in_place;
 use tornet::process::{self, Process, Signal};
 
 use crate::checkout::program;
+use crate::doctor::Examined;
 use crate::exporters::{Exporter, Manner};
 use crate::http::scrape;
 use crate::world::{Monitor, World};
@@ -178,9 +179,19 @@ pub async fn a_device_that_cannot_write_its_state(world: &World) {
     agent.signal(Signal::Stop).unwrap();
     tokio::time::sleep(SLEEP).await;
     agent.signal(Signal::Continue).unwrap();
-    let said = "Tor is not started anew, since nothing can be written to";
-    world.until("it would start Tor anew, and does not", || agent.log_text().contains(said)).await;
+    world
+        .until("it knows that it slept", || agent.log_text().contains("dead connections to relays closed"))
+        .await;
+    assert!(agent.log_text().contains("nothing can be written to Tor's state"), "{}", agent.log_tail());
     scraped_again(world, &monitor, "app").await;
+    let file = agent.log().with_file_name("agent.toml");
+    let examined = block_in_place(|| Examined::by("target-agent", &[], &file));
+    assert_eq!(examined.hop("tor state")["outcome"], "failed");
+    // What operators are told to do first.
+    let (command, copy) = (program("target-agent"), agent.log().with_file_name("copy"));
+    let export = format!("{command:?} export --config.file {file:?} --to {copy:?}");
+    in_namespace_of(&agent, "--mount", &export);
+    assert!(copy.join("hs_ed25519_secret_key").is_file());
     in_namespace_of(&agent, "--mount", &format!("umount {state}"));
     assert!(agent.is_running());
 }
