@@ -125,7 +125,12 @@ pub fn alone_now(path: &Path) -> Result<Option<File>, FileError> {
 fn lock_file(path: &Path) -> Result<File, FileError> {
     let mut options = File::options();
     options.create(true).truncate(false).write(true).mode(0o600);
-    options.open(path).map_err(|error| cannot_lock(path, &error))
+    let opened = options.open(path).or_else(|error| match error.kind() {
+        // One that is there can be locked all the same: a device whose disk fails is to be copied.
+        io::ErrorKind::ReadOnlyFilesystem => File::open(path).map_err(|_| error),
+        _ => Err(error),
+    });
+    opened.map_err(|error| cannot_lock(path, &error))
 }
 
 fn cannot_lock(path: &Path, error: &io::Error) -> FileError {

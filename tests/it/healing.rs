@@ -182,7 +182,7 @@ pub async fn a_device_that_cannot_write_its_state(world: &World) {
     world
         .until("it knows that it slept", || agent.log_text().contains("dead connections to relays closed"))
         .await;
-    assert!(agent.log_text().contains("nothing can be written to Tor's state"), "{}", agent.log_tail());
+    assert!(agent.log_text().contains("nothing can be written"), "{}", agent.log_tail());
     scraped_again(world, &monitor, "app").await;
     let file = agent.log().with_file_name("agent.toml");
     let examined = block_in_place(|| Examined::by("target-agent", &[], &file));
