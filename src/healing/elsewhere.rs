@@ -9,11 +9,13 @@ use tokio::time::Instant;
 const INTRODUCED_AGAIN: Duration = Duration::from_secs(12);
 /// The same where it had none since it was launched: on a bad network circuits take long.
 const INTRODUCED_FIRST: Duration = Duration::from_secs(60);
-/// Half the least time between two launches where the last introduction points worked, doubled each time in a row:
+/// Least time between two launches where the last introduction points worked, doubled each time in a row:
 /// whoever can make one fail should not have a say in which is next.
 const GAP_AGAIN: Duration = Duration::from_secs(15);
-/// The same where they never did; also for how long they are given their time.
-const GAP: Duration = Duration::from_secs(60);
+/// The same where they never did.
+const GAP_FIRST: Duration = Duration::from_secs(120);
+/// How long new ones are given their time.
+const NEW: Duration = Duration::from_secs(60);
 /// How often it is doubled.
 const DOUBLINGS: u32 = 4;
 /// After so long a time without one they are no longer in a row.
@@ -33,8 +35,8 @@ impl Elsewhere {
         if self.last.is_some_and(|last| now - last >= ROW) {
             self.times = 0;
         }
-        let (least, gap) = if had_one { (INTRODUCED_AGAIN, GAP_AGAIN) } else { (INTRODUCED_FIRST, GAP) };
-        let gap = gap * 2u32.pow(self.times.min(DOUBLINGS));
+        let (least, gap) = if had_one { (INTRODUCED_AGAIN, GAP_AGAIN) } else { (INTRODUCED_FIRST, GAP_FIRST) };
+        let gap = gap * 2u32.pow(self.times.saturating_sub(1).min(DOUBLINGS));
         if time < least || self.last.is_some_and(|last| now - last < gap) {
             return false;
         }
@@ -44,7 +46,7 @@ impl Elsewhere {
 
     /// True if there was one just now, whose introduction points are to be given their time.
     pub(super) fn was_just_now(&self, now: Instant) -> bool {
-        self.last.is_some_and(|last| now - last < GAP)
+        self.last.is_some_and(|last| now - last < NEW)
     }
 
     /// There is one now.
