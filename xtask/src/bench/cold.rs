@@ -35,7 +35,7 @@ const TRIPS: usize = 5;
 /// Measures on a network with this delay.
 ///
 /// # Errors
-/// When a bridge does not dial, or C tor does not forget; a start that brings no answer is counted.
+/// When a bridge does not tell, or C tor does not forget; a start that brings no answer is counted.
 pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     let stage = Stage::begin(format!("cold, {delay} ms: {} starts each", sizes.colds));
     let mut outcomes = [const { Outcome::new() }; LINES.len()];
@@ -73,7 +73,8 @@ pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64
          all ways do. C tor keeps descriptors for hours, so it has them in memory \
          when it dials again, unless it was told to forget (`NEWNYM`); the bridge fetches the descriptor anew for \
          each dial, since a device that was lost may have chosen other introduction points. (a) starts `ssh` and \
-         `socat`; ours: the bridge throws its session away, and the scrape waits for the new one.",
+         `socat`; ours: the bridge is told to throw its session away, which is when the clock starts, and the scrape waits \
+         for the new one.",
     );
     let mut table = table(&["", "p50", "p90", "max", "p50 / (a), fetched", "p50 / (a), known"]);
     let times = outcomes.each_ref().map(|outcome| &outcome.times);
@@ -174,9 +175,12 @@ fn ours_from_nothing(
 ) -> Result<(), Failure> {
     let admin = if way == Way::OurBridge { ground.migrating.admin } else { ground.chain.bridge_admin };
     let before = dialled(admin)?;
-    ground.redial(way)?;
     let offered = ground.offered(way, Source::Node)?;
-    answered(outcome, until_first_byte(|| Connection::tcp(offered)));
+    let dial = || {
+        ground.redial(way)?;
+        Connection::tcp(offered)
+    };
+    answered(outcome, until_first_byte(dial));
     let after = dialled(admin)?;
     for (own, (before, after)) in steps.iter_mut().zip(before.into_iter().zip(after)) {
         let [seconds, count] = [0, 1].map(|at| after[at] - before[at]);
