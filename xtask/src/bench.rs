@@ -14,7 +14,7 @@
 //! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`: what is measured of them;
 //! - `payer`: what a scrape costs by any way;
 //! - `plain`, `load`: the same programs without Tor, one scrape after the other and many at once;
-//! - `crowd`, `steady`, `fleet`: many targets.
+//! - `crowd`, `steady`, `stand`, `fleet`: many targets.
 
 mod bodies;
 mod bridge;
@@ -35,6 +35,7 @@ mod record;
 mod rivals;
 mod sample;
 mod sizes;
+mod stand;
 mod start;
 mod steady;
 mod step;
