@@ -59,7 +59,7 @@ use tornet::process;
 use crate::build::target_folder;
 use crate::{Failure, document, packages};
 use part::Part;
-use record::Record;
+use record::{Extent, Record};
 use sizes::Sizes;
 use step::{Means, Step};
 use taken::{How, Taken};
@@ -82,10 +82,13 @@ pub struct Bench {
     /// Few of everything, of programs that are quick to build: ten minutes at most. All of it takes almost two hours
     #[arg(long)]
     quick: bool,
-    /// Only these parts. In full sizes they are kept in `target/bench`: other parts may follow on another day, and
-    /// the page is written once all are there, of one commit on one machine
+    /// Only these parts, and these in any case. In full sizes what is measured is kept in `target/bench`: the rest may
+    /// follow on another day, and the page is written once all is there, of one commit on one machine
     #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
+    /// Measure all parts, even those that an earlier run has measured at this commit on this machine
+    #[arg(long, conflicts_with = "only")]
+    anew: bool,
     /// Write the page to this file, whatever is measured [default of a full run: docs/benchmarks.md]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -203,6 +206,7 @@ impl Bench {
         let Self {
             quick,
             only: _,
+            anew: _,
             out: _,
             targets,
             minutes,
@@ -221,9 +225,16 @@ impl Bench {
 
     /// Takes the steps that are wanted. One that fails is noted and costs the others nothing.
     fn measure(&self, whole: &mut Whole, means: &Means<'_>) -> Result<(), Failure> {
-        let is_wanted = |step: &Step| self.only.is_empty() || self.only.contains(&step.part);
+        let is_asked_for = |step: &Step| self.only.is_empty() || self.only.contains(&step.part);
+        let is_known = |step: &Step| whole.extent(*step) == Extent::All;
+        let (known, wanted): (Vec<_>, Vec<_>) = (Step::ALL.into_iter().filter(is_asked_for))
+            .partition(|step| self.only.is_empty() && !self.anew && is_known(step));
+        if !known.is_empty() {
+            let names: Vec<_> = known.into_iter().map(Step::name).collect();
+            println!("measured before, and not again without --anew: {}", names.join(", "));
+        }
         let mut ground = None;
-        for step in Step::ALL.into_iter().filter(is_wanted) {
+        for step in wanted {
             let record = Record::of(step, whole.origin(), |page| {
                 let measured = step.measure(page, means, &mut ground);
                 if measured.is_err() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::Table;
 
 use super::page::{Goal, goals, table};
-use super::record::Record;
+use super::record::{Extent, Record};
 use super::step::Step;
 use crate::Failure;
 use crate::document::Origin;
@@ -20,6 +20,8 @@ pub struct Whole {
     /// The page as it is so far.
     draft: PathBuf,
     records: Vec<(Step, Record)>,
+    /// What failed when something was taken anew of which more is known.
+    in_vain: Vec<String>,
 }
 
 impl Whole {
@@ -39,7 +41,7 @@ impl Whole {
                 records.extend(Record::kept(folder, step, &origin)?.map(|record| (step, record)));
             }
         }
-        Ok(Self { origin, words, folder, draft, records })
+        Ok(Self { origin, words, folder, draft, records, in_vain: Vec::new() })
     }
 
     /// When, by what and on what this run is made.
@@ -47,11 +49,17 @@ impl Whole {
         &self.origin
     }
 
-    /// Takes up what came of a step, instead of what came of it before, and writes all that there is.
+    /// Takes up what came of a step, instead of what came of it before unless that was more, and writes all that
+    /// there is.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn add(&mut self, step: Step, record: Record) -> Result<(), Failure> {
+        if record.extent() < self.extent(step) {
+            println!("{}: what was measured before stands", step.name());
+            self.in_vain.extend(record.failures.into_iter().map(|failure| format!("{failure} (taken anew)")));
+            return self.write(&self.draft);
+        }
         if let Some(folder) = &self.folder {
             record.keep(folder, step)?;
         }
@@ -62,17 +70,22 @@ impl Whole {
         self.write(&self.draft)
     }
 
+    /// How much of a step is known.
+    pub fn extent(&self, step: Step) -> Extent {
+        let record = self.records.iter().find(|(other, _)| *other == step);
+        record.map_or(Extent::Nothing, |(_, record)| record.extent())
+    }
+
     /// Steps of which nothing is known.
     pub fn missing(&self) -> Vec<String> {
-        let is_there =
-            |step: &Step| self.records.iter().any(|(other, record)| other == step && record.page.is_some());
-        Step::ALL.into_iter().filter(|step| !is_there(step)).map(Step::name).collect()
+        let is_missing = |step: &Step| self.extent(*step) == Extent::Nothing;
+        Step::ALL.into_iter().filter(is_missing).map(Step::name).collect()
     }
 
     /// How much failed in this run.
     pub fn failures(&self) -> usize {
         let new = self.records.iter().filter(|(_, record)| record.is_new);
-        new.map(|(_, record)| record.failures.len()).sum()
+        new.map(|(_, record)| record.failures.len()).sum::<usize>() + self.in_vain.len()
     }
 
     /// The goals, each with what was found.
@@ -87,7 +100,7 @@ impl Whole {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &Path) -> Result<(), Failure> {
-        let failures = self.records.iter().flat_map(|(_, record)| record.failures.iter().cloned());
+        let failures = self.records.iter().flat_map(|(_, record)| &record.failures).chain(&self.in_vain);
         let sections: String = self
             .records
             .iter()
@@ -98,7 +111,7 @@ impl Whole {
             "{EXPLANATION} {}\n\n{}{}{}\n\n{sections}{}\n\n{FAULTS}",
             self.words,
             list("Not measured", self.missing()),
-            list("Failed on the way", failures.collect()),
+            list("Failed on the way", failures.cloned().collect()),
             self.goals(),
             self.when(),
         );
@@ -184,6 +197,18 @@ mod tests {
         assert_eq!((tomorrow.missing().len(), tomorrow.failures()), (0, 0));
         let text = fs::read_to_string(&draft).expect("read");
         assert!(!text.contains("Not measured"), "{text}");
+
+        let mut again = begin();
+        assert_eq!(again.extent(one), Extent::All);
+        let cut_short = Record::of(one, again.origin(), |page| {
+            page.cut_short("no room".to_owned());
+            Ok(())
+        });
+        again.add(one, cut_short.expect("nobody stops it")).expect("written");
+        assert_eq!((again.extent(one), again.failures()), (Extent::All, 1), "less does not take its place");
+        let text = fs::read_to_string(&draft).expect("read");
+        assert!(text.contains("- no room (taken anew)\n") && text.contains("measured at last"), "{text}");
+        assert_eq!(begin().extent(one), Extent::All, "nor on the disk");
         let places = Step::ALL.map(|step| text.rfind(&format!("measured: {}\n", step.name())));
         assert!(places.iter().skip(1).all(Option::is_some) && places.is_sorted(), "{text}");
     }
