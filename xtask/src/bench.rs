@@ -11,6 +11,7 @@
 //! - `page`, `record`, `whole`: what a step found, kept in a file, and the page of all of them;
 //! - `exporter`: bodies of a size of one's choice;
 //! - `way`, `rivals`, `bridge`, `ground`: every way over Tor, running;
+//! - `circuits`: many of them, of which some may fail;
 //! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`: what is measured of them;
 //! - `payer`: what a scrape costs by any way;
 //! - `plain`, `load`: the same programs without Tor, one scrape after the other and many at once;
@@ -18,6 +19,7 @@
 
 mod bodies;
 mod bridge;
+mod circuits;
 mod cold;
 mod cost;
 mod crowd;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::circuits;
 use super::ground::Ground;
 use super::outcome::Outcome;
 use super::page::{Page, table};
@@ -35,12 +36,12 @@ const TRIPS: usize = 5;
 /// Measures on a network with this delay.
 ///
 /// # Errors
-/// When a bridge does not tell, or C tor does not forget; a start that brings no answer is counted.
+/// When half the time a bridge does not tell or C tor does not forget; a start that brings no answer is counted.
 pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     let stage = Stage::begin(format!("cold, {delay} ms: {} starts each", sizes.colds));
     let mut outcomes = [const { Outcome::new() }; LINES.len()];
     let mut steps = [const { [const { Samples::new() }; STEPS.len()] }; 2];
-    for round in 0..sizes.colds {
+    let failures = circuits::most(sizes.colds, |round| {
         stage.say(format!("{} of {}", round + 1, sizes.colds));
         super::go_on()?;
         outcomes.iter_mut().for_each(Outcome::next_group);
@@ -65,8 +66,10 @@ pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64
                 Way::OurBridge => ours_from_nothing(ground, way, migrating, &mut steps[1])?,
             }
         }
-    }
+        Ok(())
+    })?;
     stage.done();
+    failures.into_iter().for_each(|failure| page.fail(format!("cold at {delay} ms a link, {failure}")));
     page.section(
         &format!("Cold: no session → first byte, {delay} ms a link"),
         "Circuits are new but where it says otherwise, and 4 s are left before each dial for building such ahead, as \

@@ -74,7 +74,8 @@ impl Page {
 
     /// The same for a ratio that must not be above `bound`; `to` is what it is a ratio to.
     pub fn ratio(&mut self, what: impl Into<String>, to: &str, bound: f64, ratio: Ratio) {
-        self.goal(what, format!("≤ {bound:.2} × {to}"), ratio.to_string(), ratio.value <= bound);
+        let found = if ratio.value.is_nan() { NOT_MEASURED.to_owned() } else { ratio.to_string() };
+        self.goal(what, format!("≤ {bound:.2} × {to}"), found, ratio.value <= bound);
     }
 
     /// The same for what takes a round trip over slow links; `to` takes so many milliseconds.
