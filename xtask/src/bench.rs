@@ -81,7 +81,7 @@ const PROGRAMS: [[&str; 2]; 5] = [
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Few of everything, of programs that are quick to build: ten minutes at most. All of it takes almost two hours
+    /// Few of everything, of programs that are quick to build: ten minutes at most. All of it takes some two hours
     #[arg(long)]
     quick: bool,
     /// Only these parts, and these in any case. In full sizes what is measured is kept in `target/bench`: the rest may
