@@ -12,7 +12,7 @@
 //! - `exporter`: bodies of a size of one's choice;
 //! - `way`, `rivals`, `bridge`, `ground`: every way over Tor, running;
 //! - `circuits`: many of them, of which some may fail;
-//! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`: what is measured of them;
+//! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`, `idle`: what is measured of them;
 //! - `payer`: what a scrape costs by any way;
 //! - `plain`, `load`: the same programs without Tor, one scrape after the other and many at once;
 //! - `crowd`, `steady`, `stand`, `fleet`: many targets.
@@ -26,6 +26,7 @@ mod crowd;
 mod exporter;
 mod fleet;
 mod ground;
+mod idle;
 mod load;
 mod memory;
 mod outcome;

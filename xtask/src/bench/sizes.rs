@@ -21,6 +21,8 @@ pub struct Sizes {
     pub block: usize,
     /// Starts of each program.
     pub starts: usize,
+    /// How long nobody scrapes.
+    pub idle: Duration,
     /// Scrapes without Tor, one after the other.
     pub plain: usize,
     /// Scrapes under load.
@@ -76,6 +78,7 @@ impl Sizes {
         blocks: 6,
         block: 50,
         starts: 3,
+        idle: Duration::from_mins(3),
         plain: 500,
         load: 20_000,
         at_once: 500,
@@ -103,6 +106,7 @@ impl Sizes {
         blocks: 2,
         block: 30,
         starts: 1,
+        idle: Duration::from_secs(15),
         plain: 100,
         load: 2000,
         at_once: 500,

@@ -123,7 +123,10 @@ impl Stand<'_> {
 }
 
 /// Targets whose session is up, by the bridge's own metrics.
-fn connected(admin: SocketAddr) -> Result<usize, Failure> {
+///
+/// # Errors
+/// When it does not say.
+pub fn connected(admin: SocketAddr) -> Result<usize, Failure> {
     let metrics = get(&format!("http://{admin}/metrics"))?.1;
     let is_up = |line: &&str| line.starts_with("onionscrape_target_connected{") && line.ends_with(" 1");
     Ok(metrics.lines().filter(is_up).count())
