@@ -74,8 +74,8 @@ impl Samples {
 pub struct Ratio {
     /// What was found.
     pub value: f64,
-    /// Where 95 of 100 would lie if the circuits were drawn again; of a few circuits the least and the greatest ratio
-    /// of one.
+    /// Where 95 of 100 would lie if the circuits were drawn again; of a few circuits the least and the greatest ratio,
+    /// of one or of all.
     pub spread: Option<[f64; 2]>,
 }
 
@@ -91,7 +91,8 @@ impl Ratio {
             let ratio =
                 |(of, to): (&Vec<f64>, &Vec<f64>)| percentile(of.clone(), p) / percentile(to.clone(), p);
             let own: Vec<_> = of.0.iter().zip(&to.0).map(ratio).filter(|ratio| !ratio.is_nan()).collect();
-            let spread = (own.len() > 1).then(|| [0.0, 100.0].map(|p| percentile(own.clone(), p)));
+            let spread = (own.len() > 1)
+                .then(|| [f64::min, f64::max].map(|other| own.iter().copied().fold(value, other)));
             return Self { value, spread };
         }
         let (of, to) = if of.0.len() > 1 { (of.clone(), to.clone()) } else { (single(of), single(to)) };
@@ -197,6 +198,8 @@ mod tests {
         let own = samples(&[&[1.0, 2.0], &[3.0, 4.0], &[]]);
         let other = samples(&[&[2.0, 2.0], &[2.0, 2.0], &[2.0, 2.0]]);
         assert_eq!(Ratio::of(&own, &other, 50.0).to_string(), "1.00 (0.50–1.50)");
+        let (own, other) = (samples(&[&[4.0, 4.0], &[9.0, 9.0]]), samples(&[&[4.0, 9.0], &[9.0, 9.0]]));
+        assert_eq!(Ratio::of(&own, &other, 50.0).to_string(), "0.44 (0.44–1.00)", "of all it is neither's");
         let one = Ratio::of(&samples(&[&[1.0], &[]]), &samples(&[&[2.0], &[2.0]]), 50.0);
         assert_eq!(one.to_string(), "0.50", "the other circuit had none");
     }

@@ -145,7 +145,7 @@ The ways to an exporter, all on one private Tor network of 3 authorities and 6 r
 
 They take turns, scrape by scrape, over new circuits every so often. A ratio is of what was measured in the same run; in \
 brackets is where 95 of 100 such ratios lie when the circuits are drawn again (bootstrap by circuit); of 2 to 4 \
-circuits, the least and the greatest ratio of one. Of fewer than 100 scrapes the slowest stands where the 99th percentile would. Times in \
+circuits, the least and the greatest ratio, of one of them or of all. Of fewer than 100 scrapes the slowest stands where the 99th percentile would. Times in \
 milliseconds. `floor` is what a round trip over the links alone comes to, where a figure was not reached. All of it, relays too, shares the machine's processors, so with no delay a time is mostly theirs.";
 
 const FAULTS: &str = "\
