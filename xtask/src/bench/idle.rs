@@ -12,7 +12,7 @@ use crate::Failure;
 use crate::stage::Stage;
 
 /// How long what the last scrape left to do is given.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_hours(24);
 
 /// Measures for so long.

@@ -106,7 +106,7 @@ impl Sizes {
         blocks: 2,
         block: 30,
         starts: 1,
-        idle: Duration::from_secs(15),
+        idle: Duration::from_secs(10),
         plain: 100,
         load: 2000,
         at_once: 500,
