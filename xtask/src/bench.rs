@@ -62,7 +62,7 @@ use tornet::process;
 use crate::build::target_folder;
 use crate::{Failure, document, packages};
 use part::Part;
-use record::{Extent, Record};
+use record::Record;
 use sizes::Sizes;
 use step::{Means, Step};
 use taken::{How, Taken};
@@ -228,10 +228,7 @@ impl Bench {
 
     /// Takes the steps that are wanted. One that fails is noted and costs the others nothing.
     fn measure(&self, whole: &mut Whole, means: &Means<'_>) -> Result<(), Failure> {
-        let is_asked_for = |step: &Step| self.only.is_empty() || self.only.contains(&step.part);
-        let is_known = |step: &Step| whole.extent(*step) == Extent::All;
-        let (known, wanted): (Vec<_>, Vec<_>) = (Step::ALL.into_iter().filter(is_asked_for))
-            .partition(|step| self.only.is_empty() && !self.anew && is_known(step));
+        let (wanted, known) = whole.to_take(&self.only, self.anew);
         if !known.is_empty() {
             let names: Vec<_> = known.into_iter().map(Step::name).collect();
             println!("measured before, and not again without --anew: {}", names.join(", "));

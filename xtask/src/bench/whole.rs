@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use comfy_table::Table;
 
 use super::page::{Goal, goals, table};
+use super::part::Part;
 use super::record::{Extent, Record};
 use super::step::Step;
 use crate::Failure;
@@ -70,8 +71,17 @@ impl Whole {
         self.write(&self.draft)
     }
 
+    /// Steps that are to be taken, and those that need not be, since all of them is known. Of parts that are named, and
+    /// `anew`, all are.
+    pub fn to_take(&self, named: &[Part], anew: bool) -> (Vec<Step>, Vec<Step>) {
+        let is_wanted = |step: &Step| named.is_empty() || named.contains(&step.part);
+        let in_any_case = anew || !named.is_empty();
+        let is_taken = |step: &Step| in_any_case || self.extent(*step) < Extent::All;
+        Step::ALL.into_iter().filter(is_wanted).partition(is_taken)
+    }
+
     /// How much of a step is known.
-    pub fn extent(&self, step: Step) -> Extent {
+    fn extent(&self, step: Step) -> Extent {
         let record = self.records.iter().find(|(other, _)| *other == step);
         record.map_or(Extent::Nothing, |(_, record)| record.extent())
     }
@@ -170,6 +180,14 @@ mod tests {
         Record::of(step, origin, measure).expect("nobody stops it")
     }
 
+    fn cut_short(step: Step, origin: &Origin) -> Record {
+        let measure = |page: &mut super::super::page::Page| -> Result<(), Failure> {
+            page.cut_short("no room".to_owned());
+            Ok(())
+        };
+        Record::of(step, origin, measure).expect("nobody stops it")
+    }
+
     #[test]
     fn two_halves_make_one_page() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -189,9 +207,19 @@ mod tests {
         assert!(text.contains("**Not measured:**\n\n- size\n\n"), "{text}");
 
         let mut tomorrow = begin();
+        assert_eq!(tomorrow.to_take(&[], false), (vec![one], rest.to_vec()), "it goes on");
+        assert_eq!(tomorrow.to_take(&[], true).0, Step::ALL);
+        let start: Vec<_> = Step::ALL.into_iter().filter(|step| step.part == Part::Start).collect();
+        assert_eq!(tomorrow.to_take(&[Part::Start], false), (start, Vec::new()));
         let failed = Record::of(one, tomorrow.origin(), |_| Err("no file".into())).expect("nobody stops it");
         tomorrow.add(one, failed).expect("written");
         assert_eq!((tomorrow.missing(), tomorrow.failures()), (vec![one.name()], 2));
+        tomorrow.add(one, cut_short(one, tomorrow.origin())).expect("written");
+        assert_eq!(
+            (tomorrow.missing().len(), tomorrow.to_take(&[], false).0),
+            (0, vec![one]),
+            "a part is there"
+        );
         let record = record(one, "measured at last", tomorrow.origin());
         tomorrow.add(one, record).expect("written");
         assert_eq!((tomorrow.missing().len(), tomorrow.failures()), (0, 0));
@@ -200,11 +228,7 @@ mod tests {
 
         let mut again = begin();
         assert_eq!(again.extent(one), Extent::All);
-        let cut_short = Record::of(one, again.origin(), |page| {
-            page.cut_short("no room".to_owned());
-            Ok(())
-        });
-        again.add(one, cut_short.expect("nobody stops it")).expect("written");
+        again.add(one, cut_short(one, again.origin())).expect("written");
         assert_eq!((again.extent(one), again.failures()), (Extent::All, 1), "less does not take its place");
         let text = fs::read_to_string(&draft).expect("read");
         assert!(text.contains("- no room (taken anew)\n") && text.contains("measured at last"), "{text}");
