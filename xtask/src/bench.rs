@@ -11,19 +11,22 @@
 //! - `page`, `record`, `whole`: what a step found, kept in a file, and the page of all of them;
 //! - `exporter`: bodies of a size of one's choice;
 //! - `way`, `rivals`, `bridge`, `ground`: every way over Tor, running;
-//! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`: what is measured of them;
+//! - `circuits`: many of them, of which some may fail;
+//! - `warm`, `cold`, `bodies`, `trips`, `cost`, `memory`, `start`, `idle`: what is measured of them;
 //! - `payer`: what a scrape costs by any way;
 //! - `plain`, `load`: the same programs without Tor, one scrape after the other and many at once;
-//! - `crowd`, `steady`, `fleet`: many targets.
+//! - `crowd`, `steady`, `stand`, `fleet`: many targets.
 
 mod bodies;
 mod bridge;
+mod circuits;
 mod cold;
 mod cost;
 mod crowd;
 mod exporter;
 mod fleet;
 mod ground;
+mod idle;
 mod load;
 mod memory;
 mod outcome;
@@ -35,6 +38,7 @@ mod record;
 mod rivals;
 mod sample;
 mod sizes;
+mod stand;
 mod start;
 mod steady;
 mod step;
@@ -78,13 +82,16 @@ const PROGRAMS: [[&str; 2]; 5] = [
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Few of everything, of programs that are quick to build: ten minutes at most. All of it takes almost two hours
+    /// Few of everything, of programs that are quick to build: ten minutes at most. All of it takes some two hours
     #[arg(long)]
     quick: bool,
-    /// Only these parts. In full sizes they are kept in `target/bench`: other parts may follow on another day, and
-    /// the page is written once all are there, of one commit on one machine
+    /// Only these parts, and these in any case. In full sizes what is measured is kept in `target/bench`: the rest may
+    /// follow on another day, and the page is written once all is there, of one commit on one machine
     #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
     only: Vec<Part>,
+    /// Measure all parts, even those that an earlier run has measured at this commit on this machine
+    #[arg(long, conflicts_with = "only")]
+    anew: bool,
     /// Write the page to this file, whatever is measured [default of a full run: docs/benchmarks.md]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -202,6 +209,7 @@ impl Bench {
         let Self {
             quick,
             only: _,
+            anew: _,
             out: _,
             targets,
             minutes,
@@ -220,9 +228,13 @@ impl Bench {
 
     /// Takes the steps that are wanted. One that fails is noted and costs the others nothing.
     fn measure(&self, whole: &mut Whole, means: &Means<'_>) -> Result<(), Failure> {
-        let is_wanted = |step: &Step| self.only.is_empty() || self.only.contains(&step.part);
+        let (wanted, known) = whole.to_take(&self.only, self.anew);
+        if !known.is_empty() {
+            let names: Vec<_> = known.into_iter().map(Step::name).collect();
+            println!("measured before, and not again without --anew: {}", names.join(", "));
+        }
         let mut ground = None;
-        for step in Step::ALL.into_iter().filter(is_wanted) {
+        for step in wanted {
             let record = Record::of(step, whole.origin(), |page| {
                 let measured = step.measure(page, means, &mut ground);
                 if measured.is_err() {

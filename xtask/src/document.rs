@@ -9,7 +9,7 @@ use tornet::process;
 use crate::Failure;
 use crate::build::workspace;
 
-/// The heading of what people have to say of a run, which is not true of the next one.
+/// The heading of what people have to say of a page, which is not true of what another commit comes to.
 const REMARKS: &str = "\n## Remarks\n";
 
 /// Where a page of the docs is, by its name.
@@ -43,20 +43,23 @@ impl Origin {
         }
     }
 
-    /// Writes a page that says so. Remarks on the run before are not kept, and printed, since nobody else may have
-    /// them.
+    /// Writes a page that says so. Remarks are kept while it is of one commit on one machine, and made of several runs
+    /// maybe; others are printed, since nobody else may have them.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &Path, title: &str, body: &str) -> Result<(), Failure> {
         let before = fs::read_to_string(file).unwrap_or_default();
-        if let Some(at) = before.find(REMARKS) {
-            let (file, remarks) = (file.display(), before[at..].trim());
-            println!("not kept in {file}, since it is of another run:\n\n{remarks}\n");
+        let (before, mut remarks) = before.split_at(before.find(REMARKS).unwrap_or(before.len()));
+        let is_of_the_same = self.is_clean && before.contains(&self.surroundings);
+        if !is_of_the_same && !remarks.is_empty() {
+            let file = file.display();
+            println!("not kept in {file}, since it is of another commit or machine:\n\n{}\n", remarks.trim());
+            remarks = "";
         }
         let text = format!(
-            "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit, except for remarks on this run beneath a \
-             heading `Remarks`: the next one does not keep them.\n\n{}\n\n{}\n",
+            "# {title}\n\nMade by `cargo xtask {}` on {}; do not edit, except for remarks beneath a heading `Remarks` \
+             at the end: they are kept while all is of this commit on this machine.\n\n{}\n\n{}\n{remarks}",
             self.command,
             self.date,
             self.surroundings,
@@ -153,10 +156,26 @@ mod tests {
         assert!(text.starts_with("# Faults\n\nMade by `cargo xtask"), "{text}");
         assert!(text.contains("; rustc 1.") && text.contains(", unknown, unknown; onionscrape "), "{text}");
         assert!(text.ends_with(".\n\nnone\n"), "{text}");
+    }
 
-        fs::write(&file, text + "\n## Remarks\n\nWhy.\n").expect("written");
-        write(&file, "Faults", &[], "some").expect("written again");
-        let text = fs::read_to_string(&file).expect("read");
-        assert!(text.ends_with(".\n\nsome\n"), "{text}");
+    #[test]
+    fn remarks_are_kept_while_a_page_is_of_one_commit_on_one_machine() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("page.md");
+        let written = |surroundings: &str, is_clean, body| {
+            let (command, date) = ("bench".to_owned(), "2026-11-22".to_owned());
+            let origin = Origin { command, date, surroundings: surroundings.to_owned(), is_clean };
+            origin.write(&file, "Benchmarks", body).expect("written");
+            fs::read_to_string(&file).expect("read")
+        };
+        let remarked = |text: String| fs::write(&file, text + "\n## Remarks\n\nWhy.\n").expect("written");
+        remarked(written("1 core at c0ffee.", true, "one part"));
+        let text = written("1 core at c0ffee.", true, "two parts\n\n");
+        assert!(text.ends_with(".\n\ntwo parts\n\n## Remarks\n\nWhy.\n"), "{text}");
+        let text = written("1 core at decaf.", true, "another commit");
+        assert!(text.ends_with(".\n\nanother commit\n"), "{text}");
+        remarked(text);
+        let text = written("1 core at decaf.", false, "who knows what");
+        assert!(text.ends_with(".\n\nwho knows what\n"), "{text}");
     }
 }

@@ -1,5 +1,6 @@
 //! Bodies of other sizes, which exporters send as they are.
 
+use super::circuits;
 use super::ground::{Circuit, Ground};
 use super::outcome::Outcome;
 use super::page::{Page, table};
@@ -18,7 +19,8 @@ const UNCOMPRESSED: usize = 4;
 /// Measures on a network with this delay.
 ///
 /// # Errors
-/// When a way cannot be had any more; a scrape that fails is counted.
+/// When half of the circuits cannot be had for the smallest body, and what fails with larger ones is noted; a scrape
+/// that fails is counted.
 pub fn measure(ground: &Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     page.section(
         &format!("Other bodies, {delay} ms a link"),
@@ -33,26 +35,16 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Scrapes, delay: u64) ->
         if scrapes == 0 {
             continue;
         }
-        let stage = Stage::begin(format!("bodies, {delay} ms: {}", source.title()));
+        let what = format!("bodies of {} at {delay} ms a link", source.title());
         let mut outcomes = [const { Outcome::new() }; LINES.len()];
-        let circuits = scrapes.min(sizes.body_circuits);
-        for number in 0..circuits {
-            let circuit = ground.circuit()?;
-            outcomes.iter_mut().for_each(Outcome::next_group);
-            let mut kept =
-                (0..LINES.len()).map(|at| up(&circuit, at, source)).collect::<Result<Vec<_>, _>>()?;
-            for round in 0..scrapes.div_ceil(circuits) {
-                ground.change(source);
-                for at in (0..LINES.len()).map(|at| (at + round + number) % LINES.len()) {
-                    super::go_on()?;
-                    stage.say(format!("circuit {}, scrape {}, {}", number + 1, round + 1, title(at)));
-                    if outcomes[at].time(|| kept[at].scrape()).is_none() {
-                        kept[at] = up(&circuit, at, source)?;
-                    }
-                }
+        match scrape(ground, sizes, (source, scrapes), &what, &mut outcomes) {
+            Ok(failures) => failures.into_iter().for_each(|failure| page.fail(format!("{what}, {failure}"))),
+            Err(failure) if source == Source::Tiny => return Err(failure),
+            Err(failure) => {
+                super::go_on()?;
+                page.cut_short(format!("{what}: {failure}"));
             }
         }
-        stage.done();
         let mut table = table(&[source.title(), "scrapes", "p50", "p90", "max", "p50 / (a)", "p50 / (b)"]);
         let times = outcomes.each_ref().map(|outcome| &outcome.times);
         for (at, own) in times.into_iter().enumerate() {
@@ -74,6 +66,39 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Scrapes, delay: u64) ->
         }
     }
     Ok(())
+}
+
+/// Scrapes by each line; returns what failed on the way.
+///
+/// # Errors
+/// When half of the circuits cannot be had.
+fn scrape(
+    ground: &Ground,
+    sizes: &Scrapes,
+    (source, scrapes): (Source, usize),
+    what: &str,
+    outcomes: &mut [Outcome; LINES.len()],
+) -> Result<Vec<String>, Failure> {
+    let stage = Stage::begin(what);
+    let circuits = scrapes.min(sizes.body_circuits);
+    let failures = circuits::most(circuits, |number| {
+        let circuit = ground.circuit()?;
+        outcomes.iter_mut().for_each(Outcome::next_group);
+        let mut kept = (0..LINES.len()).map(|at| up(&circuit, at, source)).collect::<Result<Vec<_>, _>>()?;
+        for round in 0..scrapes.div_ceil(circuits) {
+            ground.change(source);
+            for at in (0..LINES.len()).map(|at| (at + round + number) % LINES.len()) {
+                super::go_on()?;
+                stage.say(format!("circuit {}, scrape {}, {}", number + 1, round + 1, title(at)));
+                if outcomes[at].time(|| kept[at].scrape()).is_none() {
+                    kept[at] = up(&circuit, at, source)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    stage.done();
+    Ok(failures)
 }
 
 fn title(line: usize) -> String {

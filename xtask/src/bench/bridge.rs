@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,7 +51,7 @@ impl Bridge {
     /// When it does not take them up.
     pub fn retarget(&self, targets: &str) -> Result<(), Failure> {
         fs::write(&self.file, format!("{}{targets}", self.head))?;
-        let mut control = Connection::new(UnixStream::connect(&self.control)?, "bridge");
+        let mut control = Connection::unix(&self.control)?;
         control.send("POST /-/reload", "")?;
         control.read_answer()?;
         Ok(())
@@ -108,7 +107,7 @@ pub fn offered(admin: SocketAddr) -> Result<Offered, Failure> {
 /// # Errors
 /// When it does not know the target.
 pub fn redial(control: &Path, target: &str) -> Result<(), Failure> {
-    let mut bridge = Connection::new(UnixStream::connect(control)?, "bridge");
+    let mut bridge = Connection::unix(control)?;
     bridge.send(&format!("POST /t/{target}/redial"), "")?;
     bridge.read_answer()?;
     Ok(())

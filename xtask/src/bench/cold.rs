@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::circuits;
 use super::ground::Ground;
 use super::outcome::Outcome;
 use super::page::{Page, table};
@@ -35,12 +36,12 @@ const TRIPS: usize = 5;
 /// Measures on a network with this delay.
 ///
 /// # Errors
-/// When a bridge does not dial, or C tor does not forget; a start that brings no answer is counted.
+/// When half the time a bridge does not tell or C tor does not forget; a start that brings no answer is counted.
 pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     let stage = Stage::begin(format!("cold, {delay} ms: {} starts each", sizes.colds));
     let mut outcomes = [const { Outcome::new() }; LINES.len()];
     let mut steps = [const { [const { Samples::new() }; STEPS.len()] }; 2];
-    for round in 0..sizes.colds {
+    let failures = circuits::most(sizes.colds, |round| {
         stage.say(format!("{} of {}", round + 1, sizes.colds));
         super::go_on()?;
         outcomes.iter_mut().for_each(Outcome::next_group);
@@ -65,15 +66,18 @@ pub fn measure(ground: &mut Ground, page: &mut Page, sizes: &Scrapes, delay: u64
                 Way::OurBridge => ours_from_nothing(ground, way, migrating, &mut steps[1])?,
             }
         }
-    }
+        Ok(())
+    })?;
     stage.done();
+    failures.into_iter().for_each(|failure| page.fail(format!("cold at {delay} ms a link, {failure}")));
     page.section(
         &format!("Cold: no session → first byte, {delay} ms a link"),
         "Circuits are new but where it says otherwise, and 4 s are left before each dial for building such ahead, as \
          all ways do. C tor keeps descriptors for hours, so it has them in memory \
          when it dials again, unless it was told to forget (`NEWNYM`); the bridge fetches the descriptor anew for \
          each dial, since a device that was lost may have chosen other introduction points. (a) starts `ssh` and \
-         `socat`; ours: the bridge throws its session away, and the scrape waits for the new one.",
+         `socat`; ours: the bridge is told to throw its session away, which is when the clock starts, and the scrape waits \
+         for the new one.",
     );
     let mut table = table(&["", "p50", "p90", "max", "p50 / (a), fetched", "p50 / (a), known"]);
     let times = outcomes.each_ref().map(|outcome| &outcome.times);
@@ -174,9 +178,12 @@ fn ours_from_nothing(
 ) -> Result<(), Failure> {
     let admin = if way == Way::OurBridge { ground.migrating.admin } else { ground.chain.bridge_admin };
     let before = dialled(admin)?;
-    ground.redial(way)?;
     let offered = ground.offered(way, Source::Node)?;
-    answered(outcome, until_first_byte(|| Connection::tcp(offered)));
+    let dial = || {
+        ground.redial(way)?;
+        Connection::tcp(offered)
+    };
+    answered(outcome, until_first_byte(dial));
     let after = dialled(admin)?;
     for (own, (before, after)) in steps.iter_mut().zip(before.into_iter().zip(after)) {
         let [seconds, count] = [0, 1].map(|at| after[at] - before[at]);

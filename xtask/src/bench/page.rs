@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::outcome::Outcome;
 use super::sample::Ratio;
 
+/// What stands where a figure would, and is not reached.
+pub const NOT_MEASURED: &str = "not measured";
+
 /// What was found so far.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Page {
@@ -15,6 +18,8 @@ pub struct Page {
     pub sections: String,
     /// What failed on the way.
     pub failures: Vec<String>,
+    /// Whether the rest could not be measured after one of these.
+    pub is_cut_short: bool,
     /// What one round trip over slow links takes at least, in milliseconds, if that was counted.
     pub round_trip: Option<f64>,
 }
@@ -69,7 +74,8 @@ impl Page {
 
     /// The same for a ratio that must not be above `bound`; `to` is what it is a ratio to.
     pub fn ratio(&mut self, what: impl Into<String>, to: &str, bound: f64, ratio: Ratio) {
-        self.goal(what, format!("≤ {bound:.2} × {to}"), ratio.to_string(), ratio.value <= bound);
+        let found = if ratio.value.is_nan() { NOT_MEASURED.to_owned() } else { ratio.to_string() };
+        self.goal(what, format!("≤ {bound:.2} × {to}"), found, ratio.value <= bound);
     }
 
     /// The same for what takes a round trip over slow links; `to` takes so many milliseconds.
@@ -80,17 +86,28 @@ impl Page {
         }
     }
 
-    /// The same for a value that must not be above `bound`.
+    /// The same for a value that must not be above `bound`; one that is not a number was not measured.
     pub fn at_most(&mut self, what: impl Into<String>, bound: f64, unit: &str, value: f64) {
-        self.goal(what, format!("≤ {bound} {unit}"), format!("{value:.3} {unit}"), value <= bound);
+        let found = if value.is_nan() { NOT_MEASURED.to_owned() } else { format!("{value:.3} {unit}") };
+        self.goal(what, format!("≤ {bound} {unit}"), found, value <= bound);
+    }
+
+    /// Notes what failed.
+    pub fn fail(&mut self, failure: String) {
+        eprintln!("  failed: {failure}");
+        self.failures.push(failure);
+    }
+
+    /// Notes what failed, after which the rest cannot be measured; what is here already stands.
+    pub fn cut_short(&mut self, failure: String) {
+        self.fail(failure);
+        self.is_cut_short = true;
     }
 
     /// Notes the scrapes among these that failed, if any did.
     pub fn scrapes(&mut self, what: &str, outcome: &Outcome) {
         if !outcome.bad.is_empty() {
-            let failure = format!("scrapes, {what}: {}", outcome.complaints());
-            eprintln!("  failed: {failure}");
-            self.failures.push(failure);
+            self.fail(format!("scrapes, {what}: {}", outcome.complaints()));
         }
     }
 }

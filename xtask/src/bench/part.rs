@@ -25,6 +25,8 @@ pub enum Part {
     Trips,
     /// From a start to the first scrape
     Start,
+    /// What the programs take while nobody scrapes
+    Idle,
     /// Many targets with onion services
     Onions,
 }

@@ -31,6 +31,17 @@ pub struct Record {
     pub is_new: bool,
 }
 
+/// How much of a step was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// Nothing of it.
+    Nothing,
+    /// What came before something that failed.
+    Part,
+    /// All of it, though a scrape or a circuit may have failed.
+    All,
+}
+
 impl Record {
     /// Takes a step, a second time if need be: one circuit that fails must not cost what takes long.
     ///
@@ -68,6 +79,15 @@ impl Record {
             failures,
             is_new: true,
         })
+    }
+
+    /// How much of the step it has.
+    pub fn extent(&self) -> Extent {
+        match &self.page {
+            None => Extent::Nothing,
+            Some(page) if page.is_cut_short => Extent::Part,
+            Some(_) => Extent::All,
+        }
     }
 
     /// The one of a step that was kept in the folder, if it is of the same origin.

@@ -74,7 +74,8 @@ impl Samples {
 pub struct Ratio {
     /// What was found.
     pub value: f64,
-    /// Where 95 of 100 would lie if the circuits were drawn again; nothing if there are too few.
+    /// Where 95 of 100 would lie if the circuits were drawn again; of a few circuits the least and the greatest ratio,
+    /// of one or of all.
     pub spread: Option<[f64; 2]>,
 }
 
@@ -83,9 +84,17 @@ impl Ratio {
     ///
     /// Groups are drawn with replacement, the same ones for both (the bootstrap of pairs): what a
     /// lucky circuit or a busy moment did to both does not widen the spread. With a single group its
-    /// values are drawn.
+    /// values are drawn. Of a few groups there is no telling how others would be, so these are told.
     pub fn of(of: &Samples, to: &Samples, p: f64) -> Self {
         let value = of.percentile(p) / to.percentile(p);
+        if (2..DRAWN_OF).contains(&of.0.len()) {
+            let ratio =
+                |(of, to): (&Vec<f64>, &Vec<f64>)| percentile(of.clone(), p) / percentile(to.clone(), p);
+            let own: Vec<_> = of.0.iter().zip(&to.0).map(ratio).filter(|ratio| !ratio.is_nan()).collect();
+            let spread = (own.len() > 1)
+                .then(|| [f64::min, f64::max].map(|other| own.iter().copied().fold(value, other)));
+            return Self { value, spread };
+        }
         let (of, to) = if of.0.len() > 1 { (of.clone(), to.clone()) } else { (single(of), single(to)) };
         let groups = of.0.len().min(to.0.len());
         if groups < DRAWN_OF {
@@ -176,13 +185,23 @@ mod tests {
     }
 
     #[test]
-    fn a_single_group_is_spread_by_its_values_and_a_few_circuits_by_nothing() {
+    fn a_single_group_is_spread_by_its_values_if_they_are_enough() {
         let (own, other) = ([1.0, 2.0, 3.0, 4.0, 5.0], [2.0; 5]);
         let ratio = Ratio::of(&samples(&[&own]), &samples(&[&other]), 50.0);
         assert!(is_spread(ratio), "{ratio:?}");
-        let few =
-            Ratio::of(&samples(&[&own, &own, &own, &own]), &samples(&[&other, &other, &other, &other]), 50.0);
+        let few = Ratio::of(&samples(&[&own[1..]]), &samples(&[&other[1..]]), 50.0);
         assert_eq!((few.spread, few.to_string().as_str()), (None, "1.50"));
+    }
+
+    #[test]
+    fn of_a_few_circuits_the_least_and_the_greatest_ratio_are_told() {
+        let own = samples(&[&[1.0, 2.0], &[3.0, 4.0], &[]]);
+        let other = samples(&[&[2.0, 2.0], &[2.0, 2.0], &[2.0, 2.0]]);
+        assert_eq!(Ratio::of(&own, &other, 50.0).to_string(), "1.00 (0.50–1.50)");
+        let (own, other) = (samples(&[&[4.0, 4.0], &[9.0, 9.0]]), samples(&[&[4.0, 9.0], &[9.0, 9.0]]));
+        assert_eq!(Ratio::of(&own, &other, 50.0).to_string(), "0.44 (0.44–1.00)", "of all it is neither's");
+        let one = Ratio::of(&samples(&[&[1.0], &[]]), &samples(&[&[2.0], &[2.0]]), 50.0);
+        assert_eq!(one.to_string(), "0.50", "the other circuit had none");
     }
 
     #[test]

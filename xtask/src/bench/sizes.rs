@@ -6,8 +6,8 @@ use std::time::Duration;
 pub struct Sizes {
     /// On the network without delay.
     pub undelayed: Scrapes,
-    /// On the one with. A time is mostly the delay's there, and hardly another on the next circuit: few say as
-    /// much as many, and each takes long.
+    /// On the one with. A time is mostly the delay's there, and hardly another on the next circuit: few of them say
+    /// as much as many, and each takes long.
     pub delayed: Scrapes,
     /// Circuits on which round trips are counted.
     pub trip_circuits: usize,
@@ -21,6 +21,8 @@ pub struct Sizes {
     pub block: usize,
     /// Starts of each program.
     pub starts: usize,
+    /// How long nobody scrapes.
+    pub idle: Duration,
     /// Scrapes without Tor, one after the other.
     pub plain: usize,
     /// Scrapes under load.
@@ -58,7 +60,7 @@ pub struct Scrapes {
 }
 
 impl Sizes {
-    /// Of a full run: almost two hours, of which the two fleets take 53 minutes.
+    /// Of a full run: some two hours, of which the two fleets take 53 minutes.
     pub const FULL: Self = Self {
         undelayed: Scrapes {
             circuits: 10,
@@ -69,13 +71,14 @@ impl Sizes {
             large: 10,
             huge: 5,
         },
-        delayed: Scrapes { circuits: 5, scrapes: 6, colds: 6, body_circuits: 3, tiny: 6, large: 6, huge: 3 },
-        trip_circuits: 2,
+        delayed: Scrapes { circuits: 5, scrapes: 20, colds: 6, body_circuits: 3, tiny: 6, large: 6, huge: 3 },
+        trip_circuits: 3,
         trips: 5,
         apart: 12,
         blocks: 6,
         block: 50,
         starts: 3,
+        idle: Duration::from_mins(3),
         plain: 500,
         load: 20_000,
         at_once: 500,
@@ -91,18 +94,19 @@ impl Sizes {
             circuits: 2,
             scrapes: 4,
             colds: 2,
-            body_circuits: 1,
+            body_circuits: 2,
             tiny: 3,
             large: 2,
             huge: 1,
         },
-        delayed: Scrapes { circuits: 1, scrapes: 4, colds: 1, body_circuits: 1, tiny: 3, large: 1, huge: 0 },
+        delayed: Scrapes { circuits: 2, scrapes: 2, colds: 1, body_circuits: 1, tiny: 3, large: 1, huge: 0 },
         trip_circuits: 1,
         trips: 2,
         apart: 1,
         blocks: 2,
         block: 30,
         starts: 1,
+        idle: Duration::from_secs(10),
         plain: 100,
         load: 2000,
         at_once: 500,

@@ -1,6 +1,7 @@
 //! Scraping many exporters at an interval, as Prometheus does.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,32 +20,40 @@ const LOOK: Duration = Duration::from_secs(5);
 const IN_THE_WAY: &str = "the scrape before was still under way";
 
 /// Scrapes each address once an interval, spread evenly over it, each on a connection of its own that is
-/// kept; calls `look` every 5 s. A body of less than `least` bytes is a failed scrape.
+/// kept; calls `look` at once, every 5 s and at the end. A body of less than `least` bytes is a failed scrape.
 ///
 /// # Errors
-/// When no thread can be started or all of it is to stop, and what `look` fails with; threads that have not
-/// heard of it go on until `length` is over.
+/// When no thread can be started or all of it is to stop, and what `look` fails with, as soon as scrapes that
+/// are under way are over.
 pub fn scrape(
     addresses: &[SocketAddr],
     least: usize,
     (interval, length): (Duration, Duration),
     mut look: impl FnMut(Duration) -> Result<(), Failure>,
 ) -> Result<Outcome, Failure> {
-    let outcome = Mutex::new(Outcome::new());
+    let (outcome, is_given_up) = (Mutex::new(Outcome::new()), AtomicBool::new(false));
     let started = Instant::now();
     std::thread::scope(|scope| {
-        for (number, address) in addresses.iter().enumerate() {
-            let first = interval.mul_f64(number as f64 / addresses.len() as f64);
-            let outcome = &outcome;
-            let times = (started + first, interval, started + length);
-            let scraping = move || one(*address, least, times, outcome);
-            std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, scraping)?;
-        }
-        while started.elapsed() < length {
-            super::pause(LOOK.min(length.saturating_sub(started.elapsed())))?;
-            look(started.elapsed())?;
-        }
-        Ok::<_, Failure>(())
+        let mut all = || -> Result<(), Failure> {
+            for (number, address) in addresses.iter().enumerate() {
+                let first = interval.mul_f64(number as f64 / addresses.len() as f64);
+                let (outcome, is_given_up) = (&outcome, &is_given_up);
+                let times = (started + first, interval, started + length);
+                let scraping = move || one(*address, least, times, outcome, is_given_up);
+                std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, scraping)?;
+            }
+            loop {
+                let elapsed = started.elapsed();
+                look(elapsed)?;
+                if elapsed >= length {
+                    return Ok(());
+                }
+                super::pause(LOOK.min(length - elapsed))?;
+            }
+        };
+        let watched = all();
+        is_given_up.store(watched.is_err(), Ordering::Relaxed);
+        watched
     })?;
     Ok(outcome.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
@@ -54,10 +63,11 @@ fn one(
     least: usize,
     (first, interval, end): (Instant, Duration, Instant),
     outcome: &Mutex<Outcome>,
+    is_given_up: &AtomicBool,
 ) {
     let (mut next, mut kept) = (first, None);
     while next < end {
-        if super::pause(next.saturating_duration_since(Instant::now())).is_err() {
+        if !waited(next, is_given_up) {
             return;
         }
         let began = Instant::now();
@@ -73,7 +83,21 @@ fn one(
         }
     }
     // Its connection is open to the end, as it would be if this went on.
-    let _ = super::pause(end.saturating_duration_since(Instant::now()));
+    waited(end, is_given_up);
+}
+
+/// Waits until then; false if it is given up before.
+fn waited(until: Instant, is_given_up: &AtomicBool) -> bool {
+    loop {
+        if is_given_up.load(Ordering::Relaxed) || super::go_on().is_err() {
+            return false;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(Duration::from_millis(200)));
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +106,16 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn what_is_given_up_is_over_at_once() {
+        let began = Instant::now();
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        let times = (Duration::from_secs(600), Duration::from_secs(1200));
+        let ended = scrape(&[nobody; 3], 5, times, |_| Err("the bridge ended".into()));
+        assert!(ended.is_err_and(|error| error.to_string() == "the bridge ended"));
+        assert!(began.elapsed() < Duration::from_secs(300), "{:?}", began.elapsed());
+    }
 
     #[test]
     fn scrapes_that_another_is_in_the_way_of_are_lost() {

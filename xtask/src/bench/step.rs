@@ -6,7 +6,7 @@ use super::ground::Ground;
 use super::page::Page;
 use super::part::Part;
 use super::sizes::Sizes;
-use super::{bodies, cold, cost, fleet, load, memory, plain, start, trips, warm};
+use super::{bodies, cold, cost, fleet, idle, load, memory, plain, start, trips, warm};
 use crate::Failure;
 use crate::build::Programs;
 
@@ -33,7 +33,7 @@ pub struct Means<'a> {
 
 impl Step {
     /// All of them, in the order in which they are taken and stand on the page.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::once(Part::Size),
         Self::once(Part::Plain),
         Self::once(Part::Load),
@@ -48,6 +48,7 @@ impl Step {
         Self::once(Part::Trips),
         Self::at(Part::Start, 0),
         Self::at(Part::Start, trips::DELAY),
+        Self::once(Part::Idle),
         Self::once(Part::Onions),
     ];
 
@@ -108,6 +109,7 @@ impl Step {
             }
             Part::Trips => trips::measure(ground, page, sizes),
             Part::Start => start::measure(ground, page, sizes, delay),
+            Part::Idle => idle::measure(ground, page, sizes.idle),
             Part::Onions => fleet::onions(page, sizes, ground, crowd),
             Part::Size | Part::Plain | Part::Load | Part::Fleet => Ok(()),
         }

@@ -1,5 +1,6 @@
 //! How many round trips a warm scrape takes.
 
+use super::circuits;
 use super::ground::Ground;
 use super::outcome::Outcome;
 use super::page::{Page, table};
@@ -20,11 +21,11 @@ const KINDS: [&str; 3] = ["200 B, kept-alive", "node_exporter, kept-alive", "nod
 /// Measures; sets the delay and leaves it at none.
 ///
 /// # Errors
-/// When a way cannot be had any more; a scrape that fails is counted.
+/// When half of the circuits cannot be had; a scrape that fails is counted.
 pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Failure> {
     let stage = Stage::begin(format!("round trips: {} circuits", sizes.trip_circuits));
     let mut links = [const { [const { Samples::new() }; 3] }; 4];
-    for number in 0..sizes.trip_circuits {
+    let failures = circuits::most(sizes.trip_circuits, |number| {
         ground.delay(0);
         let circuit = ground.circuit()?;
         let mut tiny = circuit.kept(Source::Tiny)?;
@@ -75,21 +76,26 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
                 }
             }
         }
-    }
+        Ok(())
+    })?;
     ground.delay(0);
     stage.done();
+    failures.into_iter().for_each(|failure| page.fail(format!("trips, {failure}")));
     page.section(
         "Round trips of a warm scrape",
         "Counted on one circuit: what a scrape takes longer with 40 ms on every link than with none, divided by the \
          80 ms that a link then takes there and back, is the number of links that were crossed there and back. A \
          rendezvous circuit has 6 to 8 links, so up to 11 is one round trip and 12 or more are two; (b) on a \
          kept-alive connection is nothing but a request and its answer. Medians over the circuits, each of the \
-         quickest scrape.",
+         quickest scrape, and in brackets the most; goals are judged by that.",
     );
     let mut table = table(&["links crossed there and back", KINDS[0], KINDS[1], KINDS[2]]);
     for way in Way::ALL {
         let mut cells = vec![way.title().to_owned()];
-        cells.extend(links[way as usize].iter().map(|own| format!("{:.1}", own.percentile(50.0))));
+        cells.extend(links[way as usize].iter().map(|own| {
+            let [median, most] = [50.0, 100.0].map(|p| own.percentile(p));
+            format!("{median:.1} ({most:.1})")
+        }));
         table.add_row(cells);
     }
     page.table(&table);
@@ -106,11 +112,11 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Sizes) -> Result<(), Fa
         ));
     }
     for kind in [1, 2] {
-        let crossed = ours[kind].percentile(50.0);
+        let crossed = ours[kind].percentile(100.0);
         page.goal(
             format!("round trips of a warm scrape, {}", KINDS[kind]),
             "1",
-            format!("{crossed:.1} links there and back"),
+            format!("{crossed:.1} links there and back, the most of {}", ours[kind].len()),
             crossed < 2.0 * LINKS - 0.5,
         );
     }

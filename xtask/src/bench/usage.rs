@@ -104,6 +104,14 @@ pub fn descriptors(pid: u32) -> Result<usize, Failure> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
+/// Bytes that a process has had written to a disk until now, its children's left out.
+///
+/// # Errors
+/// When it has ended, or belongs to somebody else.
+pub fn written(pid: u32) -> Result<u64, Failure> {
+    Ok(Process::new(pid.cast_signed())?.io()?.write_bytes)
+}
+
 /// What connections carried until now, in bytes received and sent, by their two ends.
 pub struct Carried(HashMap<(String, String), [u64; 2]>);
 

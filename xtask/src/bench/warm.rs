@@ -1,5 +1,6 @@
 //! Scrapes while everything is up, on connections that are kept and on new ones.
 
+use super::circuits;
 use super::ground::Ground;
 use super::outcome::Outcome;
 use super::page::{Page, table};
@@ -16,12 +17,12 @@ const KINDS: [&str; 2] = ["kept-alive connection", "new connection"];
 /// Measures on a network with this delay.
 ///
 /// # Errors
-/// When a way cannot be had any more; a scrape that fails is counted.
+/// When half of the circuits cannot be had; a scrape that fails is counted.
 pub fn measure(ground: &Ground, page: &mut Page, sizes: &Scrapes, delay: u64) -> Result<(), Failure> {
     let stage = Stage::begin(format!("warm, {delay} ms: {} scrapes each", sizes.circuits * sizes.scrapes));
     let mut outcomes = [const { [const { Outcome::new() }; 4] }; 2];
     let mut bytes = [0; 4];
-    for number in 0..sizes.circuits {
+    let failures = circuits::most(sizes.circuits, |number| {
         let circuit = ground.circuit()?;
         let mut kept = circuit.kept(Source::Node)?;
         outcomes.iter_mut().flatten().for_each(Outcome::next_group);
@@ -43,8 +44,10 @@ pub fn measure(ground: &Ground, page: &mut Page, sizes: &Scrapes, delay: u64) ->
                 }
             }
         }
-    }
+        Ok(())
+    })?;
     stage.done();
+    failures.into_iter().for_each(|failure| page.fail(format!("warm at {delay} ms a link, {failure}")));
     page.section(
         &format!("A warm scrape of node_exporter, {delay} ms a link"),
         &format!(

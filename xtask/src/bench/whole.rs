@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use comfy_table::Table;
 
 use super::page::{Goal, goals, table};
-use super::record::Record;
+use super::part::Part;
+use super::record::{Extent, Record};
 use super::step::Step;
 use crate::Failure;
 use crate::document::Origin;
@@ -20,6 +21,8 @@ pub struct Whole {
     /// The page as it is so far.
     draft: PathBuf,
     records: Vec<(Step, Record)>,
+    /// What failed when something was taken anew of which more is known.
+    in_vain: Vec<String>,
 }
 
 impl Whole {
@@ -39,7 +42,7 @@ impl Whole {
                 records.extend(Record::kept(folder, step, &origin)?.map(|record| (step, record)));
             }
         }
-        Ok(Self { origin, words, folder, draft, records })
+        Ok(Self { origin, words, folder, draft, records, in_vain: Vec::new() })
     }
 
     /// When, by what and on what this run is made.
@@ -47,11 +50,17 @@ impl Whole {
         &self.origin
     }
 
-    /// Takes up what came of a step, instead of what came of it before, and writes all that there is.
+    /// Takes up what came of a step, instead of what came of it before unless that was more, and writes all that
+    /// there is.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn add(&mut self, step: Step, record: Record) -> Result<(), Failure> {
+        if record.extent() < self.extent(step) {
+            println!("{}: what was measured before stands", step.name());
+            self.in_vain.extend(record.failures.into_iter().map(|failure| format!("{failure} (taken anew)")));
+            return self.write(&self.draft);
+        }
         if let Some(folder) = &self.folder {
             record.keep(folder, step)?;
         }
@@ -62,17 +71,31 @@ impl Whole {
         self.write(&self.draft)
     }
 
+    /// Steps that are to be taken, and those that need not be, since all of them is known. Of parts that are named, and
+    /// `anew`, all are.
+    pub fn to_take(&self, named: &[Part], anew: bool) -> (Vec<Step>, Vec<Step>) {
+        let is_wanted = |step: &Step| named.is_empty() || named.contains(&step.part);
+        let in_any_case = anew || !named.is_empty();
+        let is_taken = |step: &Step| in_any_case || self.extent(*step) < Extent::All;
+        Step::ALL.into_iter().filter(is_wanted).partition(is_taken)
+    }
+
+    /// How much of a step is known.
+    fn extent(&self, step: Step) -> Extent {
+        let record = self.records.iter().find(|(other, _)| *other == step);
+        record.map_or(Extent::Nothing, |(_, record)| record.extent())
+    }
+
     /// Steps of which nothing is known.
     pub fn missing(&self) -> Vec<String> {
-        let is_there =
-            |step: &Step| self.records.iter().any(|(other, record)| other == step && record.page.is_some());
-        Step::ALL.into_iter().filter(|step| !is_there(step)).map(Step::name).collect()
+        let is_missing = |step: &Step| self.extent(*step) == Extent::Nothing;
+        Step::ALL.into_iter().filter(is_missing).map(Step::name).collect()
     }
 
     /// How much failed in this run.
     pub fn failures(&self) -> usize {
         let new = self.records.iter().filter(|(_, record)| record.is_new);
-        new.map(|(_, record)| record.failures.len()).sum()
+        new.map(|(_, record)| record.failures.len()).sum::<usize>() + self.in_vain.len()
     }
 
     /// The goals, each with what was found.
@@ -87,7 +110,7 @@ impl Whole {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &Path) -> Result<(), Failure> {
-        let failures = self.records.iter().flat_map(|(_, record)| record.failures.iter().cloned());
+        let failures = self.records.iter().flat_map(|(_, record)| &record.failures).chain(&self.in_vain);
         let sections: String = self
             .records
             .iter()
@@ -98,7 +121,7 @@ impl Whole {
             "{EXPLANATION} {}\n\n{}{}{}\n\n{sections}{}\n\n{FAULTS}",
             self.words,
             list("Not measured", self.missing()),
-            list("Failed on the way", failures.collect()),
+            list("Failed on the way", failures.cloned().collect()),
             self.goals(),
             self.when(),
         );
@@ -131,8 +154,8 @@ The ways to an exporter, all on one private Tor network of 3 authorities and 6 r
 - (d) scraper-bridge → C tor's hidden service, sshd: what a user of the recipe begins with.
 
 They take turns, scrape by scrape, over new circuits every so often. A ratio is of what was measured in the same run; in \
-brackets is where 95 of 100 such ratios lie when the circuits are drawn again (bootstrap by circuit); of fewer than 5 \
-circuits nothing can be said. Of fewer than 100 scrapes the slowest stands where the 99th percentile would. Times in \
+brackets is where 95 of 100 such ratios lie when the circuits are drawn again (bootstrap by circuit); of 2 to 4 \
+circuits, the least and the greatest ratio, of one of them or of all. Of fewer than 100 scrapes the slowest stands where the 99th percentile would. Times in \
 milliseconds. `floor` is what a round trip over the links alone comes to, where a figure was not reached. All of it, relays too, shares the machine's processors, so with no delay a time is mostly theirs.";
 
 const FAULTS: &str = "\
@@ -157,6 +180,14 @@ mod tests {
         Record::of(step, origin, measure).expect("nobody stops it")
     }
 
+    fn cut_short(step: Step, origin: &Origin) -> Record {
+        let measure = |page: &mut super::super::page::Page| -> Result<(), Failure> {
+            page.cut_short("no room".to_owned());
+            Ok(())
+        };
+        Record::of(step, origin, measure).expect("nobody stops it")
+    }
+
     #[test]
     fn two_halves_make_one_page() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -176,14 +207,32 @@ mod tests {
         assert!(text.contains("**Not measured:**\n\n- size\n\n"), "{text}");
 
         let mut tomorrow = begin();
+        assert_eq!(tomorrow.to_take(&[], false), (vec![one], rest.to_vec()), "it goes on");
+        assert_eq!(tomorrow.to_take(&[], true).0, Step::ALL);
+        let start: Vec<_> = Step::ALL.into_iter().filter(|step| step.part == Part::Start).collect();
+        assert_eq!(tomorrow.to_take(&[Part::Start], false), (start, Vec::new()));
         let failed = Record::of(one, tomorrow.origin(), |_| Err("no file".into())).expect("nobody stops it");
         tomorrow.add(one, failed).expect("written");
         assert_eq!((tomorrow.missing(), tomorrow.failures()), (vec![one.name()], 2));
+        tomorrow.add(one, cut_short(one, tomorrow.origin())).expect("written");
+        assert_eq!(
+            (tomorrow.missing().len(), tomorrow.to_take(&[], false).0),
+            (0, vec![one]),
+            "a part is there"
+        );
         let record = record(one, "measured at last", tomorrow.origin());
         tomorrow.add(one, record).expect("written");
         assert_eq!((tomorrow.missing().len(), tomorrow.failures()), (0, 0));
         let text = fs::read_to_string(&draft).expect("read");
         assert!(!text.contains("Not measured"), "{text}");
+
+        let mut again = begin();
+        assert_eq!(again.extent(one), Extent::All);
+        again.add(one, cut_short(one, again.origin())).expect("written");
+        assert_eq!((again.extent(one), again.failures()), (Extent::All, 1), "less does not take its place");
+        let text = fs::read_to_string(&draft).expect("read");
+        assert!(text.contains("- no room (taken anew)\n") && text.contains("measured at last"), "{text}");
+        assert_eq!(begin().extent(one), Extent::All, "nor on the disk");
         let places = Step::ALL.map(|step| text.rfind(&format!("measured: {}\n", step.name())));
         assert!(places.iter().skip(1).all(Option::is_some) && places.is_sorted(), "{text}");
     }

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
@@ -40,6 +42,15 @@ impl Connection {
         stream.set_read_timeout(patience)?;
         stream.set_write_timeout(patience)?;
         Ok(Self { timeout, ..Self::new(stream, address) })
+    }
+
+    /// Connects to a bridge by its control socket.
+    pub fn unix(socket: &Path) -> Result<Self, Failure> {
+        let stream = UnixStream::connect(socket)?;
+        let patience = Some(Duration::from_secs(TIMEOUT));
+        stream.set_read_timeout(patience)?;
+        stream.set_write_timeout(patience)?;
+        Ok(Self::new(stream, "bridge"))
     }
 
     /// Takes over a stream that is open to a server that goes by the name of `host`.
