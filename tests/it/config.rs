@@ -99,6 +99,20 @@ pub async fn every_example_in_the_documents_is_valid(world: &World) {
 }
 
 pub async fn check_says_so_and_by_its_exit_code(world: &World) {
+/// Who pairs first and takes the proxy's # away later has no port twice.
+pub async fn what_the_package_has_ready_is_left_to_it(_: &World) {
+    let help = String::from_utf8(run("scraper-bridge", &["add", "--help"]).stdout).unwrap();
+    let (_, first) = help.split_once("free port from 127.0.0.1:").expect("where ports are looked for");
+    let first: u16 = first.split_whitespace().next().unwrap().parse().unwrap();
+    let text = checkout::read("deploy/debian/bridge/bridge.toml");
+    let (ready, _) = text.split_once("#[[target]]").unwrap();
+    let ready =
+        ready.lines().filter_map(|line| line.strip_prefix("#listen = \"127.0.0.1:")?.strip_suffix('"'));
+    let ready: Vec<u16> = ready.map(|port| port.parse().unwrap()).collect();
+    assert_eq!(ready.len(), 2, "[admin] and [proxy]: {ready:?}");
+    assert!(ready.iter().all(|port| *port < first), "{ready:?}, and targets from {first} on");
+}
+
     let state = world.folder();
     let check = |program: &str, file: &Path| {
         let (file, state) = (file.to_str().unwrap(), state.to_str().unwrap());
