@@ -53,6 +53,9 @@ pub struct Addition {
          port from {FIRST_PORT} on]"
     ))]
     listen: Option<SocketAddr>,
+    /// Give its exporters no ports of their own: paths and the proxy lead to them
+    #[arg(long, conflicts_with = "listen")]
+    no_listen: bool,
 }
 
 /// Nothing of the ticket.
@@ -61,6 +64,7 @@ impl fmt::Debug for Addition {
         f.debug_struct("Addition")
             .field("name", &self.name)
             .field("listen", &self.listen)
+            .field("no_listen", &self.no_listen)
             .finish_non_exhaustive()
     }
 }
@@ -112,7 +116,7 @@ impl Addition {
         let target = self.target(&config, ticket, inventory)?;
         target.write(&config.targets_dir, pending)?;
         let taken_up = reload(&config).await;
-        target.show();
+        target.show(config.admin);
         match taken_up {
             Some(Ok(())) => eprintln!("the running bridge has taken it up"),
             Some(Err(why)) => {
@@ -159,9 +163,11 @@ impl Addition {
         for exporter in inventory.exporters {
             // What a person asked for is taken or refused; what nobody asked for is looked for.
             let chosen = offers.is_empty() && self.listen.is_some();
-            let listen = free_port(&taken, next, chosen)?;
+            let listen = if self.no_listen { None } else { Some(free_port(&taken, next, chosen)?) };
+            if let Some(listen) = listen {
+                next.set_port(listen.port().saturating_add(1));
+            }
             offers.push(Offer { exporter: exporter.name, listen });
-            next.set_port(listen.port().saturating_add(1));
         }
         Ok(TargetFile { name, onion: ticket.onion, host_key: ticket.host_key, offers })
     }
