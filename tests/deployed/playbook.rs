@@ -63,6 +63,16 @@ pub fn a_fleet_by_one_command(world: &World) {
     assert_eq!(one.running(), before);
     controller.play(&both, &["--limit", "one"]);
 
+
+    // A password that the agent is to have from its next start on does not keep the playbook from starting it anew.
+    one.machine.put("/etc/credstore/onionscrape-agent.exporter", "secret\n");
+    let password = "/run/credentials/onionscrape-agent.service/exporter";
+    let node = json!({ "name": "node", "address": "127.0.0.1:9100",
+        "basic_auth": { "username": "prometheus", "password_file": password } });
+    let with_password = json!({ "onionscrape_agent_exporters": [node] });
+    controller
+        .play(&inventory(world, &monitor, &[(&one, &with_password), (&two, &here)]), &["--limit", "one"]);
+    assert!(one.machine.path(password).exists(), "it was handed over");
     // The second run changes nothing.
     let again = controller.play(&both, &[]);
     assert!(again.values().all(|done| done.changed == 0), "{again:?}");

@@ -81,6 +81,7 @@ fn main() -> ExitCode {
         config::every_example_in_the_documents_is_valid,
         config::what_the_package_has_ready_is_left_to_it,
         config::check_says_so_and_by_its_exit_code,
+        config::what_systemd_is_to_hand_over_is_no_mistake,
         documents::completions_and_manual_pages,
         commands::every_documented_command_is_run_or_says_why_not,
         operated::every_alert_has_its_heading,
