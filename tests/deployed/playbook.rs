@@ -86,6 +86,12 @@ pub fn a_fleet_by_one_command(world: &World) {
     let before = untouched();
     let node = json!({ "name": "node", "address": "127.0.0.1:9100", "labels": { "site": "garden" } });
     let more = json!({ "name": "more", "address": "127.0.0.1:9100" });
+    // One whose own sshd answers makes no tickets, and says so.
+    let forward = json!({ "onionscrape_agent_settings":
+        format!("{}\n[ssh]\nforward = \"127.0.0.1:22\"\n", settings()) });
+    let all = inventory(world, &monitor, &[(&one, &here), (&two, &here), (&three, &forward)]);
+    let said = controller.fail(&all, &["--limit", "three"]);
+    assert!(said.contains("so there are no tickets"), "{said}");
     let with_more = json!({ "onionscrape_agent_exporters": [node, more] });
     let changed = |variables: &Value| {
         let all = inventory(world, &monitor, &[(&one, &here), (&two, &here), (&three, variables)]);
