@@ -24,12 +24,19 @@ pub struct Mistake {
     /// Line and column, both from 1; `None` where the whole file is meant.
     place: Option<(usize, usize)>,
     message: String,
+    /// True if it is none any more once systemd has started the unit.
+    will_pass: bool,
 }
 
 impl Mistake {
     /// A mistake in `file`, at a line and column from 1, or in the whole of it.
     pub(crate) fn new(file: &Path, place: Option<(usize, usize)>, message: impl Into<String>) -> Self {
-        Self { file: file.to_owned(), place, message: message.into() }
+        Self { file: file.to_owned(), place, message: message.into(), will_pass: false }
+    }
+
+    /// The same, of a file that is to come when systemd starts the unit.
+    pub(crate) fn that_will_pass(self) -> Self {
+        Self { will_pass: true, ..self }
     }
 }
 
@@ -51,6 +58,16 @@ impl Mistakes {
     /// Adds the mistakes of another file.
     pub fn extend(&mut self, more: Self) {
         self.0.extend(more.0);
+    }
+
+    /// What is to be said of them if all of them are about files that systemd hands to this service when the unit
+    /// starts; one line each.
+    ///
+    /// # Errors
+    /// All of them, if there are others.
+    pub fn or_to_come(self) -> Result<Vec<String>, Self> {
+        let all_will_pass = self.0.iter().all(|mistake| mistake.will_pass);
+        if all_will_pass { Ok(self.0.iter().map(Mistake::to_string).collect()) } else { Err(self) }
     }
 
     /// These, of which there is at least one.

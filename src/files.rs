@@ -1,18 +1,19 @@
 //! Files that hold secrets or state: made once, readable by their owner only, on disk before
 //! anybody is told of them.
 
+mod credential;
 mod followed;
 mod lock;
 mod stamp;
 mod version;
 mod volume;
 
-use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, Metadata, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+pub(crate) use credential::{TO_COME, is_to_come};
 pub use followed::Followed;
 pub use lock::{StateDirectory, alone, alone_now};
 pub use stamp::Stamp;
@@ -36,6 +37,15 @@ impl FileError {
     /// An error about `path`.
     pub fn new(path: &Path, what: impl Into<String>) -> Self {
         Self { path: path.to_owned(), what: what.into() }
+    }
+
+    /// What is to be said of it where it is none yet: the file is one that systemd hands to this service, and does so when
+    /// the unit starts.
+    ///
+    /// # Errors
+    /// The error itself, if it is one.
+    pub fn or_to_come(self) -> Result<String, Self> {
+        if is_to_come(&self.path) { Ok(format!("{}: {TO_COME}", self.path.display())) } else { Err(self) }
     }
 
     fn io(path: &Path, act: &str, error: &io::Error) -> Self {
@@ -251,7 +261,7 @@ fn check_private(path: &Path, mode: u32) -> Result<(), FileError> {
     if mode == 0o600 && !meta.is_file() {
         return Err(FileError::new(path, "is not a file"));
     }
-    if mode == 0o600 && is_credential(path, &meta, std::env::var_os("CREDENTIALS_DIRECTORY").as_deref()) {
+    if mode == 0o600 && credential::is_private(path, &meta) {
         return Ok(());
     }
     let us = rustix::process::geteuid().as_raw();
@@ -265,32 +275,9 @@ fn check_private(path: &Path, mode: u32) -> Result<(), FileError> {
     Ok(())
 }
 
-/// True for what systemd hands to this service alone (`LoadCredential=`), in `folder`. It may belong to root,
-/// and be read by way of an access list, which a mode shows as the group's.
-fn is_credential(path: &Path, meta: &Metadata, folder: Option<&OsStr>) -> bool {
-    let is_there = folder.is_some_and(|folder| path.parent() == Some(Path::new(folder)));
-    is_there && meta.uid() == 0 && meta.mode() & 0o777 & !0o440 == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_credential_of_systemds_is_private_with_an_access_list() {
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("exporter");
-        create_private(&path, b"secret").expect("made");
-        set_mode(&path, 0o440);
-        let of = |folder: Option<&Path>| {
-            is_credential(&path, &path.metadata().expect("there"), folder.map(Path::as_os_str))
-        };
-        let is_root = rustix::process::geteuid().is_root();
-        assert_eq!(of(Some(folder.path())), is_root, "it belongs to root");
-        assert!(!of(None) && !of(Some(Path::new("/"))), "it is elsewhere");
-        set_mode(&path, 0o444);
-        assert!(!of(Some(folder.path())), "everybody can read it");
-    }
 
     fn set_mode(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");

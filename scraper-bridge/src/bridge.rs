@@ -49,7 +49,7 @@ impl Bridge {
     /// Binds all listeners, then starts Tor and a session to every target. `shutdown` ends it all.
     ///
     /// # Errors
-    /// When a listener cannot be bound, a key cannot be used, or the state directory is held by
+    /// When a listener cannot be bound other than the port of an exporter, a key cannot be used, or the state directory is held by
     /// another process; nothing is left running then.
     pub async fn start(config: BridgeConfig, shutdown: CancellationToken) -> Result<Self, Failure> {
         // Stops everything below when it is dropped: on failure here, or with the bridge.
@@ -61,7 +61,7 @@ impl Bridge {
         let mut ports = AutoPorts::new(&config);
         let plan = ports.plan(&config.targets, &HashSet::new())?;
         let sockets = config.listen.sockets;
-        let room = Room { ports: &plan, sockets, held: &HashSet::new() };
+        let room = Room { ports: &plan, sockets, held: &HashSet::new(), ports_may_be_late: true };
         let mut targets = Vec::new();
         for target in &config.targets {
             targets.push(Prepared::new(target.clone(), &config.state_directory, room).await?);

@@ -1,21 +1,20 @@
 //! The targets that are kept at this moment, each with its listeners; what the configuration says
 //! now is compared with them target by target.
 
+mod late;
 mod prepared;
 mod reach;
+mod served;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use hyper::body::Incoming;
-use hyper::{Request, Response};
 use onionscrape::address::Name;
 use onionscrape::compression::Dictionaries;
 use onionscrape::files::Stamp;
-use onionscrape::http::{Body, HostNames, SocketAccess, Web, serve_public};
+use onionscrape::http::{SocketAccess, Web};
 use onionscrape::lifecycle::Failure;
 use onionscrape::tor::TorOnDemand;
 use tokio::time::timeout;
@@ -27,7 +26,7 @@ use crate::auto_port::AutoPorts;
 use crate::config::{ScrapeLimits, TargetConfig};
 use crate::doctor::Patient;
 use crate::inventory::kept;
-use crate::metrics::{Metrics, Surface};
+use crate::metrics::Metrics;
 use crate::offer::Listening;
 use crate::reverse::Expected;
 use crate::scrape::Scraper;
@@ -89,6 +88,9 @@ struct Kept {
     reach: Reach,
     scrapers: Vec<Scraper>,
     listening: Vec<Listening>,
+    /// Exporters, by their number, whose port another program had at the start and may have yet; meanwhile they are
+    /// listed as listening nowhere, so that nobody is led to that program.
+    late: Vec<(usize, Listening)>,
     /// What the files of its keys looked like when they were read.
     keys: Vec<Stamp>,
     tasks: TaskTracker,
@@ -125,7 +127,7 @@ impl Fleet {
             .flat_map(|kept| kept.listening.iter().cloned())
             .collect();
         let plan = ports.plan(targets, &held.iter().filter_map(Listening::port).collect())?;
-        let room = Room { ports: &plan, sockets: self.around.sockets, held: &held };
+        let room = Room { ports: &plan, sockets: self.around.sockets, held: &held, ports_may_be_late: false };
         let mut prepared = Vec::new();
         for config in fresh {
             prepared.push(Prepared::new(config, &self.around.state_directory, room).await?);
@@ -250,12 +252,14 @@ impl Fleet {
     }
 
     async fn start(&self, prepared: Prepared) -> Result<(), Failure> {
-        let Prepared { config, secrets, keys: stamps, offers } = prepared;
+        let Prepared { config, secrets, keys: stamps, offers, ports_may_be_late } = prepared;
         let mut bound = Vec::new();
         for ((planned, listener), exporter) in offers.into_iter().zip(&config.exporters) {
             let listener = match listener {
-                Some(listener) => Some(listener),
-                None => bind(&config, &planned, &exporter.name, self.around.sockets).await?,
+                None if !ports_may_be_late => {
+                    bind(&config, &planned, &exporter.name, self.around.sockets).await?
+                }
+                listener => listener,
             };
             bound.push((planned, listener));
         }
@@ -265,50 +269,35 @@ impl Fleet {
             reach(&config, secrets, &around.tor, &around.expected, &around.state_directory, &self.turns)
                 .await?;
         let target = Target::start(config, reach.clone(), &around.metrics, &tasks, stop.clone());
-        let (mut scrapers, mut listening) = (Vec::new(), Vec::new());
+        let mut kept = Kept {
+            target,
+            reach,
+            scrapers: Vec::new(),
+            listening: Vec::new(),
+            late: Vec::new(),
+            keys: stamps,
+            tasks,
+            stop,
+        };
         for (index, (planned, listener)) in bound.into_iter().enumerate() {
-            let mut scraper = Scraper::new(target.clone(), index, around.limits);
+            let mut scraper = Scraper::new(kept.target.clone(), index, around.limits);
             if let Some(dictionaries) = &around.dictionaries {
                 scraper = scraper.compressing(dictionaries.shelf());
             }
-            scrapers.push(scraper.clone());
-            let Some(listener) = listener else {
-                listening.push(planned);
-                continue;
-            };
-            let place = planned.of(&listener);
-            let exporter = scraper.exporter().name.clone();
-            // Files have owners and modes instead of names, passwords and TLS.
-            let (kind, names, web) = match &place {
-                Listening::Port(address) => {
-                    (Surface::Port, HostNames::of(*address, &around.host_names), around.web.clone())
-                }
-                Listening::Socket(_) | Listening::Nowhere => {
-                    (Surface::Socket, HostNames::any(), Web::plain())
-                }
-            };
-            let refused = around.metrics.refusals_of(kind);
-            let url = place.url(web.scheme());
-            info!(target = %target.config.name, %exporter, url, "listening");
-            listening.push(place);
-            tasks.spawn(serve_public(listener, names, web, refused, surface(scraper), stop.clone()));
+            kept.scrapers.push(scraper);
+            kept.listening.push(Listening::Nowhere);
+            match listener {
+                Some(listener) => kept.serve(index, planned, listener, around),
+                None if planned != Listening::Nowhere => kept.late.push((index, planned)),
+                None => {}
+            }
         }
-        tasks.close();
-        self.locked().push(Kept { target, reach, scrapers, listening, keys: stamps, tasks, stop });
+        kept.tasks.close();
+        self.locked().push(kept);
         Ok(())
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A listener's handler, for one exporter.
-fn surface(
-    scraper: Scraper,
-) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Response<Body>> + Send + Sync + 'static {
-    move |request| {
-        let scraper = scraper.clone();
-        Box::pin(async move { scraper.answer(request).await })
     }
 }

@@ -2,11 +2,12 @@
 
 mod device;
 mod pending;
+mod port;
 mod target_file;
 
 use std::fmt;
 use std::io::Read as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -24,16 +25,15 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::bridge::control_socket;
-use crate::config::{BridgeConfig, Listen};
+use crate::config::BridgeConfig;
 use crate::inventory::kept::Kept;
 use crate::probe::ask;
 use crate::succession::Succession;
 use device::Device;
 use pending::Pending;
+use port::{FIRST_PORT, free_port, taken_addresses};
 use target_file::{Offer, TargetFile};
 
-/// Where ports are looked for unless `--listen` says otherwise: behind the admin listener's.
-const FIRST_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9823);
 /// How long Tor may take to be ready.
 const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(300);
 /// Longest ticket that is read, in bytes.
@@ -48,10 +48,14 @@ pub struct Addition {
     /// What to call the device [default: its own host name]
     #[arg(long)]
     name: Option<Name>,
-    /// Where to offer its first exporter; others follow on the next ports [default: the first free
-    /// port from 127.0.0.1:9823 on]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", help = format!(
+        "Where to offer its first exporter; others follow on the next ports [default: the first free \
+         port from {FIRST_PORT} on]"
+    ))]
     listen: Option<SocketAddr>,
+    /// Give its exporters no ports of their own: paths and the proxy lead to them
+    #[arg(long, conflicts_with = "listen")]
+    no_listen: bool,
 }
 
 /// Nothing of the ticket.
@@ -60,6 +64,7 @@ impl fmt::Debug for Addition {
         f.debug_struct("Addition")
             .field("name", &self.name)
             .field("listen", &self.listen)
+            .field("no_listen", &self.no_listen)
             .finish_non_exhaustive()
     }
 }
@@ -111,7 +116,7 @@ impl Addition {
         let target = self.target(&config, ticket, inventory)?;
         target.write(&config.targets_dir, pending)?;
         let taken_up = reload(&config).await;
-        target.show();
+        target.show(config.admin);
         match taken_up {
             Some(Ok(())) => eprintln!("the running bridge has taken it up"),
             Some(Err(why)) => {
@@ -158,9 +163,11 @@ impl Addition {
         for exporter in inventory.exporters {
             // What a person asked for is taken or refused; what nobody asked for is looked for.
             let chosen = offers.is_empty() && self.listen.is_some();
-            let listen = free_port(&taken, next, chosen)?;
+            let listen = if self.no_listen { None } else { Some(free_port(&taken, next, chosen)?) };
+            if let Some(listen) = listen {
+                next.set_port(listen.port().saturating_add(1));
+            }
             offers.push(Offer { exporter: exporter.name, listen });
-            next.set_port(listen.port().saturating_add(1));
         }
         Ok(TargetFile { name, onion: ticket.onion, host_key: ticket.host_key, offers })
     }
@@ -258,16 +265,6 @@ fn is_taken(config: &BridgeConfig, name: &Name) -> bool {
         || TargetFile::path(&config.targets_dir, name).exists()
 }
 
-/// Every address that the configuration gives out.
-fn taken_addresses(config: &BridgeConfig) -> Vec<SocketAddr> {
-    let exporters = config.targets.iter().flat_map(|target| &target.exporters);
-    let listening = exporters.filter_map(|exporter| match exporter.listen {
-        Listen::Address(address) => Some(address),
-        _ => None,
-    });
-    listening.chain([config.admin]).chain(config.proxy).collect()
-}
-
 /// The device's own name, with a number if a target has it already.
 fn unused(config: &BridgeConfig, device: Option<&Name>) -> Result<Name, String> {
     // With a number a name must still be one.
@@ -280,21 +277,4 @@ fn unused(config: &BridgeConfig, device: Option<&Name>) -> Result<Name, String> 
         }
         number += 1;
     }
-}
-
-/// The first address from `first` on that no target has and nobody listens on; only `first` itself
-/// where it was `chosen`.
-fn free_port(taken: &[SocketAddr], first: SocketAddr, chosen: bool) -> Result<SocketAddr, Failure> {
-    for port in first.port()..=u16::MAX {
-        let address = SocketAddr::new(first.ip(), port);
-        let bound = std::net::TcpListener::bind(address);
-        if !taken.contains(&address) && bound.is_ok() {
-            return Ok(address);
-        }
-        if chosen {
-            let why = bound.err().map_or("a target has it".to_owned(), |error| error.to_string());
-            return Err(Failure(format!("--listen {address}: {why}; choose another")));
-        }
-    }
-    Err(Failure(format!("no port from {first} on is free")))
 }

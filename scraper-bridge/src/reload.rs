@@ -70,11 +70,13 @@ impl Reloader {
     }
 
     /// Looks at the files every second until `shutdown`, and reloads when one has changed and nobody
-    /// writes it any more: half a file may be without a mistake.
+    /// writes it any more: half a file may be without a mistake. As often it is tried to listen where the start
+    /// could not.
     pub async fn follow(self, shutdown: CancellationToken) {
         let look = || stamps(&self.0.source, &self.0.targets_dir);
         let mut last = look();
         while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            self.0.fleet.take_up_late_ports().await;
             let now = look();
             let rests = now == last;
             last = now;

@@ -85,7 +85,7 @@ impl Document {
         if message.contains('\n') {
             message = message.lines().map(str::trim).collect::<Vec<_>>().join("; ");
         }
-        self.mistakes.borrow_mut().push(Mistake { file: self.path.clone(), place, message });
+        self.mistakes.borrow_mut().push(Mistake::new(&self.path, place, message));
     }
 
     /// `path`, taken from the folder that the file is in.

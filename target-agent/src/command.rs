@@ -146,17 +146,18 @@ fn hostname(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
 
 fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
     let mut problems = Guests::read(&config.sources, &Guests::default()).problems;
-    let unusable = config.exporters.iter().filter_map(|exporter| {
-        let error = exporter.own_fields.read().err()?;
-        Some(format!("exporter {}: {error}", exporter.name))
-    });
-    problems.extend(unusable);
+    let mut warnings = config.warnings();
+    for (exporter, fault) in config.file_faults() {
+        match fault.or_to_come() {
+            Ok(warning) => warnings.push(format!("exporter {exporter}: {warning}")),
+            Err(fault) => problems.push(format!("exporter {exporter}: {fault}")),
+        }
+    }
     if !problems.is_empty() {
         return Err(Failure(problems.join("\n")));
     }
-    config.check_files()?;
     println!("{file}: OK");
-    for warning in config.warnings() {
+    for warning in warnings {
         println!("{file}: warning: {warning}");
     }
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use onionscrape::address::{ExporterAddress, ListenAddress, is_loopback};
+use onionscrape::address::{ExporterAddress, ListenAddress, Name, is_loopback};
 use onionscrape::compression::CompressionSettings;
 use onionscrape::config::{self, Mistakes, Period, Section};
 use onionscrape::files::{self, FileError, Stamp};
@@ -156,13 +156,14 @@ impl AgentConfig {
         Origin { file: path.map(Path::to_owned), state_directory: state_dir, log_level: None }.read()
     }
 
-    /// Reads the files that exporters name, to see whether they can be used.
-    ///
-    /// # Errors
-    /// The first that cannot.
-    pub fn check_files(&self) -> Result<(), FileError> {
-        let tls = self.exporters.iter().filter_map(|exporter| exporter.tls.clone());
-        tls.map(TlsClient::open).try_for_each(|opened| opened.map(drop))
+    /// Reads the files that exporters name, and says what is wrong with them, by exporter.
+    pub fn file_faults(&self) -> Vec<(Name, FileError)> {
+        let of = |exporter: &ExporterConfig| {
+            let tls = exporter.tls.clone().and_then(|tls| TlsClient::open(tls).err());
+            let faults = exporter.own_fields.faults().chain(tls);
+            faults.map(|fault| (exporter.name.clone(), fault)).collect::<Vec<_>>()
+        };
+        self.exporters.iter().flat_map(of).collect()
     }
 
     /// What is allowed and should not be for long.

@@ -11,6 +11,7 @@
 //! - `packages`: the two packages, and tests of them;
 //! - `controller`: Debian's ansible, which reaches machines by ssh;
 //! - `firewall`: one that lets nothing in but ssh;
+//! - `document`: what documents have people type;
 //! - `world`: the network, and what else tests share;
 //! - the others: tests.
 
@@ -24,7 +25,9 @@ mod checkout;
 mod trials;
 
 mod controller;
+mod document;
 mod firewall;
+mod installed;
 mod machine;
 mod machines;
 mod moved;
@@ -58,6 +61,8 @@ fn main() -> ExitCode {
         packages::what_does_not_fit_is_refused,
         packages::from_installation_to_purge,
         packages::without_a_systemd_that_runs,
+        installed::without_a_package,
+        installed::a_server_as_a_device,
         units::are_sound_and_hardened,
         units::the_agent_can_listen_on_no_port,
         units::a_program_that_hangs_is_started_again,

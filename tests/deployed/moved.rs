@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::document::{block, typed};
 use crate::machine::Machine;
 use crate::packages::{AGENT, BRIDGE};
 use crate::world::World;
@@ -12,19 +13,6 @@ const OPERATE: &str = include_str!("../../docs/operate.md");
 const MIGRATE: &str = include_str!("../../docs/migrate.md");
 /// A bridge's targets with their keys, as they are kept.
 const TARGETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/state/0.1.0/bridge/targets.d");
-
-/// The document's first block of this language after a heading that has the word in it.
-fn block<'a>(document: &'a str, heading: &str, language: &str, word: &str) -> &'a str {
-    let (_, section) = document.split_once(&format!("\n{heading}\n")).unwrap();
-    let blocks = section.split("\n```").skip(1).step_by(2);
-    let mut blocks = blocks.filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
-    blocks.find(|block| block.contains(word)).unwrap_or_else(|| panic!("{heading}: no {word}"))
-}
-
-/// Has the machine do what a person types at root's home; there, root has no need of sudo.
-fn typed(machine: &Machine, lines: &str) {
-    machine.sh(&format!("cd /root; sudo() {{ \"$@\"; }}\n{lines}"));
-}
 
 /// Copies a file or folder of root's home to another machine's, as a person does with a stick.
 fn carry(name: &str, from: &Machine, to: &Machine) {

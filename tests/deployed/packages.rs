@@ -69,8 +69,8 @@ impl Packages {
         machine.run(&["dpkg", "--install", &self.bring(part, machine)])
     }
 
-    /// One with another line in the place of the one with the same field; puts it on a machine and returns
-    /// where it is there.
+    /// One with another line in the place of the one with the same field, and a default configuration that is not
+    /// quite the present one; puts it on a machine and returns where it is there.
     fn bring_changed(&self, part: Part, line: &str, folder: &Path, machine: &Machine) -> String {
         let run = |program: &str, arguments: &[&Path]| {
             let done = Command::new(program).args(arguments).output().unwrap();
@@ -83,6 +83,9 @@ impl Packages {
         let field = &line[..=line.find(':').unwrap()];
         let old = text.lines().find(|line| line.starts_with(field)).unwrap();
         fs::write(&control, text.replace(old, line)).unwrap();
+        let config = tree.join(part.config.trim_start_matches('/'));
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, text + "# as it was\n").unwrap();
         // Nobody loads it down, so it need not be small.
         run("dpkg-deb", &[Path::new("-Znone"), Path::new("--build"), &tree, &changed]);
         bring(&changed, machine)
@@ -153,7 +156,14 @@ pub fn from_installation_to_purge(world: &World) {
         machine.sh(&format!(
             "echo '# mine' >> {config}; echo 'ARGS=\"--log.level=warn\"' > /etc/default/{name}"
         ));
-        world.packages().install(part, &machine);
+        // Both the writer and the package have changed the configuration, so dpkg asks whose is to count; whoever
+        // is not there to answer keeps what is there, and has the package's beside it.
+        let newer = world.packages().bring(part, &machine);
+        let asked = machine.output(&["dpkg", "--install", &newer]);
+        let said = String::from_utf8_lossy(&asked.stderr);
+        assert!(!asked.status.success() && said.contains("conffile prompt"), "{asked:?}");
+        machine.run(&["dpkg", "--force-confold", "--install", &newer]);
+        machine.sh(&format!("test -s {config}.dpkg-dist; rm {config}.dpkg-dist"));
         let version = machine.run(&["dpkg-query", "--show", "--showformat=${Version}", name]);
         assert!(!OLDER.contains(&version), "{version}");
         assert_eq!(machine.sh(&format!("tail -n 1 {config}")), "# mine\n");
@@ -163,11 +173,13 @@ pub fn from_installation_to_purge(world: &World) {
         assert!(arguments.contains("--log.level=warn"), "{arguments}");
         assert_eq!(who(), key);
 
-        // Removing it ends it and leaves the keys, which it finds again.
+        // Removing it ends it and leaves the keys, which it finds again, with the configuration: that of the
+        // package has not changed since, so nobody is asked.
         let said = machine.run(&["dpkg", "--remove", name]);
         assert!(said.contains(&format!("keys and state stay in {state}")), "{said}");
         assert_eq!(machine.sh(&format!("systemctl is-active {name} || true")).trim(), "inactive");
         world.packages().install(part, &machine);
+        assert_eq!(machine.sh(&format!("grep '^# mine' {config}")), "# mine\n");
         assert_eq!(who(), key);
         assert_eq!(value("ActiveState").trim(), "active", "{}", machine.journal(name));
 

@@ -13,9 +13,9 @@ use crate::tree::Tree;
 use crate::world::World;
 
 /// What a machine has before the playbook comes: what ansible asks of a host, and a firewall.
-const BARE: &[&str] = &["openssh-server", "python3", "python3-apt", "nftables"];
+pub const BARE: &[&str] = &["openssh-server", "python3", "python3-apt", "nftables"];
 /// What the playbook installs of Debian's.
-const STOCK: &[&str] = &["prometheus", "prometheus-node-exporter"];
+pub const STOCK: &[&str] = &["prometheus", "prometheus-node-exporter"];
 /// Where the private network's part of a configuration is on each machine.
 const NETWORK: &str = "/srv/tor.toml";
 /// Where the bridge has its targets.
@@ -49,6 +49,8 @@ pub fn a_fleet_by_one_command(world: &World) {
     // One command, from bare to scraped.
     controller.play(&both, &[]);
     monitor.wait_for_up(&["one/host", "one/node", "two/host", "two/node"]);
+    let ports = monitor.machine.sh(&format!("grep -h ^listen {TARGETS}/*.toml || true"));
+    assert_eq!(ports, "", "Prometheus asks by path");
     let arguments = monitor.machine.run(&["cat", ARGUMENTS]);
     assert_eq!(arguments, "ARGS=\"--web.listen-address=127.0.0.1:9090 --storage.tsdb.retention.time=9d\"\n");
 
@@ -61,6 +63,16 @@ pub fn a_fleet_by_one_command(world: &World) {
         assert!(said.contains("nonsense") && said.contains("unknown key"), "{said}");
     }
     assert_eq!(one.running(), before);
+
+    // A password that the agent is to have from its next start on does not keep the playbook from starting it anew.
+    one.machine.put("/etc/credstore/onionscrape-agent.exporter", "secret\n");
+    let password = "/run/credentials/onionscrape-agent.service/exporter";
+    let node = json!({ "name": "node", "address": "127.0.0.1:9100",
+        "basic_auth": { "username": "prometheus", "password_file": password } });
+    let with_password = json!({ "onionscrape_agent_exporters": [node] });
+    controller
+        .play(&inventory(world, &monitor, &[(&one, &with_password), (&two, &here)]), &["--limit", "one"]);
+    assert!(one.machine.path(password).exists(), "it was handed over");
     controller.play(&both, &["--limit", "one"]);
 
     // The second run changes nothing.
@@ -74,6 +86,12 @@ pub fn a_fleet_by_one_command(world: &World) {
         ([&monitor, &one, &two].map(Host::running), monitor.machine.sh(&files))
     };
     let before = untouched();
+    // One whose own sshd answers makes no tickets, and says so.
+    let forward = json!({ "onionscrape_agent_settings":
+        format!("{}\n[ssh]\nforward = \"127.0.0.1:22\"\n", settings()) });
+    let all = inventory(world, &monitor, &[(&one, &here), (&two, &here), (&three, &forward)]);
+    let said = controller.fail(&all, &["--limit", "three"]);
+    assert!(said.contains("so there are no tickets"), "{said}");
     let node = json!({ "name": "node", "address": "127.0.0.1:9100", "labels": { "site": "garden" } });
     let more = json!({ "name": "more", "address": "127.0.0.1:9100" });
     let with_more = json!({ "onionscrape_agent_exporters": [node, more] });

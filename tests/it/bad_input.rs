@@ -133,17 +133,18 @@ pub async fn ports_in_use(world: &World) {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let folder = world.folder();
-    let target = format!(
-        "[[target]]\nname = \"a\"\naddress = \"pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion\"\n\
-         host_key = \"SHA256:uNiVztksCsDhcc0u9e8BrfJXVREF2P2hkKKrbSQGHqs\"\n\
-         [[target.exporter]]\nname = \"node\"\nlisten = \"{address}\"\n",
-    );
-    let file = world.bridge_file(&folder, "[tor]\n", &target);
-    let file = file.to_str().unwrap();
-    refused(
-        &run("scraper-bridge", &["run", "--config.file", file]),
-        &[&address.to_string(), "target a", "ss -ltnp"],
-    );
+    // Nothing is served without these; a port of an exporter's own can come later.
+    for (what, listeners) in [
+        ("admin", format!("[admin]\nlisten = \"{address}\"\n")),
+        ("proxy", format!("[admin]\nlisten = \"127.0.0.1:0\"\n[proxy]\nlisten = \"{address}\"\n")),
+    ] {
+        let file = folder.join("bridge.toml");
+        fs::write(&file, format!("state_dir = {:?}\n{listeners}", folder.join("bridge"))).unwrap();
+        refused(
+            &run("scraper-bridge", &["run", "--config.file", file.to_str().unwrap()]),
+            &[&address.to_string(), what, "ss -ltnp"],
+        );
+    }
 
     let text = format!("[admin]\nlisten = \"{address}\"\n");
     let agent = folder.join("agent.toml");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use onionscrape::config::Mistakes;
 use scraper_bridge::config::BridgeConfig;
@@ -98,6 +99,20 @@ pub async fn every_example_in_the_documents_is_valid(world: &World) {
     }
 }
 
+/// Who pairs first and takes the proxy's # away later has no port twice.
+pub async fn what_the_package_has_ready_is_left_to_it(_: &World) {
+    let help = String::from_utf8(run("scraper-bridge", &["add", "--help"]).stdout).unwrap();
+    let (_, first) = help.split_once("free port from 127.0.0.1:").expect("where ports are looked for");
+    let first: u16 = first.split_whitespace().next().unwrap().parse().unwrap();
+    let text = checkout::read("deploy/debian/bridge/bridge.toml");
+    let (ready, _) = text.split_once("#[[target]]").unwrap();
+    let ready =
+        ready.lines().filter_map(|line| line.strip_prefix("#listen = \"127.0.0.1:")?.strip_suffix('"'));
+    let ready: Vec<u16> = ready.map(|port| port.parse().unwrap()).collect();
+    assert_eq!(ready.len(), 2, "[admin] and [proxy]: {ready:?}");
+    assert!(ready.iter().all(|port| *port < first), "{ready:?}, and targets from {first} on");
+}
+
 pub async fn check_says_so_and_by_its_exit_code(world: &World) {
     let state = world.folder();
     let check = |program: &str, file: &Path| {
@@ -120,6 +135,39 @@ pub async fn check_says_so_and_by_its_exit_code(world: &World) {
         assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{name}");
     }
     assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "check changes nothing on disk");
+}
+
+/// A file that is named while the service runs is there from its next start on, which is not to wait for the file.
+pub async fn what_systemd_is_to_hand_over_is_no_mistake(world: &World) {
+    let folder = world.folder();
+    let credentials = folder.join("credentials");
+    let secret = credentials.join("secret");
+    let web = folder.join("web.yml");
+    let tls = format!("tls_server_config:\n  cert_file: {0}\n  key_file: {0}\n", secret.display());
+    fs::write(&web, tls).unwrap();
+    let basic = format!("{{ username = \"me\", password_file = {secret:?} }}");
+    let exporter = "[[exporter]]\nname = \"app\"\naddress = \"127.0.0.1:9800\"\nbasic_auth = ";
+    for (program, text) in [
+        ("target-agent", format!("{exporter}{basic}\n")),
+        ("scraper-bridge", format!("web_config_file = {web:?}\n")),
+    ] {
+        let file = folder.join(program);
+        fs::write(&file, text).unwrap();
+        let check = |handed_over: &Path| {
+            let mut check = Command::new(checkout::program(program));
+            check.arg("check").arg("--config.file").arg(&file).env("CREDENTIALS_DIRECTORY", handed_over);
+            check.output().unwrap()
+        };
+        let checked = check(&credentials);
+        let said = String::from_utf8(checked.stdout).unwrap();
+        assert!(checked.status.success() && said.contains(": OK"), "{program}: {said}");
+        let warned = format!("{} is not there yet: systemd puts it there", secret.display());
+        let warnings: Vec<_> = said.lines().filter(|line| line.contains(": warning: ")).collect();
+        let is_it = |line: &&str| line.replace(": is not", " is not").contains(&warned);
+        assert!(!warnings.is_empty() && warnings.iter().all(is_it), "{program}: {said}");
+        let elsewhere = check(&folder);
+        assert_eq!(elsewhere.status.code(), Some(1), "{program}: {elsewhere:?}");
+    }
 }
 
 fn program_of(name: &str) -> &'static str {

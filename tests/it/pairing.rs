@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use onionscrape::ssh::KeyFile;
 use onionscrape::ticket::Ticket;
 use onionscrape::tor::ClientAuthKey;
+use scraper_bridge::config::{BridgeConfig, Listen};
 use scraper_bridge::target::State;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
@@ -138,9 +139,16 @@ pub async fn a_ticket_works_once_and_until_it_expires(world: &World) {
     device.reachable(world).await;
     let file = |_: &str| world.bridge_file(&world.folder(), "", "");
 
-    let added = add(&file("one"), &first, &[]);
+    // Without a port of its own, it is found by its path.
+    let one = file("one");
+    let added = add(&one, &first, &["--no-listen"]);
     assert!(added.status.success(), "{}\n{}", text(&added.stderr), device.process.log_text());
     assert!(text(&added.stderr).contains("no bridge is running"), "{}", text(&added.stderr));
+    let config = BridgeConfig::read(Some(&one), None).unwrap();
+    let [target] = config.targets.as_slice() else { panic!("{:?}", config.targets) };
+    assert!(target.exporters.iter().all(|exporter| exporter.listen == Listen::Nowhere), "{target:?}");
+    let path = format!("http://{}/t/{}/app/metrics\n", config.admin, target.name);
+    assert!(text(&added.stdout).contains(&path), "{}", text(&added.stdout));
 
     // Used a second time, by somebody else: refused, and counted.
     let second = add(&file("two"), &first, &[]);

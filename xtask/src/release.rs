@@ -20,8 +20,24 @@ use crate::stage::Stage;
 pub const PROGRAMS: [&str; 2] = ["target-agent", "scraper-bridge"];
 /// The profile that they are built in.
 pub const GIVEN: &str = "dist";
-/// What is packed beside them.
-const PAPERS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
+/// What is packed beside them, each at its place in the repository: papers, and what `docs/install.md` has people
+/// install where there is no package.
+const BESIDE: [&str; 14] = [
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "deploy/debian/agent/agent.toml",
+    "deploy/debian/agent/command",
+    "deploy/debian/bridge/bridge.toml",
+    "deploy/debian/bridge/command",
+    "deploy/systemd/onionscrape-agent.service",
+    "deploy/systemd/onionscrape-bridge.service",
+    "deploy/systemd/sysusers.d/onionscrape-agent.conf",
+    "deploy/systemd/sysusers.d/onionscrape-bridge.conf",
+    "deploy/systemd/tmpfiles.d/onionscrape-agent.conf",
+    "deploy/systemd/tmpfiles.d/onionscrape-bridge.conf",
+];
 /// The release of cargo-auditable that is used.
 const AUDITABLE: &str = "0.7.7";
 /// The release of cargo-cyclonedx that is used.
@@ -74,10 +90,12 @@ impl Release {
 fn pack(name: &str, programs: &[PathBuf], epoch: u64, out: &Path) -> Result<(), Failure> {
     let laid_out = tempfile::tempdir()?;
     let folder = laid_out.path().join(name);
-    fs::create_dir(&folder)?;
-    let papers = PAPERS.map(|paper| workspace().join(paper));
-    for file in papers.iter().chain(programs) {
-        fs::copy(file, folder.join(file.file_name().unwrap_or_default()))?;
+    let beside = BESIDE.map(|file| (workspace().join(file), PathBuf::from(file)));
+    let programs = programs.iter().map(|file| (file.clone(), file.file_name().unwrap_or_default().into()));
+    for (file, place) in beside.into_iter().chain(programs) {
+        let place = folder.join(place);
+        place.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::copy(file, place)?;
     }
     let packed = Command::new("tar")
         .args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=u=rwX,go=rX"])
@@ -155,6 +173,26 @@ pub fn rehearse() -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_has_what_is_installed_from_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let programs = PROGRAMS.map(|program| folder.path().join(program));
+        programs.iter().for_each(|program| fs::write(program, "").expect("written"));
+        pack("one", &programs, 1, folder.path()).expect("packed");
+        let archive = folder.path().join("one.tar.gz");
+        let listed = printed(Command::new("tar").arg("--list").arg("--file").arg(archive)).expect("listed");
+        let document = fs::read_to_string(workspace().join("docs/install.md")).expect("read");
+        let (_, section) = document.split_once("\n## Without packages\n").expect("a section");
+        let of_agent: Vec<_> =
+            section.split_whitespace().filter(|word| word.starts_with("deploy/")).collect();
+        assert_eq!(of_agent.len(), 5, "{of_agent:?}");
+        let of_bridge = of_agent.iter().map(|file| file.replace("agent", "bridge"));
+        let files = of_agent.iter().map(|file| (*file).to_owned()).chain(of_bridge);
+        for file in files.chain(PROGRAMS.map(str::to_owned)) {
+            assert!(listed.lines().any(|line| line == format!("one/{file}")), "no {file} in:\n{listed}");
+        }
+    }
 
     #[test]
     fn bills_do_not_say_where_they_were_made() {

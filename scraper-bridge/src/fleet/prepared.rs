@@ -7,6 +7,7 @@ use onionscrape::address::Name;
 use onionscrape::files::Stamp;
 use onionscrape::http::{Listener, SocketAccess};
 use onionscrape::lifecycle::Failure;
+use tracing::warn;
 
 use super::reach::Secrets;
 use crate::auto_port::PortPlan;
@@ -19,8 +20,10 @@ pub struct Prepared {
     pub(super) secrets: Secrets,
     pub(super) keys: Vec<Stamp>,
     /// Where each exporter is to be offered, and the listener, except where an old target still has the
-    /// place.
+    /// place, or another program has the port and may.
     pub(super) offers: Vec<(Listening, Option<Listener>)>,
+    /// Whether a port may be had later than the target.
+    pub(super) ports_may_be_late: bool,
 }
 
 /// What listeners are prepared with.
@@ -32,13 +35,16 @@ pub struct Room<'a> {
     pub sockets: SocketAccess,
     /// Places that targets still have which are about to go.
     pub held: &'a HashSet<Listening>,
+    /// Whether a target can do without a port that another program has, until that lets go of it: at a start nobody
+    /// is there to be told, and the other targets are not to wait for one.
+    pub ports_may_be_late: bool,
 }
 
 impl Prepared {
     /// Reads the target's keys and binds its listeners, except where the place is held.
     ///
     /// # Errors
-    /// When a key cannot be used or an address is taken.
+    /// When a key cannot be used or an address is taken that must not be.
     pub async fn new(config: TargetConfig, state_directory: &Path, room: Room<'_>) -> Result<Self, Failure> {
         let files = config.key_files(state_directory);
         let look = || files.iter().map(|path| Stamp::take(path)).collect::<Vec<_>>();
@@ -55,11 +61,17 @@ impl Prepared {
             let planned = planned.map_err(|why| unoffered(&config, &exporter.name, &why))?;
             let listener = match room.held.contains(&planned) {
                 true => None,
-                false => bind(&config, &planned, &exporter.name, room.sockets).await?,
+                false => match bind(&config, &planned, &exporter.name, room.sockets).await {
+                    Err(Failure(why)) if room.ports_may_be_late && planned.port().is_some() => {
+                        warn!("{why}; until it can be had the exporter is scraped by its path");
+                        None
+                    }
+                    bound => bound?,
+                },
             };
             offers.push((planned, listener));
         }
-        Ok(Self { config, secrets, keys, offers })
+        Ok(Self { config, secrets, keys, offers, ports_may_be_late: room.ports_may_be_late })
     }
 }
 

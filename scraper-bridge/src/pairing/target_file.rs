@@ -20,10 +20,10 @@ pub(super) struct TargetFile {
     pub(super) offers: Vec<Offer>,
 }
 
-/// One exporter and where it is to be offered.
+/// One exporter and the port of its own, if it is to have one.
 pub(super) struct Offer {
     pub(super) exporter: Name,
-    pub(super) listen: SocketAddr,
+    pub(super) listen: Option<SocketAddr>,
 }
 
 impl TargetFile {
@@ -55,14 +55,23 @@ impl TargetFile {
         Ok(was_there)
     }
 
-    /// Prints what Prometheus will see, and how to tell it so.
-    pub(super) fn show(&self) {
+    /// Prints what Prometheus will see, and how to tell it so; `admin` is where the bridge itself listens.
+    pub(super) fn show(&self, admin: SocketAddr) {
         println!("{} is paired; Prometheus finds it at:", self.name);
         for Offer { exporter, listen } in &self.offers {
-            println!("  {exporter:<16} http://{listen}/metrics");
+            match listen {
+                Some(listen) => println!("  {exporter:<16} http://{listen}/metrics"),
+                None => println!("  {exporter:<16} http://{admin}/t/{}/{exporter}/metrics", self.name),
+            }
         }
-        let targets: Vec<_> = self.offers.iter().map(|offer| format!("'{}'", offer.listen)).collect();
         println!("\nfor prometheus.yml:\n");
+        let ports: Vec<_> = self.offers.iter().filter_map(|offer| offer.listen).collect();
+        if ports.is_empty() {
+            println!("  - job_name: onion\n    scrape_timeout: 10s\n    http_sd_configs:");
+            println!("      - url: http://{admin}/sd?via=path");
+            return;
+        }
+        let targets: Vec<_> = ports.iter().map(|listen| format!("'{listen}'")).collect();
         println!("  - job_name: {}\n    scrape_timeout: 10s\n    static_configs:", self.name);
         println!(
             "      - targets: [{}]\n        labels:\n          instance: {}",
@@ -95,7 +104,10 @@ impl TargetFile {
             self.client_auth(),
         );
         for Offer { exporter, listen } in &self.offers {
-            text += &format!("\n[[target.exporter]]\nname = \"{exporter}\"\nlisten = \"{listen}\"\n");
+            text += &format!("\n[[target.exporter]]\nname = \"{exporter}\"\n");
+            if let Some(listen) = listen {
+                text += &format!("listen = \"{listen}\"\n");
+            }
         }
         text
     }

@@ -9,6 +9,7 @@ use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::config::{Mistake, Mistakes};
+use crate::files::{TO_COME, is_to_come};
 
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -83,6 +84,12 @@ impl<'a> Reader<'a> {
                 let path =
                     self.file.parent().map_or_else(|| file.value.clone().into(), |of| of.join(&file.value));
                 (self.named)(&path);
+                if is_to_come(&path) {
+                    let message = format!("{name} {} {TO_COME}", path.display());
+                    let mistake = Mistake::new(self.file, place(file.referenced), message);
+                    self.mistakes.push(mistake.that_will_pass());
+                    return None;
+                }
                 let bytes = contents(&path);
                 if name == "key_file" {
                     warn_if_public(&path);

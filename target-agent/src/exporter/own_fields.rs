@@ -76,6 +76,11 @@ impl OwnFields {
         self.0.iter().map(|(name, value)| Ok((name.clone(), value.read()?))).collect()
     }
 
+    /// What is wrong with their files at this moment.
+    pub fn faults(&self) -> impl Iterator<Item = FileError> {
+        self.0.iter().filter_map(|(_, value)| value.read().err())
+    }
+
     fn stamps(&self) -> Vec<Stamp> {
         self.0.iter().filter_map(|(_, value)| value.file()).map(Stamp::take).collect()
     }
