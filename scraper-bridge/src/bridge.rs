@@ -49,8 +49,8 @@ impl Bridge {
     /// Binds all listeners, then starts Tor and a session to every target. `shutdown` ends it all.
     ///
     /// # Errors
-    /// When a listener cannot be bound other than the port of an exporter, a key cannot be used, or the state directory is held by
-    /// another process; nothing is left running then.
+    /// When a listener cannot be bound other than the port of an exporter, a key cannot be used, or the state
+    /// directory is held by another process; nothing is left running then.
     pub async fn start(config: BridgeConfig, shutdown: CancellationToken) -> Result<Self, Failure> {
         // Stops everything below when it is dropped: on failure here, or with the bridge.
         let shutdown = shutdown.child_token();
