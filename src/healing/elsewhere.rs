@@ -35,7 +35,8 @@ impl Elsewhere {
         if self.last.is_some_and(|last| now - last >= ROW) {
             self.times = 0;
         }
-        let (least, gap) = if had_one { (INTRODUCED_AGAIN, GAP_AGAIN) } else { (INTRODUCED_FIRST, GAP_FIRST) };
+        let (least, gap) =
+            if had_one { (INTRODUCED_AGAIN, GAP_AGAIN) } else { (INTRODUCED_FIRST, GAP_FIRST) };
         let gap = gap * 2u32.pow(self.times.saturating_sub(1).min(DOUBLINGS));
         if time < least || self.last.is_some_and(|last| now - last < gap) {
             return false;
