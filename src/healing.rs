@@ -242,6 +242,7 @@ impl Healing {
     pub fn tick(&mut self, seen: Seen, now: Instant) -> Option<(Step, Reason)> {
         if seen.reach == Reach::Proved {
             self.unreachable.is_over();
+            self.elsewhere.works();
         }
         if self.failures > 0 || !seen.running {
             // With or without a network: there must be one for whenever there is.

@@ -14,8 +14,6 @@ const INTRODUCED_FIRST: Duration = Duration::from_secs(60);
 const GAP_AGAIN: Duration = Duration::from_secs(15);
 /// The same where they never did.
 const GAP_FIRST: Duration = Duration::from_secs(120);
-/// How long new ones are given their time.
-const NEW: Duration = Duration::from_secs(60);
 /// How often it is doubled.
 const DOUBLINGS: u32 = 4;
 /// After so long a time without one they are no longer in a row.
@@ -27,31 +25,38 @@ pub(super) struct Elsewhere {
     /// In a row.
     times: u32,
     last: Option<Instant>,
+    /// Whether somebody got through since the last one.
+    worked: bool,
 }
 
 impl Elsewhere {
     /// True if it is time for one, when there has been no introduction point for so long; noted.
     pub(super) fn is_due(&mut self, time: Duration, had_one: bool, now: Instant) -> bool {
+        let least = if had_one { INTRODUCED_AGAIN } else { INTRODUCED_FIRST };
+        time >= least && self.begins(had_one, now)
+    }
+
+    /// True if it is time for one, when nobody who dials gets through; noted.
+    pub(super) fn is_due_for_dials(&mut self, now: Instant) -> bool {
+        self.begins(self.worked, now)
+    }
+
+    /// Somebody gets through.
+    pub(super) fn works(&mut self) {
+        self.worked = true;
+    }
+
+    /// Begins one, unless the last was too short a time ago.
+    fn begins(&mut self, had_one: bool, now: Instant) -> bool {
         if self.last.is_some_and(|last| now - last >= ROW) {
             self.times = 0;
         }
-        let (least, gap) =
-            if had_one { (INTRODUCED_AGAIN, GAP_AGAIN) } else { (INTRODUCED_FIRST, GAP_FIRST) };
+        let gap = if had_one { GAP_AGAIN } else { GAP_FIRST };
         let gap = gap * 2u32.pow(self.times.saturating_sub(1).min(DOUBLINGS));
-        if time < least || self.last.is_some_and(|last| now - last < gap) {
+        if self.last.is_some_and(|last| now - last < gap) {
             return false;
         }
-        self.begins(now);
+        *self = Self { times: self.times + 1, last: Some(now), worked: false };
         true
-    }
-
-    /// True if there was one just now, whose introduction points are to be given their time.
-    pub(super) fn was_just_now(&self, now: Instant) -> bool {
-        self.last.is_some_and(|last| now - last < NEW)
-    }
-
-    /// There is one now.
-    pub(super) fn begins(&mut self, now: Instant) {
-        (self.times, self.last) = (self.times + 1, Some(now));
     }
 }

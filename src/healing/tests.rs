@@ -377,10 +377,10 @@ fn introduction_points_that_are_gone_are_replaced_and_a_slow_network_is_not_hurr
     assert_eq!(cut.tick(Seen { silence: seconds(19), ..without(0, true) }, at(20)), None);
     assert_eq!(cut.tick(without(20, true), at(25)), None);
     assert_eq!(cut.tick(without(27, true), at(32)), step);
-    // What cannot be dialled though they were chosen just now is given time.
+    // What cannot be dialled though they were chosen just now is given time; less if they worked.
     let lost = Seen { reach: Reach::Lost, ..without(1, true) };
     assert_eq!(healing.tick(lost, at(start_of_row + 470)), None);
     assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(start_of_row + 480)), None);
-    assert_eq!(healing.tick(lost, at(start_of_row + 530)), Some((Step::Relaunch, Reason::Unreachable)));
+    assert_eq!(healing.tick(lost, at(start_of_row + 800)), Some((Step::Relaunch, Reason::Unreachable)));
     assert_eq!(healing.tick(Seen { clock_wrong: true, ..without(600, true) }, at(9000)), None);
 }

@@ -17,10 +17,19 @@ const RENEWALS: u32 = 3;
 /// What was done so far.
 #[derive(Debug, Default)]
 pub(super) struct Unreachable {
-    /// Since when it is so, and how many clients were started for it.
-    now: Option<(Instant, u32)>,
+    /// The time in which it is so, if it is.
+    now: Option<Spell>,
     /// When the last one was, be it mended since or not.
     renewed: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Spell {
+    since: Instant,
+    /// Whether other introduction points were chosen for it.
+    elsewhere: bool,
+    /// How many clients were started for it.
+    renewals: u32,
 }
 
 impl Unreachable {
@@ -31,22 +40,22 @@ impl Unreachable {
 
     /// What is to be done, while nobody does. Sessions that are alive are not ended for those who come.
     pub(super) fn step(&mut self, elsewhere: &mut Elsewhere, in_use: bool, now: Instant) -> Option<Step> {
-        let Some((since, renewals)) = &mut self.now else {
-            self.now = Some((now, 0));
-            if elsewhere.was_just_now(now) {
-                return None;
-            }
-            elsewhere.begins(now);
+        let Self { now: spell, renewed } = self;
+        let spell = spell.get_or_insert(Spell { since: now, elsewhere: false, renewals: 0 });
+        if !spell.elsewhere && elsewhere.is_due_for_dials(now) {
+            spell.elsewhere = true;
             return Some(Step::Relaunch);
-        };
-        if in_use || now - *since < RENEW || self.renewed.is_some_and(|last| now - last < GAP) {
+        }
+        if in_use || now - spell.since < RENEW || renewed.is_some_and(|last| now - last < GAP) {
             return None;
         }
-        self.renewed = Some(now);
-        if *renewals == RENEWALS {
+        *renewed = Some(now);
+        // It chooses others, too.
+        spell.elsewhere = true;
+        if spell.renewals == RENEWALS {
             return Some(Step::GiveUp);
         }
-        *renewals += 1;
+        spell.renewals += 1;
         Some(Step::Renew)
     }
 }

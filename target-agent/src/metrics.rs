@@ -136,6 +136,8 @@ pub struct Metrics {
     ssh_sessions: Gauge,
     /// How many there were so far, for who wants to hear of the next.
     logins: watch::Sender<u64>,
+    /// The same of those that were lost.
+    losses: watch::Sender<u64>,
     ssh_channels: Gauge,
     /// Logins that were refused.
     pub ssh_auth_failures: Counter,
@@ -260,6 +262,16 @@ impl Metrics {
     /// How many sessions there were so far, and every one more: who logged in got through from outside.
     pub fn logins(&self) -> watch::Receiver<u64> {
         self.logins.subscribe()
+    }
+
+    /// A session broke off without a word.
+    pub fn lost_session(&self) {
+        self.losses.send_modify(|so_far| *so_far += 1);
+    }
+
+    /// How many sessions broke off so far, and every one more.
+    pub fn losses(&self) -> watch::Receiver<u64> {
+        self.losses.subscribe()
     }
 
     /// Counts a channel as open until the guard is dropped.

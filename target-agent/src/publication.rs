@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::access::Guests;
 use crate::config::{OnionSettings, Restricted};
@@ -29,8 +29,9 @@ const MAX_CIRCUITS: usize = 32;
 const MAX_STREAMS: u32 = 8;
 /// Pause before an onion service that arti ended is started again.
 const RELAUNCH_PAUSE: Duration = Duration::from_secs(30);
-/// First pause before one that could not be launched is tried again; doubled each time, up to that.
-const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+/// First pause before one that could not be launched is tried again; doubled each time, up to that. The one before
+/// may not have let go of its files yet.
+const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// Least time between two launches: each descriptor needs a higher revision, which arti makes of
 /// the time in seconds, and directories drop the others.
 const RELAUNCH_GAP: Duration = Duration::from_secs(2);
@@ -260,6 +261,7 @@ impl Publication {
             }
             match self.launch(name) {
                 Ok(launched) => return Some(launched),
+                Err(failure) if pause == REFUSED_PAUSE => debug!("{failure}"),
                 Err(failure) => error!("{failure}"),
             }
             if !self.pause(pause, retired).await {

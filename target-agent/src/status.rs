@@ -127,14 +127,15 @@ pub async fn follow<P, F>(
     P: Fn() -> F,
     F: Future<Output = bool>,
 {
-    let (mut ready, logins) = (bootstrap.clone(), metrics.logins());
+    let mut ready = bootstrap.clone();
+    let sessions = Sessions { logins: metrics.logins(), losses: metrics.losses() };
     let mut teller = Teller { status, metrics, started: Instant::now(), said: None };
     let (reached, mut reach) = watch::channel(Reach::Unknown { since: Instant::now() });
     let dials = async {
         let _ = ready.wait_for(Bootstrap::is_done).await;
         published.await;
         let well = if low_power { LOW_POWER_PAUSE } else { WELL_PAUSE };
-        dial(probe, &look, logins, well, &reached).await;
+        dial(probe, &look, sessions, well, &reached).await;
     };
     let telling = async {
         let (mut hindered, mut proved) = (false, None::<Instant>);
@@ -168,11 +169,19 @@ pub async fn follow<P, F>(
     }
 }
 
-/// Dials for ever, and at once when `look` asks for it. Who logs in has got through, so that no dial is needed.
+/// What sessions tell of the way in.
+struct Sessions {
+    /// Who logs in has got through, so that no dial is needed.
+    logins: watch::Receiver<u64>,
+    /// Where one breaks off the way may be lost with it.
+    losses: watch::Receiver<u64>,
+}
+
+/// Dials for ever, and at once when `look` or a lost session asks for it.
 async fn dial<P, F>(
     probe: P,
     look: &Notify,
-    mut logins: watch::Receiver<u64>,
+    Sessions { mut logins, mut losses }: Sessions,
     well: Duration,
     reached: &watch::Sender<Reach>,
 ) where
@@ -220,6 +229,7 @@ async fn dial<P, F>(
         came_in = tokio::select! {
             () = sleep(pause) => false,
             () = look.notified() => false,
+            Ok(()) = losses.changed() => false,
             Ok(()) = logins.changed() => true,
         };
     }

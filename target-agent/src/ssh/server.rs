@@ -20,6 +20,8 @@ use crate::access::{Access, Admitted, Guests};
 use crate::config::SshSettings;
 use crate::metrics::{Denied, Metrics};
 
+/// Why a session ended that broke off without a word.
+const LOST: &str = "lost";
 /// Sessions that are logged in at once.
 const MAX_SESSIONS: usize = 8;
 /// Sessions that are not logged in yet at once.
@@ -167,7 +169,7 @@ impl Server {
                     Ok(()) => break "closed",
                     Err(error) => {
                         debug!(%error, "a session ended early");
-                        break "lost";
+                        break LOST;
                     }
                 },
                 () = shared.shutdown.cancelled() => {
@@ -185,6 +187,9 @@ impl Server {
             }
         };
         self.note_seen(&login.name);
+        if why == LOST {
+            self.0.metrics.lost_session();
+        }
         record.end(why, Some(login.channels.load(Ordering::Relaxed)));
     }
 

@@ -111,6 +111,29 @@ async fn who_logs_in_proves_that_others_can() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_breaks_off_is_a_reason_to_look() {
+    let (tell, mut status) = watch::channel(AgentStatus::Bootstrapping);
+    let (_progress, bootstrap) = watch::channel(Bootstrap::Done);
+    let (_hinder, hindrance) = watch::channel(None);
+    let signs = Signs { bootstrap, hindrance, look: Arc::default(), low_power: true };
+    let dials = Arc::new(Mutex::new(VecDeque::from([true])));
+    let probe = move || {
+        let through = dials.lock().expect("lock").pop_front().unwrap_or(false);
+        async move { through }
+    };
+    let (metrics, shutdown) = (Metrics::new(), CancellationToken::new());
+    tokio::spawn(follow(signs, async {}, probe, tell, metrics.clone(), shutdown.clone()));
+    status.wait_for(|status| *status == AgentStatus::Reachable).await.expect("followed");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(*status.borrow(), AgentStatus::Reachable);
+    let lost = Instant::now();
+    metrics.lost_session();
+    status.wait_for(|status| matches!(status, AgentStatus::InTrouble { .. })).await.expect("followed");
+    assert_eq!(lost.elapsed().as_secs(), 6);
+    shutdown.cancel();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_device_that_is_never_reached_is_in_trouble() {
     let seen = seen(&[false; 400], &[(0, Bootstrap::Done)], 400).await;
     let trouble = "in trouble, because the onion service cannot be reached from outside";
