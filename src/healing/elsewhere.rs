@@ -9,10 +9,12 @@ use tokio::time::Instant;
 const INTRODUCED_AGAIN: Duration = Duration::from_secs(12);
 /// The same where it had none since it was launched: on a bad network circuits take long.
 const INTRODUCED_FIRST: Duration = Duration::from_secs(60);
-/// Least time between two launches where the last introduction points worked, doubled each time in a row:
-/// whoever can make one fail should not have a say in which is next.
+/// Least time between two launches where the last introduction points worked.
 const GAP_AGAIN: Duration = Duration::from_secs(15);
-/// The same where they never did.
+/// So many in a row are let pass at that pace, as relays do fail; then it is doubled each time: whoever can make one
+/// fail should not have a say in which is next.
+const FREE: u32 = 3;
+/// The same where they never did, doubled from the second on.
 const GAP_FIRST: Duration = Duration::from_secs(120);
 /// How often it is doubled.
 const DOUBLINGS: u32 = 4;
@@ -51,8 +53,8 @@ impl Elsewhere {
         if self.last.is_some_and(|last| now - last >= ROW) {
             self.times = 0;
         }
-        let gap = if had_one { GAP_AGAIN } else { GAP_FIRST };
-        let gap = gap * 2u32.pow(self.times.saturating_sub(1).min(DOUBLINGS));
+        let (gap, free) = if had_one { (GAP_AGAIN, FREE) } else { (GAP_FIRST, 1) };
+        let gap = gap * 2u32.pow(self.times.saturating_sub(free).min(DOUBLINGS));
         if self.last.is_some_and(|last| now - last < gap) {
             return false;
         }

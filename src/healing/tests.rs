@@ -371,7 +371,7 @@ fn introduction_points_that_are_gone_are_replaced_and_a_slow_network_is_not_hurr
     let forced: Vec<_> = (0..600)
         .filter(|second| healing.tick(without(15, true), at(start_of_row + second)) == step)
         .collect();
-    assert_eq!(forced, [0, 15, 45, 105, 225, 465]);
+    assert_eq!(forced, [0, 15, 30, 45, 75, 135, 255, 495]);
     // And not for the time in which nothing came at all.
     let mut cut = begun(start);
     assert_eq!(cut.tick(Seen { silence: seconds(19), ..without(0, true) }, at(20)), None);
@@ -379,8 +379,8 @@ fn introduction_points_that_are_gone_are_replaced_and_a_slow_network_is_not_hurr
     assert_eq!(cut.tick(without(27, true), at(32)), step);
     // What cannot be dialled though they were chosen just now is given time; less if they worked.
     let lost = Seen { reach: Reach::Lost, ..without(1, true) };
-    assert_eq!(healing.tick(lost, at(start_of_row + 470)), None);
-    assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(start_of_row + 480)), None);
+    assert_eq!(healing.tick(lost, at(start_of_row + 500)), None);
+    assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(start_of_row + 510)), None);
     assert_eq!(healing.tick(lost, at(start_of_row + 800)), Some((Step::Relaunch, Reason::Unreachable)));
     assert_eq!(healing.tick(Seen { clock_wrong: true, ..without(600, true) }, at(9000)), None);
 }
