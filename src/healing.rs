@@ -72,6 +72,8 @@ pub struct Seen {
     pub unintroduced: Option<Unintroduced>,
     /// True while there are sessions: then the way in is shut at most to those who come.
     pub in_use: bool,
+    /// How many there were so far.
+    pub logins: u64,
     /// True while there is a Tor client.
     pub running: bool,
     /// True unless the state cannot be written, so that nothing can be begun.
@@ -192,9 +194,9 @@ impl Healing {
         // One that was accepted since and would have been spoken on by now.
         let unheard = |ago: &Duration| *ago >= SAID && *ago + SAID < silence;
         Some(match tor {
-            _ if seen.read_only => READ_ONLY,
             Bootstrap::Blocked { advice, .. } => advice,
             _ if seen.connected.iter().any(unheard) => FILTERED,
+            _ if seen.read_only => READ_ONLY,
             _ => "nothing comes from any Tor relay; check the network",
         })
     }
@@ -242,8 +244,8 @@ impl Healing {
     pub fn tick(&mut self, seen: Seen, now: Instant) -> Option<(Step, Reason)> {
         if seen.reach == Reach::Proved {
             self.unreachable.is_over();
-            self.elsewhere.works();
         }
+        self.elsewhere.saw(seen.logins);
         if self.failures > 0 || !seen.running {
             // With or without a network: there must be one for whenever there is.
             return (seen.can_write && now - self.renewed >= RETRY).then(|| match self.failures {
@@ -263,8 +265,8 @@ impl Healing {
         // of a relay the next one does, too, so it is left alone.
         if seen.silence.is_some_and(|silence| silence >= age) {
             self.deaf = age;
-        } else if seen.can_write
-            && std::mem::take(&mut self.deaf) >= self.spent
+        } else if std::mem::take(&mut self.deaf) >= self.spent
+            && seen.can_write
             && let Some(renewed) = self.renew_reopened(self.gaps[self.gaps.len() - 1], now)
         {
             return Some(renewed);

@@ -73,6 +73,7 @@ fn look_around(tor: &TorOnDemand, doubtful: bool) -> Seen {
         reach: Reach::Proved,
         unintroduced: tor.and_then(Tor::unintroduced).filter(|_| clear),
         in_use: false,
+        logins: 0,
         running: tor.is_none_or(Tor::is_running),
         can_write: tor.is_none_or(Tor::can_write),
         clock_wrong: tor.is_some_and(|tor| tor.bootstrap().borrow().is_blocked_by("clock_skewed")),

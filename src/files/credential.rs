@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// What is said of a file that [`is_to_come`].
-pub(crate) const TO_COME: &str = "is not there yet: systemd puts it there when the unit starts";
+pub(crate) const TO_COME: &str =
+    "is not there; systemd puts it there when the unit starts, if LoadCredential= names it";
 
 /// The folder that it is in, if systemd started this program or somebody says that it is as if.
 fn folder() -> Option<OsString> {

@@ -27,8 +27,10 @@ pub(super) struct Elsewhere {
     /// In a row.
     times: u32,
     last: Option<Instant>,
-    /// Whether somebody got through since the last one.
+    /// Whether somebody came in since the last one.
     worked: bool,
+    /// How many sessions there were when that was looked at.
+    logins: u64,
 }
 
 impl Elsewhere {
@@ -43,9 +45,10 @@ impl Elsewhere {
         self.begins(self.worked, now)
     }
 
-    /// Somebody gets through.
-    pub(super) fn works(&mut self) {
-        self.worked = true;
+    /// There were so many sessions so far. A device that was reached before the last choice says nothing of it.
+    pub(super) fn saw(&mut self, logins: u64) {
+        self.worked |= logins > self.logins;
+        self.logins = logins;
     }
 
     /// Begins one, unless the last was too short a time ago.
@@ -58,7 +61,7 @@ impl Elsewhere {
         if self.last.is_some_and(|last| now - last < gap) {
             return false;
         }
-        *self = Self { times: self.times + 1, last: Some(now), worked: false };
+        (self.times, self.last, self.worked) = (self.times + 1, Some(now), false);
         true
     }
 }

@@ -28,6 +28,7 @@ fn seen(silence: Option<Duration>, reach: Reach) -> Seen {
         reach,
         unintroduced: None,
         in_use: false,
+        logins: 0,
         running: true,
         can_write: true,
         clock_wrong: false,
@@ -233,6 +234,35 @@ fn a_slow_way_to_relays_is_not_begun_again_and_again() {
 }
 
 #[test]
+fn a_disk_that_is_well_again_costs_nothing() {
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let mut healing = begun(start);
+    assert_eq!(healing.tick(seen(seconds(30), Reach::Proved), at(30)), Some((Step::Renew, Reason::Silence)));
+    let read_only = |silence| Seen { can_write: false, ..seen(silence, Reach::Unknown) };
+    assert_eq!(healing.tick(read_only(seconds(50)), at(50)), None);
+    assert_eq!(healing.tick(read_only(seconds(1)), at(55)), None, "it has heard");
+    assert_eq!(healing.tick(seen(seconds(1), Reach::Proved), at(7200)), None);
+}
+
+#[test]
+fn introduction_points_that_nobody_has_tried_yet_are_given_their_time() {
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let gone = Unintroduced { time: Duration::from_secs(15), had_one: true };
+    let step = |reason| Some((Step::Relaunch, reason));
+    for (logins, relaunched) in [(7, None), (8, step(Reason::Unreachable))] {
+        let mut healing = begun(start);
+        let seen = |reach, logins| Seen { logins, in_use: true, ..seen(SOME, reach) };
+        let unintroduced = Seen { unintroduced: Some(gone), ..seen(Reach::Proved, 7) };
+        assert_eq!(healing.tick(unintroduced, at(15)), step(Reason::Unintroduced));
+        // It takes a while until it is seen that nobody gets through.
+        assert_eq!(healing.tick(seen(Reach::Proved, logins), at(16)), None);
+        assert_eq!(healing.tick(seen(Reach::Lost, logins), at(40)), relaunched);
+    }
+}
+
+#[test]
 fn a_client_that_does_not_start_is_tried_again() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
@@ -381,6 +411,7 @@ fn introduction_points_that_are_gone_are_replaced_and_a_slow_network_is_not_hurr
     let lost = Seen { reach: Reach::Lost, ..without(1, true) };
     assert_eq!(healing.tick(lost, at(start_of_row + 500)), None);
     assert_eq!(healing.tick(seen(SOME, Reach::Proved), at(start_of_row + 510)), None);
-    assert_eq!(healing.tick(lost, at(start_of_row + 800)), Some((Step::Relaunch, Reason::Unreachable)));
+    let came_in = Seen { logins: 1, ..lost };
+    assert_eq!(healing.tick(came_in, at(start_of_row + 800)), Some((Step::Relaunch, Reason::Unreachable)));
     assert_eq!(healing.tick(Seen { clock_wrong: true, ..without(600, true) }, at(9000)), None);
 }

@@ -108,6 +108,7 @@ impl Healer {
             reach,
             unintroduced: self.tor.unintroduced().filter(|_| clear),
             in_use: self.metrics.sessions() > 0,
+            logins: *self.metrics.logins().borrow(),
             running: self.tor.is_running(),
             can_write,
             clock_wrong: bootstrap.is_blocked_by("clock_skewed"),

@@ -229,7 +229,7 @@ async fn dial<P, F>(
         came_in = tokio::select! {
             () = sleep(pause) => false,
             () = look.notified() => false,
-            Ok(()) = losses.changed() => false,
+            Ok(()) = losses.changed(), if through => false,
             Ok(()) = logins.changed() => true,
         };
     }

@@ -161,7 +161,7 @@ pub async fn what_systemd_is_to_hand_over_is_no_mistake(world: &World) {
         let checked = check(&credentials);
         let said = String::from_utf8(checked.stdout).unwrap();
         assert!(checked.status.success() && said.contains(": OK"), "{program}: {said}");
-        let warned = format!("{} is not there yet: systemd puts it there", secret.display());
+        let warned = format!("{} is not there; systemd puts it there", secret.display());
         let warnings: Vec<_> = said.lines().filter(|line| line.contains(": warning: ")).collect();
         let is_it = |line: &&str| line.replace(": is not", " is not").contains(&warned);
         assert!(!warnings.is_empty() && warnings.iter().all(is_it), "{program}: {said}");

@@ -85,9 +85,8 @@ impl PassedBody {
                 return Ok(Waited::Whole(tight(gathered), room));
             };
             let data = frame?.into_data().unwrap_or_default();
-            let before = gathered.capacity();
             gathered.extend_from_slice(&data);
-            if gathered.len() > MAX_DICTIONARY || !room.take(gathered.capacity() - before) {
+            if gathered.len() > MAX_DICTIONARY || !room.take(data.len()) {
                 self.begun = Some(gathered.freeze()).filter(|begun| !begun.is_empty());
                 return Ok(Waited::Passed(self.boxed_unsync()));
             }
