@@ -276,12 +276,13 @@ fn check_private(path: &Path, mode: u32) -> Result<(), FileError> {
 }
 
 #[cfg(test)]
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("chmod");
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-
-    fn set_mode(path: &Path, mode: u32) {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
-    }
 
     #[test]
     fn a_private_file_is_made_once() {

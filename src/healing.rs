@@ -83,15 +83,15 @@ pub struct Seen {
 }
 
 /// What there is to see of relays at a moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Traffic {
     /// How long nothing has come from any, if anything ever did.
     pub silence: Option<Duration>,
     /// How long ago one, or whatever stands in its way, accepted each of the last connections, as far as that is
     /// known.
     pub connected: Vec<Duration>,
-    /// True if nothing can be written to Tor's state.
-    pub read_only: bool,
+    /// As in [`Seen`].
+    pub can_write: bool,
 }
 
 /// What was seen and done so far.
@@ -196,7 +196,7 @@ impl Healing {
         Some(match tor {
             Bootstrap::Blocked { advice, .. } => advice,
             _ if seen.connected.iter().any(unheard) => FILTERED,
-            _ if seen.read_only => READ_ONLY,
+            _ if !seen.can_write => READ_ONLY,
             _ => "nothing comes from any Tor relay; check the network",
         })
     }

@@ -41,13 +41,8 @@ fn is_in(path: &Path, folder: Option<&OsStr>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
-
-    fn set_mode(path: &Path, mode: u32) {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
-    }
+    use crate::files::set_mode;
 
     #[test]
     fn it_is_private_with_an_access_list() {

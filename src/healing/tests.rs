@@ -46,7 +46,7 @@ fn hindrance(
     now: Instant,
 ) -> Option<&'static str> {
     let connected = accepted.iter().copied().map(Duration::from_secs).collect();
-    healing.hindrance(&Traffic { silence, connected, read_only: false }, &Bootstrap::Done, now)
+    healing.hindrance(&Traffic { silence, connected, can_write: true }, &Bootstrap::Done, now)
 }
 
 fn disturbed(
@@ -153,7 +153,7 @@ fn what_accepts_connections_and_says_nothing_is_no_relay() {
     assert!(said(seconds(60), &[58], 600).contains("nothing comes from any"), "the last of a good network");
     assert!(said(seconds(60), &[300], 600).contains("nothing comes from any"));
     assert_eq!(said(SOME, &[5], 600), "nothing");
-    let read_only = Traffic { silence: seconds(20), connected: Vec::new(), read_only: true };
+    let read_only = Traffic { silence: seconds(20), connected: Vec::new(), can_write: false };
     let said = healing.hindrance(&read_only, &Bootstrap::Done, start).expect("silence");
     assert!(said.contains("nothing can be written"), "{said}");
     let transport = Healing { spent: TRANSPORT_SPENT, ..begun(start) };

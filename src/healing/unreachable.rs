@@ -19,7 +19,7 @@ const RENEWALS: u32 = 3;
 pub(super) struct Unreachable {
     /// The time in which it is so, if it is.
     now: Option<Spell>,
-    /// When the last one was, be it mended since or not.
+    /// When the last client was started for that, be it mended since or not.
     renewed: Option<Instant>,
 }
 

@@ -67,11 +67,8 @@ impl Healer {
                     healing.tick(seen, Instant::now())
                 }
             };
-            let traffic = Traffic {
-                silence: self.tor.silence(),
-                connected: self.tor.connected(),
-                read_only: !self.tor.can_write(),
-            };
+            let can_write = self.tor.can_write();
+            let traffic = Traffic { silence: self.tor.silence(), connected: self.tor.connected(), can_write };
             let hindrance = healing.hindrance(&traffic, &self.tor.bootstrap().borrow(), Instant::now());
             let changed =
                 self.hindrance.send_if_modified(|known| std::mem::replace(known, hindrance) != hindrance);
@@ -79,7 +76,7 @@ impl Healer {
                 self.look.notify_one();
             }
             if let Some((step, reason)) = decision {
-                let step = step.possible(self.tor.can_write());
+                let step = step.possible(can_write);
                 if self.act(step, reason).await {
                     healing.succeeded(step, Instant::now());
                 } else {
