@@ -4,6 +4,7 @@ mod format;
 mod healing;
 mod process;
 mod reload;
+mod tasks;
 mod tor;
 
 use std::sync::Arc;
@@ -59,6 +60,7 @@ pub fn registry(version: &'static str, register: impl FnOnce(&mut Registry)) -> 
     let build = Family::<Build, Gauge>::default();
     build.get_or_create(&Build { version }).set(1);
     own.register("build_info", "What was built; the value is always 1", build);
+    own.register_collector(Box::new(tasks::Tasks));
     register(own);
     Arc::new(registry)
 }
@@ -133,8 +135,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn classic_text_names_counters_as_their_series() {
+    #[tokio::test]
+    async fn classic_text_names_counters_as_their_series() {
         let registry = registry("1.2.3", |own| {
             let counter = Counter::<u64>::default();
             counter.inc();
@@ -151,6 +153,10 @@ mod tests {
         );
         assert!(text.contains("onionscrape_build_info{version=\"1.2.3\"} 1\n"), "{text}");
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
+        assert!(text.contains("# TYPE onionscrape_tasks gauge\nonionscrape_tasks 0\n"), "{text}");
+        let (_open, closed) = tokio::sync::oneshot::channel::<()>();
+        tokio::spawn(closed);
+        assert!(classic_text(&registry).contains("\nonionscrape_tasks 1\n"));
         assert!(text.contains("\nonionscrape_bare_total 0\n"), "{text}");
         assert!(!text.contains("EOF") && !text.contains("_total_total"), "{text}");
         let open = open_text(&registry);

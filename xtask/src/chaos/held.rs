@@ -1,7 +1,15 @@
-//! What a process holds, as the kernel has it.
+//! What a process holds, as the kernel has it and as it says itself.
 
-use procfs::ProcResult;
+use std::net::SocketAddr;
+
 use procfs::process::Process;
+
+use super::place::Place;
+use super::watcher::page;
+use crate::Failure;
+
+/// How often a program is asked that has too much to do to answer in time.
+const ASKED: usize = 5;
 
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
@@ -12,16 +20,23 @@ pub struct Held {
     pub files: usize,
     /// Threads.
     pub threads: i64,
+    /// Tasks of its runtime.
+    pub tasks: u64,
 }
 
 impl Held {
-    /// By a process.
+    /// By a process in its place, whose own pages are at `admin`.
     ///
     /// # Errors
-    /// When it is gone.
-    pub fn by(pid: u32) -> ProcResult<Self> {
+    /// When it is gone or does not answer.
+    pub fn by(pid: u32, place: &Place, admin: SocketAddr) -> Result<Self, Failure> {
         let process = Process::new(pid.cast_signed())?;
         let memory = process.status()?.vmrss.unwrap_or_default() * 1024;
-        Ok(Self { memory, files: process.fd_count()?, threads: process.stat()?.num_threads })
+        let (files, threads) = (process.fd_count()?, process.stat()?.num_threads);
+        let metrics = place.within(|| Ok((0..ASKED).find_map(|_| page(admin, "/metrics"))))?;
+        let tasks = metrics.and_then(|(_, text)| {
+            text.lines().find_map(|line| line.strip_prefix("onionscrape_tasks ")?.parse().ok())
+        });
+        Ok(Self { memory, files, threads, tasks: tasks.ok_or("a program does not say how many tasks it has")? })
     }
 }

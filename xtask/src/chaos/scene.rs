@@ -12,6 +12,7 @@ use tornet::{Network, Options, Role};
 
 use super::cable::{self, WORLD};
 use super::exporter::Exporter;
+use super::held::Held;
 use super::history::{History, Probe, Program, Way};
 use super::place::{self, Place};
 use super::prober::{self, Prober};
@@ -61,6 +62,10 @@ pub struct Scene {
     pub bridge: Supervised,
     /// The bridge's own pages.
     bridge_admin: SocketAddr,
+    /// Those of the agent on the device that everything happens to.
+    agent_admin: SocketAddr,
+    /// Those of the agents on the others.
+    shelf_admins: Vec<SocketAddr>,
     /// The original recipe, if it is to be compared with.
     pub recipe: Option<Recipe>,
     /// The exporter of `backpack`.
@@ -176,7 +181,9 @@ impl Scene {
             _watchers: watchers,
             _probers: probers,
             agent: backpack.agent,
+            agent_admin: backpack.admin,
             agent_state: backpack.state,
+            shelf_admins: shelves.iter().map(|shelf| shelf.admin).collect(),
             shelves: shelves.into_iter().map(|shelf| shelf.agent).collect(),
             bridge,
             bridge_admin: admin,
@@ -253,6 +260,19 @@ impl Scene {
             text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
         };
         Some([count("backpack")?, count("backpack-standby")?])
+    }
+
+    /// What the bridge holds, the agent that everything happens to, and the first of the others.
+    ///
+    /// # Errors
+    /// When one of them is gone or does not answer.
+    pub fn held(&self) -> Result<[Held; 3], Failure> {
+        let (shelf, admin) = self.shelves.first().zip(self.shelf_admins.first()).ok_or("no other device")?;
+        Ok([
+            Held::by(self.bridge.pid(), &self.monitor, self.bridge_admin)?,
+            Held::by(self.agent.pid(), &self.device, self.agent_admin)?,
+            Held::by(shelf.pid(), &Place::Here, *admin)?,
+        ])
     }
 
     /// Names of relays, without authorities: those are on no path.

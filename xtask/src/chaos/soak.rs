@@ -35,7 +35,7 @@ pub struct Soak {
 /// What the programs held at one time.
 struct Sample {
     at: Duration,
-    held: Vec<Held>,
+    held: [Held; 3],
 }
 
 impl Soak {
@@ -78,7 +78,11 @@ impl Soak {
         if self.hours >= PUBLISHED && violations.is_empty() {
             println!("written to {}", report::write_soak(&result)?.display());
         }
-        judge(&violations)
+        judge(&violations)?;
+        match grown(&samples) {
+            grown if grown.is_empty() => Ok(()),
+            grown => Err(format!("not flat: {}", grown.join(", ")).into()),
+        }
     }
 }
 
@@ -87,36 +91,82 @@ const NAMES: [&str; 3] =
     ["scraper-bridge", "target-agent, hit by the faults", "target-agent, one of the others"];
 
 fn sample(scene: &Scene, started: Instant) -> Result<Sample, Failure> {
-    let shelf = scene.shelves.first().ok_or("no other device")?;
-    let pids = [scene.bridge.pid(), scene.agent.pid(), shelf.pid()];
-    let held = pids.into_iter().map(Held::by).collect::<Result<_, _>>()?;
-    Ok(Sample { at: started.elapsed(), held })
+    Ok(Sample { at: started.elapsed(), held: scene.held()? })
 }
 
-/// What was held after a quarter of the time, at the end, and at most.
+/// What a program holds, and by how much it may be more later, besides a tenth: how many relays a program is
+/// connected with is left to chance.
+struct What {
+    name: &'static str,
+    of: fn(&Held) -> f64,
+    slack: f64,
+}
+
+const WHAT: [What; 4] = [
+    What { name: "memory, MB", of: |held| held.memory as f64 / 1e6, slack: 4.0 },
+    What { name: "files", of: |held| held.files as f64, slack: 8.0 },
+    What { name: "threads", of: |held| held.threads as f64, slack: 2.0 },
+    What { name: "tasks", of: |held| held.tasks as f64, slack: 20.0 },
+];
+
+/// How one of these changed in one program. The first quarter counts for nothing: caches fill then.
+struct Course {
+    /// Median of the second quarter.
+    early: f64,
+    /// Median of the last quarter.
+    late: f64,
+    most: f64,
+    /// From the one to the other.
+    per_hour: f64,
+    is_flat: bool,
+}
+
+impl Course {
+    fn of(samples: &[Sample], place: usize, what: &What) -> Self {
+        let value = |sample: &Sample| (what.of)(&sample.held[place]);
+        let quarter = |number: usize| {
+            let part = &samples[samples.len() * (number - 1) / 4..samples.len() * number / 4];
+            let middle = |values: Vec<f64>| {
+                let mut values = values;
+                values.sort_by(f64::total_cmp);
+                values.get(values.len() / 2).copied().unwrap_or_default()
+            };
+            let hours = part.iter().map(|sample| sample.at.as_secs_f64() / 3600.0);
+            (middle(part.iter().map(value).collect()), middle(hours.collect()))
+        };
+        let ((early, began), (late, ended)) = (quarter(2), quarter(4));
+        Self {
+            early,
+            late,
+            most: samples.iter().map(value).fold(0.0, f64::max),
+            per_hour: (late - early) / (ended - began).max(f64::EPSILON),
+            is_flat: late <= early * 1.1 + what.slack,
+        }
+    }
+}
+
+/// All courses, with the names of the program and of what it holds.
+fn courses(samples: &[Sample]) -> impl Iterator<Item = ([&'static str; 2], Course)> {
+    let each = NAMES.into_iter().enumerate().flat_map(|(place, name)| WHAT.iter().map(move |what| (place, name, what)));
+    each.map(|(place, name, what)| ([name, what.name], Course::of(samples, place, what)))
+}
+
+/// What was not flat.
+fn grown(samples: &[Sample]) -> Vec<String> {
+    let grown = courses(samples).filter(|(_, course)| !course.is_flat);
+    grown.map(|([program, what], _)| format!("{program}: {what}")).collect()
+}
+
+/// What was held early, late and at most.
 fn table(samples: &[Sample]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["program", "what", "after a quarter", "at the end", "most", "per hour since"]);
-    let (Some(last), Some(early)) = (samples.last(), samples.get(samples.len() / 4)) else { return table };
-    let hours = (last.at - early.at).as_secs_f64() / 3600.0;
-    for (place, name) in NAMES.into_iter().enumerate() {
-        let of = |what: &dyn Fn(&Held) -> f64| {
-            let values: Vec<_> =
-                samples.iter().filter_map(|sample| sample.held.get(place)).map(what).collect();
-            let at = |index: usize| values.get(index).copied().unwrap_or_default();
-            let [early, end] = [at(samples.len() / 4), at(samples.len() - 1)];
-            let most = values.iter().copied().fold(0.0, f64::max);
-            [early, end, most, (end - early) / hours.max(f64::EPSILON)].map(|value| format!("{value:.1}"))
-        };
-        let rows = [
-            ("memory, MB", of(&|held| held.memory as f64 / 1e6)),
-            ("files", of(&|held| held.files as f64)),
-            ("threads", of(&|held| held.threads as f64)),
-        ];
-        for (what, values) in rows {
-            table.add_row([name, what].map(str::to_owned).into_iter().chain(values));
-        }
+    table.set_header(["program", "what", "second quarter", "last quarter", "most", "per hour", "flat"]);
+    for (names, course) in courses(samples) {
+        let Course { early, late, most, per_hour, is_flat } = course;
+        let values = [early, late, most, per_hour].map(|value| format!("{value:.1}"));
+        let is_flat = if is_flat { "yes" } else { "**no**" };
+        table.add_row(names.map(str::to_owned).into_iter().chain(values).chain([is_flat.to_owned()]));
     }
     table
 }
@@ -133,15 +183,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_grew_is_told_by_the_hour() {
-        let held = |memory| Held { memory, files: 10, threads: 3 };
-        let sample = |hour: u64| Sample {
-            at: Duration::from_secs(hour * 3600),
-            held: vec![held(40_000_000 + hour * 1_000_000), held(30_000_000), held(30_000_000)],
+    fn what_grows_is_told_by_the_hour_and_is_not_flat() {
+        let held = |memory, tasks| Held { memory, files: 10, threads: 3, tasks };
+        let sample = |minute: u64| Sample {
+            at: Duration::from_secs(minute * 60),
+            held: [held(40_000_000 + minute * 100_000, 100), held(30_000_000, 100 + minute), held(30_000_000, 100)],
         };
-        let text = table(&(0..=4).map(sample).collect::<Vec<_>>()).to_string();
-        let line = text.lines().find(|line| line.contains("scraper-bridge") && line.contains("memory"));
-        let cells: Vec<_> = line.unwrap_or_default().split('|').map(str::trim).collect();
-        assert_eq!(cells[3..7], ["41.0", "44.0", "44.0", "1.0"], "{text}");
+        let samples: Vec<_> = (0..120).map(sample).collect();
+        let text = table(&samples).to_string();
+        let cells = |program: &str, what: &str| {
+            let line = text.lines().find(|line| line.contains(program) && line.contains(what));
+            let cells = line.unwrap_or_default().split('|').map(|cell| cell.trim().to_owned());
+            cells.skip(3).take(5).collect::<Vec<_>>()
+        };
+        assert_eq!(cells("bridge", "memory"), ["44.5", "50.5", "51.9", "6.0", "yes"], "{text}");
+        assert_eq!(cells("hit by the faults", "tasks"), ["145.0", "205.0", "219.0", "60.0", "**no**"], "{text}");
+        assert_eq!(grown(&samples), ["target-agent, hit by the faults: tasks"]);
     }
 }
