@@ -32,6 +32,8 @@ pub struct Fault {
     pub apart: bool,
     /// Which programs can know of it and are to tell.
     pub told_by: Tellers,
+    /// How soon they are to tell, if that is asked for besides [`DOWN_WITHIN`](super::verdict::DOWN_WITHIN).
+    pub told_in: Option<Duration>,
     /// True if it may hit what carries no session: then it is noted how often it did.
     pub may_miss: bool,
     /// True if it does the same to the original recipe.

@@ -14,6 +14,8 @@ pub struct Row {
     pub what: &'static str,
     /// How soon the device is to be back.
     pub reach: Option<Duration>,
+    /// How soon the programs are to tell.
+    pub told_in: Option<Duration>,
     /// The way on which it is to cost no scrape.
     pub free_on: Option<Asked>,
     /// How long each way was waited for.
@@ -34,8 +36,9 @@ impl Row {
     /// An empty one.
     pub fn of(fault: &Fault, limits: Limits) -> Self {
         let (ours, standby, recipe, truths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (what, reach, free_on, notes) = (fault.what, fault.reach, fault.free_on, BTreeSet::new());
-        Self { what, reach, free_on, limits, ours, standby, recipe, truths, notes }
+        let Fault { what, reach, told_in, free_on, .. } = *fault;
+        let notes = BTreeSet::new();
+        Self { what, reach, told_in, free_on, limits, ours, standby, recipe, truths, notes }
     }
 
     /// What is short of the figure, in words; nothing if all is well.
@@ -60,8 +63,13 @@ impl Row {
         }
         for program in [Program::Agent, Program::Bridge] {
             let mut truths = self.truths.iter().filter(|(whose, _)| *whose == program);
+            let down = self.told(program).down;
             if truths.any(|(_, truth)| !truth.is_told_in_time()) {
                 misses.push(format!("{} tells late", name(program)));
+            } else if let (Some(down), Some(goal)) = (down, self.told_in)
+                && down > goal
+            {
+                misses.push(format!("{} tells {} late", name(program), show(down - goal)));
             }
         }
         misses
@@ -76,11 +84,12 @@ impl Row {
     /// How soon it is to be back, and where it is to lose nothing.
     fn goal(&self) -> String {
         let soon = self.reach.map(|reach| format!("≤ {} s", reach.as_secs()));
+        let told = self.told_in.map(|goal| format!("told ≤ {} s", goal.as_secs()));
         let free = self.free_on.map(|way| match way {
             Asked::Standby => "standby 0 lost".to_owned(),
             _ => "0 lost".to_owned(),
         });
-        let goals: Vec<_> = soon.into_iter().chain(free).collect();
+        let goals: Vec<_> = soon.into_iter().chain(told).chain(free).collect();
         if goals.is_empty() { "–".to_owned() } else { goals.join(", ") }
     }
 
@@ -162,6 +171,7 @@ mod tests {
         Row {
             what: "x",
             reach,
+            told_in: None,
             free_on: None,
             limits: Limits::FULL,
             ours,
@@ -195,5 +205,8 @@ mod tests {
         let late = Truth { down: Some(Duration::from_secs(30)), up: None };
         row.truths.push((Program::Agent, late));
         assert_eq!(row.misses(), ["agent tells late"]);
+        row.told_in = Some(Duration::from_secs(20));
+        row.truths[0].1.down = Some(Duration::from_secs(22));
+        assert_eq!(row.misses(), ["agent tells 2.0 s late"]);
     }
 }

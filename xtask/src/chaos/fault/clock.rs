@@ -28,6 +28,7 @@ pub fn faults() -> Vec<Fault> {
         short,
         apart: false,
         told_by: Tellers::Neither,
+        told_in: None,
         may_miss: false,
         for_recipe: false,
         act,

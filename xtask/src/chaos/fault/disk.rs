@@ -33,6 +33,7 @@ pub fn faults() -> Vec<Fault> {
         // It wants a mount namespace, which comes with the others.
         apart: true,
         told_by: Tellers::Neither,
+        told_in: None,
         may_miss: false,
         for_recipe: false,
         act,

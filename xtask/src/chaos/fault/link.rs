@@ -20,11 +20,13 @@ pub fn faults() -> Vec<Fault> {
         short,
         apart: true,
         told_by,
+        told_in: None,
         may_miss: false,
         for_recipe: true,
         act,
         tidy: nothing,
     };
+    let in_silence = |fault| Fault { told_in: Some(seconds(20)), ..fault };
     use Tellers::{Both, Bridge};
     vec![
         fault("address-changed", "device's address changes (new network)", 20, 1, Both, address_changed),
@@ -33,22 +35,22 @@ pub fn faults() -> Vec<Fault> {
         fault("device-link-15min", "device's link down 15 min", 20, 0, Both, |s, _| device(s, seconds(900))),
         fault("bridge-link-10s", "bridge's link down 10 s", 15, 1, Bridge, |s, _| monitor(s, seconds(10))),
         fault("bridge-link-2min", "bridge's link down 2 min", 15, 0, Bridge, |s, _| monitor(s, seconds(120))),
-        fault(
+        in_silence(fault(
             "swallowed-from-device",
             "packets from the device swallowed 60 s, nothing reset",
             30,
             0,
             Both,
             |scene, _| swallowed(scene, Direction::Out),
-        ),
-        fault(
+        )),
+        in_silence(fault(
             "swallowed-to-device",
             "packets to the device swallowed 60 s, nothing reset",
             30,
             1,
             Both,
             |scene, _| swallowed(scene, Direction::In),
-        ),
+        )),
     ]
 }
 

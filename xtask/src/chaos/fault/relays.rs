@@ -80,6 +80,7 @@ fn fault(
         short,
         apart: true,
         told_by,
+        told_in: None,
         may_miss: false,
         for_recipe: false,
         act,

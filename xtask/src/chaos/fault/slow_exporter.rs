@@ -21,6 +21,7 @@ pub fn faults() -> Vec<Fault> {
         short: 1,
         apart: false,
         told_by: Tellers::Neither,
+        told_in: None,
         may_miss: false,
         for_recipe: true,
         act,
