@@ -3,52 +3,46 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// Follows dials that end as `dials` says (and well after that), and says which states were seen
-/// when, in seconds.
-async fn seen(dials: &[bool], bootstrap: &[(u64, Bootstrap)], until: u64) -> Vec<(u64, String)> {
-    seen_with(dials, bootstrap, (&[], &[]), until).await
+/// What happens around an agent.
+#[derive(Clone)]
+enum Event {
+    /// Tor comes so far.
+    Tor(Bootstrap),
+    /// Something is in the way from now on, or nothing any more.
+    Hindrance(Option<&'static str>),
+    /// A bridge logs in.
+    Login,
+    /// A session breaks off.
+    Loss,
 }
+use Event::{Hindrance, Login, Loss};
 
-/// The same with things in the way, each from a time on, and with logins.
-async fn seen_with(
-    dials: &[bool],
-    bootstrap: &[(u64, Bootstrap)],
-    (hindrances, logins): (&[(u64, Option<&'static str>)], &[u64]),
-    until: u64,
-) -> Vec<(u64, String)> {
-    let (progress, watched) = watch::channel(Bootstrap::Going { ratio: 0.0 });
+const UP: (u64, Event) = (0, Event::Tor(Bootstrap::Done));
+
+/// Follows dials that end as `dials` says (and well after that) while this happens, each from a second on, and says
+/// which states were seen when, in seconds.
+async fn seen(dials: &[bool], events: &[(u64, Event)], until: u64) -> Vec<(u64, String)> {
+    let (progress, bootstrap) = watch::channel(Bootstrap::Going { ratio: 0.0 });
     let (tell, mut status) = watch::channel(AgentStatus::Bootstrapping);
     let dials = Arc::new(Mutex::new(VecDeque::from(dials.to_vec())));
     let probe = move || {
         let through = dials.lock().expect("lock").pop_front().unwrap_or(true);
         async move { through }
     };
-    let shutdown = CancellationToken::new();
-    let start = Instant::now();
+    let (metrics, shutdown, start) = (Metrics::new(), CancellationToken::new(), Instant::now());
     let (hinder, hindrance) = watch::channel(None);
-    let signs = Signs { bootstrap: watched, hindrance, look: Arc::default(), low_power: false };
-    let metrics = Metrics::new();
+    let signs = Signs { bootstrap, hindrance, look: Arc::default(), low_power: false };
     tokio::spawn(follow(signs, async {}, probe, tell, metrics.clone(), shutdown.clone()));
-    let logins = logins.to_vec();
+    let events = events.to_vec();
     tokio::spawn(async move {
-        for at in logins {
+        for (at, event) in events {
             tokio::time::sleep_until(start + Duration::from_secs(at)).await;
-            drop(metrics.session());
-        }
-    });
-    let hindrances = hindrances.to_vec();
-    tokio::spawn(async move {
-        for (at, hindrance) in hindrances {
-            tokio::time::sleep_until(start + Duration::from_secs(at)).await;
-            hinder.send_replace(hindrance);
-        }
-        std::future::pending::<()>().await;
-    });
-    let bootstrap = bootstrap.to_vec();
-    tokio::spawn(async move {
-        for (at, state) in bootstrap {
-            tokio::time::sleep_until(start + Duration::from_secs(at)).await;
-            progress.send_replace(state);
+            match event {
+                Event::Tor(state) => drop(progress.send_replace(state)),
+                Hindrance(what) => drop(hinder.send_replace(what)),
+                Login => drop(metrics.session()),
+                Loss => metrics.lost_session(),
+            }
         }
         std::future::pending::<()>().await;
     });
@@ -72,15 +66,15 @@ fn states(of: &[(u64, &str)]) -> Vec<(u64, String)> {
 
 #[tokio::test(start_paused = true)]
 async fn reachable_is_what_a_dial_proved() {
-    let seen = seen(&[false, false, true], &[(5, Bootstrap::Done)], 100).await;
+    let seen = seen(&[false, false, true], &[(5, Event::Tor(Bootstrap::Done))], 100).await;
     assert_eq!(seen, states(&[(0, "bootstrapping"), (5, "publishing"), (7, "reachable")]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_blocked_bootstrap_is_trouble() {
     let blocked = Bootstrap::Blocked { ratio: 0.1, kind: "offline", advice: "no network; check the link" };
-    let seen =
-        seen(&[], &[(1, blocked), (9, Bootstrap::Going { ratio: 0.5 }), (12, Bootstrap::Done)], 100).await;
+    let goes_on = [(1, blocked), (9, Bootstrap::Going { ratio: 0.5 }), (12, Bootstrap::Done)];
+    let seen = seen(&[], &goes_on.map(|(at, state)| (at, Event::Tor(state))), 100).await;
     assert_eq!(
         seen,
         states(&[
@@ -94,17 +88,17 @@ async fn a_blocked_bootstrap_is_trouble() {
 
 #[tokio::test(start_paused = true)]
 async fn one_failure_is_not_trouble_but_three_are() {
-    let once = seen(&[true, false, true], &[(0, Bootstrap::Done)], 1000).await;
+    let once = seen(&[true, false, true], &[UP], 1000).await;
     assert_eq!(once.last().map(|(_, state)| state.as_str()), Some("reachable"));
     assert_eq!(once.iter().filter(|(at, _)| *at > 0).count(), 0, "{once:?}");
-    let lost = seen(&[true, false, false, false, false, false, true], &[(0, Bootstrap::Done)], 1000).await;
+    let lost = seen(&[true, false, false, false, false, false, true], &[UP], 1000).await;
     let trouble = "in trouble, because the onion service cannot be reached from outside";
     assert_eq!(lost[lost.len() - 2..], states(&[(66, trouble), (96, "reachable")])[..]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_logs_in_proves_that_others_can() {
-    let seen = seen_with(&[false; 400], &[(0, Bootstrap::Done)], (&[], &[10, 205]), 300).await;
+    let seen = seen(&[false; 400], &[UP, (10, Login), (205, Login)], 300).await;
     let trouble = "in trouble, because the onion service cannot be reached from outside";
     let wanted = [(0, "publishing"), (10, "reachable"), (76, trouble), (205, "reachable"), (271, trouble)];
     assert_eq!(seen, states(&wanted), "{seen:?}");
@@ -112,39 +106,22 @@ async fn who_logs_in_proves_that_others_can() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_breaks_off_is_a_reason_to_look() {
-    let (tell, mut status) = watch::channel(AgentStatus::Bootstrapping);
-    let (_progress, bootstrap) = watch::channel(Bootstrap::Done);
-    let (_hinder, hindrance) = watch::channel(None);
-    let signs = Signs { bootstrap, hindrance, look: Arc::default(), low_power: true };
-    let dials = Arc::new(Mutex::new(VecDeque::from([true])));
-    let probe = move || {
-        let through = dials.lock().expect("lock").pop_front().unwrap_or(false);
-        async move { through }
-    };
-    let (metrics, shutdown) = (Metrics::new(), CancellationToken::new());
-    tokio::spawn(follow(signs, async {}, probe, tell, metrics.clone(), shutdown.clone()));
-    status.wait_for(|status| *status == AgentStatus::Reachable).await.expect("followed");
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(*status.borrow(), AgentStatus::Reachable);
-    let lost = Instant::now();
-    metrics.lost_session();
-    status.wait_for(|status| matches!(status, AgentStatus::InTrouble { .. })).await.expect("followed");
-    assert_eq!(lost.elapsed().as_secs(), 6);
-    shutdown.cancel();
+    let lost = seen(&[true, false, false, false, false], &[UP, (30, Loss)], 50).await;
+    let trouble = "in trouble, because the onion service cannot be reached from outside";
+    assert_eq!(lost.last(), Some(&(36, trouble.to_owned())), "{lost:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_device_that_is_never_reached_is_in_trouble() {
-    let seen = seen(&[false; 400], &[(0, Bootstrap::Done)], 400).await;
+    let seen = seen(&[false; 400], &[UP], 400).await;
     let trouble = "in trouble, because the onion service cannot be reached from outside";
     assert_eq!(seen.last(), Some(&(181, trouble.to_owned())), "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_gets_through_what_is_in_the_way() {
-    let hindrances = [(50, Some("there is no network")), (290, None)];
-    let dials = [true, false, false, true];
-    let seen = seen_with(&dials, &[(0, Bootstrap::Done)], (&hindrances, &[]), 400).await;
+    let events = [UP, (50, Hindrance(Some("there is no network"))), (290, Hindrance(None))];
+    let seen = seen(&[true, false, false, true], &events, 400).await;
     let seen: Vec<_> = seen.into_iter().filter(|(at, _)| *at > 0).collect();
     let trouble = "in trouble, because there is no network";
     assert_eq!(seen, states(&[(50, trouble), (290, "publishing"), (302, "reachable")]));
@@ -153,10 +130,10 @@ async fn nobody_gets_through_what_is_in_the_way() {
 #[tokio::test(start_paused = true)]
 async fn what_was_in_the_way_takes_nothing_from_the_time_to_get_through() {
     for gone in [150, 290] {
-        let hindrances = [(50, Some("there is no network")), (gone, None)];
+        let events = [UP, (50, Hindrance(Some("there is no network"))), (gone, Hindrance(None))];
         let mut dials = vec![true];
         dials.extend([false; 600]);
-        let seen = seen_with(&dials, &[(0, Bootstrap::Done)], (&hindrances, &[]), gone + 300).await;
+        let seen = seen(&dials, &events, gone + 300).await;
         let told: Vec<_> = seen.iter().filter(|(at, _)| *at >= gone).collect();
         let [(published, publishing), (lost, trouble)] = told[..] else { panic!("{seen:?}") };
         assert!(*published == gone && publishing == "publishing", "{seen:?}");
@@ -168,10 +145,11 @@ async fn what_was_in_the_way_takes_nothing_from_the_time_to_get_through() {
 async fn who_logs_in_although_something_was_in_the_way_has_got_through() {
     // What was in the way is seen to be gone a moment later, or at the same time.
     for seen_gone in [201, 200] {
-        let hindrances = [(50, Some("there is no network")), (seen_gone, None)];
+        let hindered = (50, Hindrance(Some("there is no network")));
+        let events = [UP, hindered, (200, Login), (seen_gone, Hindrance(None))];
         let mut dials = vec![true];
         dials.extend([false; 400]);
-        let seen = seen_with(&dials, &[(0, Bootstrap::Done)], (&hindrances, &[200]), 210).await;
+        let seen = seen(&dials, &events, 210).await;
         let seen: Vec<_> = seen.into_iter().filter(|(at, _)| *at > 0).collect();
         let wanted = [(50, "in trouble, because there is no network"), (seen_gone, "reachable")];
         assert_eq!(seen, states(&wanted));
