@@ -21,6 +21,8 @@ pub enum ScrapeFailure {
     Unreachable,
     /// The device came by itself, and does not forward this port.
     NotForwarded,
+    /// The far end took too long to open a channel.
+    Unopened,
     /// Time ran out at this hop.
     Timeout(&'static str),
     /// The session or channel died under the scrape.
@@ -45,10 +47,11 @@ pub enum ScrapeFailure {
 }
 
 /// All values of the label `reason`.
-pub const REASONS: [&str; 8] = [
+pub const REASONS: [&str; 9] = [
     "not_connected",
     "denied",
     "refused",
+    "channel_timeout",
     "timeout",
     "aborted",
     TlsFault::LABEL,
@@ -63,6 +66,7 @@ impl ScrapeFailure {
             ChannelFailure::Refused => Self::Refused,
             ChannelFailure::Unreachable => Self::Unreachable,
             ChannelFailure::NotForwarded => Self::NotForwarded,
+            ChannelFailure::Late => Self::Unopened,
             ChannelFailure::Lost => Self::Aborted,
         }
     }
@@ -83,6 +87,7 @@ impl ScrapeFailure {
             Self::NotConnected(_) => "not_connected",
             Self::Denied(_) => "denied",
             Self::Refused | Self::Unreachable | Self::NotForwarded => "refused",
+            Self::Unopened => "channel_timeout",
             Self::Timeout(_) => "timeout",
             Self::Aborted => "aborted",
             Self::Tls(_) => TlsFault::LABEL,
@@ -107,6 +112,9 @@ impl ScrapeFailure {
             }
             Self::NotForwarded => {
                 (StatusCode::BAD_GATEWAY, format!("the device's ssh -R does not forward exporter {exporter}"))
+            }
+            Self::Unopened => {
+                (StatusCode::GATEWAY_TIMEOUT, "timed out opening a channel to the device".to_owned())
             }
             Self::Timeout(hop) => (StatusCode::GATEWAY_TIMEOUT, format!("timed out {hop}")),
             Self::Aborted => (StatusCode::BAD_GATEWAY, "session lost during the scrape".to_owned()),
@@ -142,6 +150,7 @@ mod tests {
             ScrapeFailure::NotConnected("onion unreachable: the device is off or offline".into()),
             ScrapeFailure::Denied("ssh login refused: the device does not know this bridge's key".into()),
             ScrapeFailure::Refused,
+            ScrapeFailure::Unopened,
             ScrapeFailure::Timeout("waiting for the exporter's answer"),
             ScrapeFailure::Aborted,
             ScrapeFailure::Tls(TlsFault::UnknownAuthority),

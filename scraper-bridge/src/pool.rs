@@ -34,6 +34,9 @@ const MAX_SPLICES: usize = 4;
 const MAX_IDLE: usize = 2;
 /// A channel that whoever wanted it gave up before had not the time to open: the answer came in another session.
 const OPENS_WITHIN: Duration = Duration::from_secs(2);
+/// How long a channel may take to open, if whoever wants it has that much time: a round trip through Tor takes
+/// seconds on a bad day.
+const CHANNEL_LIMIT: Duration = Duration::from_secs(10);
 /// Channels in a row that may fail to open in time before the session is given up.
 const MAX_UNOPENED: u32 = 3;
 /// How long a channel opened ahead of the first scrape may take.
@@ -239,7 +242,8 @@ impl Pool {
             }
         }
         let opening = Opening(self, Instant::now());
-        let opened = self.session.channel(host, port, held).await;
+        let opened = timeout(CHANNEL_LIMIT, self.session.channel(host, port, held)).await;
+        let opened = opened.map_err(|_| ChannelFailure::Late)?;
         std::mem::forget(opening);
         self.unopened().none();
         opened

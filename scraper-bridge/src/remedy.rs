@@ -51,7 +51,7 @@ pub fn of_scrape(failure: &ScrapeFailure) -> &'static str {
         }
         ScrapeFailure::NotForwarded => "add -R with the exporter's port to the device's ssh",
         ScrapeFailure::Unreachable => "start the exporter on the device, or mend its address",
-        ScrapeFailure::Timeout(_) => {
+        ScrapeFailure::Unopened | ScrapeFailure::Timeout(_) => {
             "see target-agent doctor on the device; if the exporter is quick there, give Prometheus a longer scrape_timeout"
         }
         ScrapeFailure::Aborted => "try again; the session broke off in the middle",

@@ -38,8 +38,6 @@ use offer::Offer;
 const TIMEOUT_OFFSET: Duration = Duration::from_millis(500);
 /// Path under which every listener serves its exporter, whatever the exporter's own path is.
 const METRICS: &str = "/metrics";
-/// That no channel opened in time.
-const UNOPENED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// One exporter of one target, as a surface sees it.
@@ -104,7 +102,7 @@ impl Scraper {
     /// Counts a scrape that failed, and has the session asked whether it is still there.
     fn failed(&self, failure: &ScrapeFailure, laps: Laps) {
         self.target.metrics.scrape_failure(failure);
-        if matches!(failure, ScrapeFailure::Timeout(_) | ScrapeFailure::Aborted) {
+        if matches!(failure, ScrapeFailure::Unopened | ScrapeFailure::Timeout(_) | ScrapeFailure::Aborted) {
             self.target.doubt();
         }
         self.target.metrics.scraped(laps.hops());
@@ -132,7 +130,7 @@ impl Scraper {
                 timeout_at(deadline, self.target.pool()).await.map_err(|_| self.target.last_failure())??;
             laps.lap(Hop::Session);
             let opened = timeout_at(deadline, pool.channel(address)).await;
-            opened.map_err(|_| UNOPENED)?.map_err(ScrapeFailure::of_channel)
+            opened.map_err(|_| ScrapeFailure::Unopened)?.map_err(ScrapeFailure::of_channel)
         };
         match opened.await {
             Ok(channel) => {

@@ -70,6 +70,8 @@ pub enum ChannelFailure {
     Unreachable,
     /// The device came by itself, and does not forward this port.
     NotForwarded,
+    /// It took too long.
+    Late,
     /// The session is gone.
     Lost,
 }

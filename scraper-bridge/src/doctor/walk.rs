@@ -234,9 +234,7 @@ async fn scraped(target: &Arc<Target>, pool: &Pool, index: usize, limits: Scrape
             Finding::passed(&channel, "open").after(started.elapsed())
         }
         Ok(Err(failure)) => return vec![of(&channel, ScrapeFailure::of_connection(failure), started)],
-        Err(_) => {
-            return vec![of(&channel, ScrapeFailure::Timeout("opening a channel to the device"), started)];
-        }
+        Err(_) => return vec![of(&channel, ScrapeFailure::Unopened, started)],
     };
     let started = Instant::now();
     let answered = scraper.attempt(&Request::new(Empty::<Bytes>::new())).await;

@@ -14,13 +14,13 @@ use hyper::{Method, Request, Response, Uri};
 use onionscrape::http::end_to_end;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{METRICS, Scraper, UNOPENED};
+use super::{METRICS, Scraper};
 use crate::config::Way;
 use crate::failure::ScrapeFailure;
 use crate::hops::{Hop, Laps};
 use crate::pool::{Connection, Pool, Taken};
 
-/// The same where TLS is spoken in it.
+/// Where TLS is spoken in a channel, and it is not known which of both took the time.
 const UNSECURED: ScrapeFailure = ScrapeFailure::Timeout("opening a channel to the device, or TLS in it");
 /// Sessions in a row that may be lost under a scrape: both of two, and the one that was dialled then.
 const SUCCESSORS: usize = 2;
@@ -179,7 +179,7 @@ impl Scraper {
     async fn channel(&self, pool: &Pool, deadline: Instant) -> Result<Taken, ScrapeFailure> {
         timeout_at(deadline, pool.take(self.index, self.exporter()))
             .await
-            .map_err(|_| if self.exporter().tls.is_some() { UNSECURED } else { UNOPENED })?
+            .map_err(|_| if self.exporter().tls.is_some() { UNSECURED } else { ScrapeFailure::Unopened })?
             .map_err(ScrapeFailure::of_connection)
     }
 

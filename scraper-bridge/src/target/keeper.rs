@@ -24,6 +24,8 @@ use pauses::Pauses;
 
 /// How long the dial of a target that was well until now has a turn: circuits that come about do so by then.
 const AT_ONCE_TURN: Duration = Duration::from_secs(15);
+/// What is said of a session whose keepalive had no answer in time.
+const UNANSWERED: &str = "session lost: ssh keepalive unanswered";
 /// Pause between dials of a new address while there is a session at the old one.
 const MOVE_PAUSE: Duration = Duration::from_secs(600);
 
@@ -79,7 +81,7 @@ impl Keeper {
                         continue;
                     }
                     let stands_in = match &held {
-                        Held::Lost => self.stands_in(false),
+                        Held::Lost(_) => self.stands_in(false),
                         Held::Unanswered => self.stands_in(true),
                         _ => None,
                     };
@@ -103,8 +105,8 @@ impl Keeper {
                         self.at_once = true;
                         continue;
                     }
-                    let lost = Trouble::of_nothing("session lost");
-                    (lost, self.pauses.next())
+                    let why = if let Held::Lost(why) = held { why } else { UNANSWERED };
+                    (Trouble::of_nothing(why), self.pauses.next())
                 }
                 Err(trouble) if trouble.refused => (trouble, pauses::after_refusal()),
                 Err(trouble) if ways.has_changed().unwrap_or(false) => {
@@ -252,16 +254,18 @@ impl Keeper {
         loop {
             tokio::select! {
                 () = pool.session().ended() => {
-                    if pool.session().went_unanswered() {
+                    let unanswered = pool.session().went_unanswered();
+                    if unanswered {
                         target.metrics.keepalive_failures.inc();
                     }
-                    warn!(target = name, "session lost");
-                    return Held::Lost;
+                    let why = if unanswered { UNANSWERED } else { "session lost" };
+                    warn!(target = name, "{why}");
+                    return Held::Lost(why);
                 }
                 () = pool.session().silence() => {
                     target.metrics.keepalive_failures.inc();
                     warn!(target = name, "nothing comes from the device; dialling anew");
-                    return Held::Lost;
+                    return Held::Lost(UNANSWERED);
                 }
                 () = target.redial.notified() => return Held::Asked,
                 () = target.doubt.notified(), if asked.is_terminated() => {
@@ -275,7 +279,7 @@ impl Keeper {
                         warn!(target = name, "session does not answer; dialling anew");
                         // One that ended did not take its time, so the second one cannot have answered yet.
                         let ended = pool.session().is_over() || !pool.session().is_quiet();
-                        return if ended { Held::Lost } else { Held::Unanswered };
+                        return if ended { Held::Lost(UNANSWERED) } else { Held::Unanswered };
                     }
                     self.tell(State::Up(pool.clone()));
                 }
@@ -304,8 +308,8 @@ impl Keeper {
 
 /// Why a session is not offered to scrapes any more.
 enum Held<T> {
-    /// It ended, or nothing comes from it.
-    Lost,
+    /// It ended, or nothing comes from it, in these words.
+    Lost(&'static str),
     /// It was asked, as any second session was, and did not answer.
     Unanswered,
     /// Somebody asked for a new one.

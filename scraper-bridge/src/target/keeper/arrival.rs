@@ -36,7 +36,7 @@ impl Keeper {
             }
             match self.hold(&pool, None, arrivals.next()).await {
                 Held::Replaced(arrived) => (next, old) = (Some(arrived), Some(pool)),
-                Held::Lost | Held::Unanswered | Held::Asked => {
+                Held::Lost(_) | Held::Unanswered | Held::Asked => {
                     self.tell(State::Waiting(not_here(), None));
                     pool.session().close().await;
                 }
