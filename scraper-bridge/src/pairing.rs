@@ -39,6 +39,9 @@ const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(300);
 /// Longest ticket that is read, in bytes.
 const MAX_TICKET: u64 = 4096;
 
+/// The exporter that every agent has of its own metrics, and lists nowhere.
+const OWN_NAME: &str = "agent";
+
 /// What `add` is told.
 #[derive(Args)]
 pub struct Addition {
@@ -56,6 +59,9 @@ pub struct Addition {
     /// Give its exporters no ports of their own: paths and the proxy lead to them
     #[arg(long, conflicts_with = "listen")]
     no_listen: bool,
+    /// Offer the agent's own metrics, too, as those of an exporter `agent`; the alerts for agents go by them
+    #[arg(long)]
+    with_agent: bool,
 }
 
 /// Nothing of the ticket.
@@ -65,6 +71,7 @@ impl fmt::Debug for Addition {
             .field("name", &self.name)
             .field("listen", &self.listen)
             .field("no_listen", &self.no_listen)
+            .field("with_agent", &self.with_agent)
             .finish_non_exhaustive()
     }
 }
@@ -160,14 +167,15 @@ impl Addition {
         let taken = taken_addresses(config);
         let mut offers = Vec::new();
         let mut next = self.listen.unwrap_or(FIRST_PORT);
-        for exporter in inventory.exporters {
+        let own = if self.with_agent { Some(OWN_NAME.parse::<Name>().map_err(Failure)?) } else { None };
+        for exporter in inventory.exporters.into_iter().map(|exporter| exporter.name).chain(own) {
             // What a person asked for is taken or refused; what nobody asked for is looked for.
             let chosen = offers.is_empty() && self.listen.is_some();
             let listen = if self.no_listen { None } else { Some(free_port(&taken, next, chosen)?) };
             if let Some(listen) = listen {
                 next.set_port(listen.port().saturating_add(1));
             }
-            offers.push(Offer { exporter: exporter.name, listen });
+            offers.push(Offer { exporter, listen });
         }
         Ok(TargetFile { name, onion: ticket.onion, host_key: ticket.host_key, offers })
     }

@@ -48,7 +48,8 @@ pub fn a_fleet_by_one_command(world: &World) {
 
     // One command, from bare to scraped.
     controller.play(&both, &[]);
-    monitor.wait_for_up(&["one/host", "one/node", "two/host", "two/node"]);
+    let one_and_two = ["one/agent", "one/host", "one/node", "two/agent", "two/host", "two/node"];
+    monitor.wait_for_up(&one_and_two);
     let ports = monitor.machine.sh(&format!("grep -h ^listen {TARGETS}/*.toml || true"));
     assert_eq!(ports, "", "Prometheus asks by path");
     let arguments = monitor.machine.run(&["cat", ARGUMENTS]);
@@ -101,8 +102,7 @@ pub fn a_fleet_by_one_command(world: &World) {
         assert!(done.iter().all(|(name, done)| (done.changed > 0) == (name == "three")), "{done:?}");
     };
     changed(&with_more);
-    let others = ["one/host", "one/node", "two/host", "two/node"];
-    monitor.wait_for_up(&[&others[..], &["three/host", "three/more", "three/node"]].concat());
+    monitor.wait_for_up(&[&one_and_two[..], &["three/agent", "three/host", "three/more", "three/node"]].concat());
     let bridge = monitor.up("job=\"onionscrape-bridge\"");
     assert_eq!(bridge.into_values().collect::<Vec<_>>(), [true], "its own metrics");
     assert_eq!(monitor.up("site=\"garden\"").into_keys().collect::<Vec<_>>(), ["three/node"]);
@@ -110,7 +110,7 @@ pub fn a_fleet_by_one_command(world: &World) {
 
     // With another name and one exporter less, the bridge has nothing left of what it was.
     changed(&json!({ "onionscrape_agent_exporters": [node], "onionscrape_target_name": "garden" }));
-    monitor.wait_for_up(&[&others[..], &["garden/host", "garden/node"]].concat());
+    monitor.wait_for_up(&[&one_and_two[..], &["garden/agent", "garden/host", "garden/node"]].concat());
     assert_eq!(monitor.targets(), ["garden", "one", "two"]);
     assert_eq!(untouched(), before, "a service was started anew, or a target written anew");
 
@@ -121,7 +121,7 @@ pub fn a_fleet_by_one_command(world: &World) {
     changed(&gone);
     let without = inventory(world, &monitor, &[(&one, &here), (&two, &here), (&three, &gone)]);
     assert_eq!(monitor.machine.sh(&format!("ls {TARGETS} | grep -c garden || true")).trim(), "0");
-    monitor.wait_for_up(&others);
+    monitor.wait_for_up(&one_and_two);
     monitor.machine.sh(&format!("cp -p /srv/kept/* {TARGETS}"));
     monitor.wait_until_refused("garden");
     monitor.machine.sh(&format!("rm {TARGETS}/garden*"));

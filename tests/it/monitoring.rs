@@ -86,7 +86,8 @@ fn collect(of: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn promtool(arguments: &[&str]) {
+/// Prometheus' own tool, which has to be content.
+pub fn promtool(arguments: &[&str]) {
     let mut promtool = Command::new("promtool");
     promtool.args(arguments).current_dir(folder());
     let said = block_in_place(|| promtool.output()).unwrap();

@@ -16,6 +16,7 @@ use tornet::{ClientOptions, process, socks};
 use crate::checkout::program;
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraper, scrape};
+use crate::monitoring::promtool;
 use crate::paired::{Device, add, bridge, text};
 use crate::world::{World, run};
 
@@ -30,17 +31,25 @@ pub async fn one_copied_line_pairs(world: &World) {
     let ticket = device.ticket(&["--name", "home", "--exporters", "app"]);
 
     // A running bridge takes the target up without a restart, and its first scrape works.
-    let added = add(&file, &format!("{ticket}\n"), &["--name", "backpack"]);
+    let added = add(&file, &format!("{ticket}\n"), &["--name", "backpack", "--with-agent"]);
     let (out, said) = (text(&added.stdout), text(&added.stderr));
     assert!(added.status.success(), "{said}");
     assert!(said.contains("the running bridge has taken it up"), "{said}");
-    let url =
-        out.split_whitespace().find(|word| word.starts_with("http://")).expect("where Prometheus finds it");
-    let address = url.trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
+    let places = out.split_whitespace().filter_map(|word| word.strip_prefix("http://")?.strip_suffix("/metrics"));
+    let [address, own] = places.collect::<Vec<_>>()[..] else { panic!("where Prometheus finds it: {out}") };
     let mut state = running.bridge.fleet().target("backpack").expect("taken up").state();
     let up = state.wait_for(|state| state.pool().is_some());
     tokio::time::timeout(Duration::from_secs(90), up).await.expect("connected").unwrap();
-    assert_eq!(scrape(&address).await.text(), "a 1\n");
+    assert_eq!(scrape(address).await.text(), "a 1\n");
+    assert!(scrape(own).await.text().contains("\nonionscrape_agent_state{"), "the agent's own metrics");
+    let (_, config) = out.split_once("of one job:\n\n").expect("for prometheus.yml");
+    for (exporter, place) in [("app", address), ("agent", own)] {
+        let labels = format!("labels: {{instance: 'backpack', exporter: '{exporter}'}}");
+        assert!(config.contains(&format!("- targets: ['{place}']\n        {labels}\n")), "{config}");
+    }
+    let prometheus = folder.join("prometheus.yml");
+    fs::write(&prometheus, format!("scrape_configs:\n{config}")).unwrap();
+    promtool(&["check", "config", prometheus.to_str().unwrap()]);
     assert!(!out.contains("other"), "only what the ticket was for: {out}");
     let target = fs::read_to_string(folder.join("bridge/targets.d/backpack.toml")).unwrap();
     assert!(target.contains(&device.onion()) && !target.contains("other"), "{target}");
@@ -83,7 +92,7 @@ pub async fn one_copied_line_pairs(world: &World) {
         serde_json::from_slice(&device.agent(&["bridges", "--json"]).stdout).unwrap();
     assert_eq!(targets[0].name, "backpack");
     assert_eq!(targets[0].fingerprint, bridges[0].fingerprint);
-    assert_eq!(targets[0].exporters, ["app"]);
+    assert_eq!(targets[0].exporters, ["app", "agent"]);
 
     // Revoked, its session ends within 5 s and no new one comes about.
     let before = device.metric("onionscrape_ssh_sessions").await;
@@ -98,7 +107,7 @@ pub async fn one_copied_line_pairs(world: &World) {
     let refused = state.wait_for(|state| matches!(state, State::Waiting(..) | State::Refused(..)));
     tokio::time::timeout(Duration::from_secs(90), refused).await.expect("kept out").unwrap();
     // Whether it cannot be found any more, or answers no more, is a matter of moments.
-    let answer = scrape(&address).await;
+    let answer = scrape(address).await;
     assert!(matches!(answer.status, 502 | 503), "{answer:?}");
     let unknown = device.agent(&["revoke", "home"]);
     assert!(text(&unknown.stderr).contains("nobody named \"home\" may come in"), "{}", text(&unknown.stderr));
@@ -108,7 +117,7 @@ pub async fn one_copied_line_pairs(world: &World) {
     assert!(removed.status.success(), "{}", text(&removed.stderr));
     assert_eq!(fs::read_dir(folder.join("bridge/targets.d")).unwrap().count(), 0);
     assert!(running.bridge.fleet().target("backpack").is_none());
-    assert!(tokio::net::TcpStream::connect(&address).await.is_err(), "its port is free again");
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "its port is free again");
     let metrics = scrape(&running.bridge.admin().to_string()).await.text().to_owned();
     assert!(!metrics.contains("backpack"), "{metrics}");
 }

@@ -64,20 +64,19 @@ impl TargetFile {
                 None => println!("  {exporter:<16} http://{admin}/t/{}/{exporter}/metrics", self.name),
             }
         }
-        println!("\nfor prometheus.yml:\n");
-        let ports: Vec<_> = self.offers.iter().filter_map(|offer| offer.listen).collect();
-        if ports.is_empty() {
-            println!("  - job_name: onion\n    scrape_timeout: 10s\n    http_sd_configs:");
-            println!("      - url: http://{admin}/sd?via=path");
+        println!("\nfor prometheus.yml, where all devices are of one job:\n");
+        println!("  - job_name: onion\n    scrape_timeout: 10s");
+        if self.offers.iter().all(|offer| offer.listen.is_none()) {
+            println!("    http_sd_configs:\n      - url: http://{admin}/sd?via=path");
             return;
         }
-        let targets: Vec<_> = ports.iter().map(|listen| format!("'{listen}'")).collect();
-        println!("  - job_name: {}\n    scrape_timeout: 10s\n    static_configs:", self.name);
-        println!(
-            "      - targets: [{}]\n        labels:\n          instance: {}",
-            targets.join(", "),
-            self.name
-        );
+        println!("    static_configs:");
+        for Offer { exporter, listen } in &self.offers {
+            let Some(listen) = listen else { continue };
+            // Exporters have metrics of the same names, `up` at least.
+            let labels = format!("labels: {{instance: '{}', exporter: '{exporter}'}}", self.name);
+            println!("      - targets: ['{listen}']\n        {labels}");
+        }
     }
 
     /// Where the file of the target of this name is.

@@ -41,6 +41,7 @@ pub const OURS: &[(&str, Kept)] = &[
     ("scraper-bridge run", By("bad_input::ports_in_use")),
     ("scraper-bridge add --name", By("pairing::one_copied_line_pairs")),
     ("scraper-bridge add --name --listen", By("migrated::tor_socat_and_ssh")),
+    ("scraper-bridge add --with-agent", By("pairing::one_copied_line_pairs")),
     ("scraper-bridge add --no-listen", By("pairing::a_ticket_works_once_and_until_it_expires")),
     ("scraper-bridge remove", By("pairing::one_copied_line_pairs")),
     ("scraper-bridge status", By("surfaces::status_says_what_is_wrong_and_what_to_do")),
