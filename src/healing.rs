@@ -210,6 +210,9 @@ impl Healing {
         now: Instant,
     ) -> Option<(Step, Reason)> {
         self.silent = 0;
+        if let Disturbance::ClockSet(by) = what {
+            self.elsewhere.clock_was_set(by, now);
+        }
         let silent_for = self.silent_for(silence, now);
         let (reason, dead) = match what {
             Disturbance::Network(outlook) => {
@@ -301,6 +304,11 @@ impl Healing {
         } else {
             (step, Reason::Unreachable)
         })
+    }
+
+    /// True if what is done for this reason is to be done at other introduction points.
+    pub fn is_elsewhere(&self, reason: Reason, now: Instant) -> bool {
+        reason.may_be_elsewhere() && !self.elsewhere.is_refused(now)
     }
 
     /// No route leads away, and nothing comes either: some networks have routes to their own parts only.

@@ -20,6 +20,8 @@ const GAP_FIRST: Duration = Duration::from_secs(120);
 const DOUBLINGS: u32 = 4;
 /// After so long a time without one they are no longer in a row.
 const ROW: Duration = Duration::from_secs(20 * 60);
+/// Directories forget a descriptor of arti's after so long.
+const FORGOTTEN: Duration = Duration::from_secs(3 * 3600);
 
 /// Those that there were.
 #[derive(Debug, Default)]
@@ -31,6 +33,8 @@ pub(super) struct Elsewhere {
     worked: bool,
     /// How many sessions there were when that was looked at.
     logins: u64,
+    /// Until when directories may refuse a descriptor with others.
+    refused: Option<Instant>,
 }
 
 impl Elsewhere {
@@ -51,8 +55,25 @@ impl Elsewhere {
         self.logins = logins;
     }
 
-    /// Begins one, unless the last was too short a time ago.
+    /// The clock was set by so many seconds. A descriptor's revision is made of the time: directories refuse what is
+    /// published after the clock was set back, until it shows later times than it did.
+    pub(super) fn clock_was_set(&mut self, by: i64, now: Instant) {
+        let left = self.refused.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let time = Duration::from_secs(by.unsigned_abs());
+        let left = if by < 0 { left.saturating_add(time) } else { left.saturating_sub(time) };
+        self.refused = Some(now + left.min(FORGOTTEN));
+    }
+
+    /// True while those that directories know of had better be kept.
+    pub(super) fn is_refused(&self, now: Instant) -> bool {
+        self.refused.is_some_and(|until| now < until)
+    }
+
+    /// Begins one, unless directories would refuse it or the last was too short a time ago.
     fn begins(&mut self, had_one: bool, now: Instant) -> bool {
+        if self.is_refused(now) {
+            return false;
+        }
         if self.last.is_some_and(|last| now - last >= ROW) {
             self.times = 0;
         }

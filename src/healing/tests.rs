@@ -93,6 +93,31 @@ fn nothing_is_begun_by_a_clock_that_is_wrong() {
 }
 
 #[test]
+fn introduction_points_are_kept_while_directories_would_refuse_others() {
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let mut healing = begun(start);
+    let set = |healing: &mut Healing, by, clock, second| {
+        assert_eq!(healing.disturbed(Disturbance::ClockSet(by), clock, SOME, at(second)), None);
+        healing.is_elsewhere(Reason::Unreachable, at(second))
+    };
+    assert!(set(&mut healing, 7200, ClockNow::Wrong, 0), "what is later they take");
+    assert!(!set(&mut healing, -7200, ClockNow::Right, 60));
+    let unintroduced = Some(Unintroduced { time: Duration::from_secs(15), had_one: true });
+    let lost = seen(SOME, Reach::Lost);
+    assert_eq!(healing.tick(Seen { unintroduced, in_use: true, ..lost }, at(65)), None);
+    assert_eq!(healing.tick(lost, at(155)), Some((Step::Renew, Reason::Unreachable)));
+    assert!(!healing.is_elsewhere(Reason::Unreachable, at(155)), "with those that there are");
+    assert_eq!(healing.tick(lost, at(7260)), Some((Step::Relaunch, Reason::Unreachable)));
+    assert!(healing.is_elsewhere(Reason::Unreachable, at(7260)), "it is as late as it was");
+    assert!(!set(&mut healing, -7200, ClockNow::Wrong, 8000));
+    assert!(set(&mut healing, 7200, ClockNow::Right, 8060));
+    assert!(!set(&mut healing, -172_800, ClockNow::Wrong, 9000));
+    assert!(healing.is_elsewhere(Reason::Unreachable, at(9000 + 3 * 3600)), "forgotten");
+    assert!(!healing.is_elsewhere(Reason::Network, at(9000 + 3 * 3600)));
+}
+
+#[test]
 fn nothing_is_done_without_a_network_and_all_at_once_with_one() {
     let start = Instant::now();
     let mut healing = begun(start);

@@ -50,8 +50,8 @@ impl Unreachable {
             return None;
         }
         *renewed = Some(now);
-        // It chooses others, too.
-        spell.elsewhere = true;
+        // It chooses others, too, where it may.
+        spell.elsewhere |= !elsewhere.is_refused(now);
         if spell.renewals == RENEWALS {
             return Some(Step::GiveUp);
         }

@@ -77,7 +77,8 @@ impl Healer {
             }
             if let Some((step, reason)) = decision {
                 let step = step.possible(can_write);
-                if self.act(step, reason).await {
+                let elsewhere = healing.is_elsewhere(reason, Instant::now());
+                if self.act(step, reason, elsewhere).await {
                     healing.succeeded(step, Instant::now());
                 } else {
                     healing.failed(Instant::now());
@@ -112,10 +113,9 @@ impl Healer {
         }
     }
 
-    /// False if there is no client for it.
-    async fn act(&self, step: Step, reason: Reason) -> bool {
+    /// Does it, at other introduction points if it is to be `elsewhere`. False if there is no client for it.
+    async fn act(&self, step: Step, reason: Reason, elsewhere: bool) -> bool {
         self.metrics.healing.taken(step, reason);
-        let elsewhere = reason.may_be_elsewhere();
         let moved = reason.may_have_moved();
         let is_gone = reason == Reason::NotStarted;
         let reason = reason.label();
