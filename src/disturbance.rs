@@ -108,8 +108,8 @@ impl Watcher {
             let now = Outlook::now();
             let moved = std::mem::replace(&mut self.outlook, now) != now;
             let network = moved.then_some(Disturbance::Network(now));
-            let clocks = self.clocks.look(TICK + SETTLING);
-            for disturbance in [clocks, network].into_iter().flatten() {
+            let [set, slept] = self.clocks.look(TICK + SETTLING);
+            for disturbance in [set, slept, network].into_iter().flatten() {
                 // Where so many wait, nobody acts on one more.
                 let _ = tell.try_send(disturbance);
             }

@@ -33,23 +33,22 @@ impl Clocks {
         Self { since_boot: time_of(ClockId::Boottime), awake: time_of(ClockId::Monotonic), unix }
     }
 
-    /// Looks again, no more than `usual` after the last time if nothing kept us from it.
-    pub(super) fn look(&mut self, usual: Duration) -> Option<Disturbance> {
+    /// Looks again, no more than `usual` after the last time if nothing kept us from it: whether the clock was set,
+    /// and whether there was a sleep. Whatever is begun for the sleep is begun by the clock as it is now.
+    pub(super) fn look(&mut self, usual: Duration) -> [Option<Disturbance>; 2] {
         let before = std::mem::replace(self, Self::now());
         self.since(before, usual)
     }
 
-    fn since(self, before: Self, usual: Duration) -> Option<Disturbance> {
+    fn since(self, before: Self, usual: Duration) -> [Option<Disturbance>; 2] {
         let passed = self.since_boot.saturating_sub(before.since_boot);
         let awake = self.awake.saturating_sub(before.awake);
         let set = (self.unix - before.unix).saturating_sub_unsigned(passed.as_secs());
-        if passed.saturating_sub(awake) >= NAP || awake > usual + LATE {
-            Some(Disturbance::Slept(passed.saturating_sub(usual)))
-        } else if set.abs() > STEP {
-            Some(Disturbance::ClockSet(set))
-        } else {
-            None
-        }
+        let slept = passed.saturating_sub(awake) >= NAP || awake > usual + LATE;
+        [
+            (set.abs() > STEP).then_some(Disturbance::ClockSet(set)),
+            slept.then(|| Disturbance::Slept(passed.saturating_sub(usual))),
+        ]
     }
 }
 
@@ -72,20 +71,22 @@ mod tests {
         };
         let at = |since_boot, unix| of_three(since_boot, since_boot, unix);
         let of = |now: Clocks, before| now.since(before, Duration::from_secs(5));
-        assert_eq!(of(at(105, 1005), at(100, 1000)), None);
-        assert_eq!(of(at(130, 1030), at(100, 1000)), None, "busy, not asleep");
-        let slept = Some(Disturbance::Slept(Duration::from_secs(10)));
-        assert_eq!(of(of_three(115, 105, 1015), at(100, 1000)), slept);
-        assert_eq!(of(at(405, 1305), at(100, 1000)), Some(Disturbance::Slept(Duration::from_secs(300))));
-        assert_eq!(of(at(105, 8205), at(100, 1000)), Some(Disturbance::ClockSet(7200)));
-        assert_eq!(of(at(105, 5), at(100, 1000)), Some(Disturbance::ClockSet(-1000)));
-        assert_eq!(of(at(105, 1007), at(100, 1000)), None, "corrected");
+        let slept = |seconds| Some(Disturbance::Slept(Duration::from_secs(seconds)));
+        let set = |seconds| Some(Disturbance::ClockSet(seconds));
+        assert_eq!(of(at(105, 1005), at(100, 1000)), [None, None]);
+        assert_eq!(of(at(130, 1030), at(100, 1000)), [None, None], "busy, not asleep");
+        assert_eq!(of(of_three(115, 105, 1015), at(100, 1000)), [None, slept(10)]);
+        assert_eq!(of(at(405, 1305), at(100, 1000)), [None, slept(300)]);
+        assert_eq!(of(at(105, 8205), at(100, 1000)), [set(7200), None]);
+        assert_eq!(of(at(105, 5), at(100, 1000)), [set(-1000), None]);
+        assert_eq!(of(at(405, 8505), at(100, 1000)), [set(7200), slept(300)], "both at once");
+        assert_eq!(of(at(105, 1007), at(100, 1000)), [None, None], "corrected");
     }
 
     #[test]
     fn the_clocks_can_be_read() {
         let mut clocks = Clocks::now();
         assert!(clocks.unix > 1_700_000_000 && !clocks.since_boot.is_zero());
-        assert_eq!(clocks.look(Duration::from_secs(5)), None);
+        assert_eq!(clocks.look(Duration::from_secs(5)), [None, None]);
     }
 }
