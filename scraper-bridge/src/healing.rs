@@ -88,7 +88,7 @@ async fn act(tor: &TorOnDemand, step: Step, reason: Reason) -> bool {
     match (tor.started(), step) {
         (None, _) => info!(reason, "sessions are asked whether they are alive"),
         (Some(tor), Step::Relaunch) if elsewhere => {
-            tor.introduce_elsewhere();
+            tor.introduce_elsewhere(false);
             info!(reason, "onion service launched again at other introduction points");
         }
         (Some(tor), Step::Relaunch) => {

@@ -191,9 +191,10 @@ impl Tor {
     }
 
     /// Has onion services launched again, at other introduction points where those that there are do not
-    /// work: arti itself keeps them for a quarter of an hour. Sessions that are alive stay so.
-    pub fn introduce_elsewhere(&self) -> Poked {
-        self.0.introduced.want_others();
+    /// work, or everywhere if `all` are to: arti itself keeps them for a quarter of an hour. Sessions that are
+    /// alive stay so.
+    pub fn introduce_elsewhere(&self, all: bool) -> Poked {
+        self.0.introduced.want_others(all);
         self.poke(false)
     }
 

@@ -43,10 +43,10 @@ impl Introduced {
     }
 
     /// Asks that services have other introduction points when they are launched next: those without one,
-    /// or all if each has one.
-    pub(super) fn want_others(&self) {
+    /// or all if each has one or `all` are to.
+    pub(super) fn want_others(&self, all: bool) {
         let known = &mut *self.locked();
-        if known.without.is_empty() {
+        if all || known.without.is_empty() {
             known.elsewhere.extend(known.launched.iter().cloned());
         } else {
             known.elsewhere.extend(known.without.keys().cloned());
@@ -138,10 +138,12 @@ mod tests {
         assert_eq!(all.longest_without(), lasts(10, false));
         first.has(true);
         assert_eq!(all.longest_without(), lasts(5, true));
-        all.want_others();
+        all.want_others(false);
         assert!(!all.takes_others("first") && all.takes_others("second") && !all.takes_others("second"));
+        all.want_others(true);
+        assert!(all.takes_others("first") && all.takes_others("second"), "the first may be lost");
         drop(second);
-        all.want_others();
+        all.want_others(false);
         assert!(all.takes_others("first") && !all.takes_others("second"), "all that there are");
         assert_eq!(all.longest_without(), None);
     }

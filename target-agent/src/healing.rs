@@ -118,10 +118,12 @@ impl Healer {
         self.metrics.healing.taken(step, reason);
         let moved = reason.may_have_moved();
         let is_gone = reason == Reason::NotStarted;
+        // Arti may take the one for introduced that cannot be reached, and another be just coming about.
+        let all = reason == Reason::Unreachable;
         let reason = reason.label();
         match step {
             Step::Relaunch => {
-                let poked = if elsewhere { self.tor.introduce_elsewhere() } else { self.tor.poke(moved) };
+                let poked = if elsewhere { self.tor.introduce_elsewhere(all) } else { self.tor.poke(moved) };
                 match poked {
                     Poked { closed, relaunched: true } => {
                         info!(reason, closed, elsewhere, "onion service launched again");
