@@ -58,6 +58,11 @@ impl Introduced {
         self.locked().elsewhere.remove(name)
     }
 
+    /// The service of this name was to have others, and was not launched.
+    pub(super) fn still_wants_others(&self, name: &str) {
+        self.locked().elsewhere.insert(name.to_owned());
+    }
+
     /// Whoever waits longest for one.
     pub(super) fn longest_without(&self) -> Option<Unintroduced> {
         let now = Instant::now();
@@ -142,6 +147,8 @@ mod tests {
         assert!(!all.takes_others("first") && all.takes_others("second") && !all.takes_others("second"));
         all.want_others(true);
         assert!(all.takes_others("first") && all.takes_others("second"), "the first may be lost");
+        all.still_wants_others("first");
+        assert!(all.takes_others("first") && !all.takes_others("first"));
         drop(second);
         all.want_others(false);
         assert!(all.takes_others("first") && !all.takes_others("second"), "all that there are");

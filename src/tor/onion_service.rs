@@ -106,7 +106,8 @@ impl OnionService {
         // What was wanted before is what happens now.
         client.poked.mark_unchanged();
         let config = service_config(name, limits, discovery)?;
-        if client.introduced.takes_others(name) {
+        let elsewhere = client.introduced.takes_others(name);
+        if elsewhere {
             forget_introductions(tor.settings(), name);
         }
         let launch = || client.arti.launch_onion_service(config.clone());
@@ -118,7 +119,13 @@ impl OnionService {
             put_service_aside(tor.settings(), name);
             launch()
         });
-        let launched = launched.map_err(|error| failed(one_line(&error)))?;
+        let launched = launched.map_err(|error| {
+            if elsewhere {
+                // The one before has not ended yet, and may write down those that it had.
+                client.introduced.still_wants_others(name);
+            }
+            failed(one_line(&error))
+        })?;
         let (running, requests) = launched.ok_or_else(|| failed("it is switched off".into()))?;
         let (circuits, name) = (limits.circuits, name.to_owned());
         Ok(Self { circuits, running, requests: Box::pin(requests), client, name })
