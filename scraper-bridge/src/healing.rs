@@ -37,6 +37,7 @@ pub async fn keep(tor: TorOnDemand, fleet: Arc<Fleet>, metrics: Metrics) {
                 // A device that cannot be reached is no reason to doubt the monitor's own Tor.
                 let seen = look_around(&tor, healing.is_doubtful(silence()));
                 metrics.tor.note_state(seen.can_write);
+                metrics.tor.note_clock(tor.started().and_then(Tor::clock_skew));
                 healing.tick(seen, Instant::now())
             }
         };

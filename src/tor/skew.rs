@@ -30,6 +30,14 @@ impl ClockSkew {
         let word = if ahead > 0 { Self::Fast(by) } else { Self::Slow(by) };
         (by > NOTEWORTHY).then_some(word)
     }
+
+    /// By how many seconds the clock is ahead; negative if it is behind.
+    pub(crate) fn seconds_ahead(self) -> i64 {
+        match self {
+            Self::Fast(by) => seconds(by),
+            Self::Slow(by) => -seconds(by),
+        }
+    }
 }
 
 /// What a clock that was set is now, as far as the relay knows that a client's ways begin with.
@@ -118,7 +126,10 @@ impl Tor {
         client.skew.is_set(by);
         match client.skew.now().map(|(now, said)| (ClockSkew::of(now), ClockSkew::of(said))) {
             None => ClockNow::Unknown,
-            Some((Some(_), _)) => ClockNow::Wrong,
+            Some((Some(off), _)) => {
+                warn!("the clock was set, and is {off} now; set it right");
+                ClockNow::Wrong
+            }
             Some((None, None)) if client.arti.bootstrap_status().ready_for_traffic() => ClockNow::Right,
             Some((None, _)) => ClockNow::RightAgain,
         }
@@ -127,12 +138,15 @@ impl Tor {
 
 /// By how many seconds the clock is ahead.
 fn ahead(skew: tor_proto::ClockSkew) -> i64 {
-    let seconds = |by: Duration| i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
     match skew {
         tor_proto::ClockSkew::Fast(by) => seconds(by),
         tor_proto::ClockSkew::Slow(by) => -seconds(by),
         tor_proto::ClockSkew::None => 0,
     }
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Asks the relay that this client's ways begin with, and says what comes of it. False if no relay could be asked.

@@ -91,6 +91,7 @@ impl Healer {
         let bootstrap = self.tor.bootstrap().borrow().clone();
         let can_write = self.tor.can_write();
         self.metrics.tor.note_state(can_write);
+        self.metrics.tor.note_clock(self.tor.clock_skew());
         if doubtful {
             self.look.notify_one();
         }
