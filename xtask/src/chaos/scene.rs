@@ -56,15 +56,15 @@ pub struct Scene {
     pub agent: Supervised,
     /// Its state directory.
     pub agent_state: PathBuf,
+    /// Its own pages.
+    agent_admin: SocketAddr,
     /// The agents on devices to which nothing happens.
     pub shelves: Vec<Supervised>,
     /// The monitor's.
     pub bridge: Supervised,
     /// The bridge's own pages.
     bridge_admin: SocketAddr,
-    /// Those of the agent on the device that everything happens to.
-    agent_admin: SocketAddr,
-    /// Those of the agents on the others.
+    /// Those of the agents on the other devices.
     shelf_admins: Vec<SocketAddr>,
     /// The original recipe, if it is to be compared with.
     pub recipe: Option<Recipe>,
@@ -249,6 +249,12 @@ impl Scene {
     /// When the agent's program cannot say.
     pub fn identity_now(&self) -> Result<String, Failure> {
         Ok(self.agent.ask(&["hostname", "--json"])?.trim().to_owned())
+    }
+
+    /// What the agent counts on the device that everything happens to; `None` if it does not say.
+    pub fn agent_metrics(&self) -> Option<String> {
+        let (_, text) = self.device.within(|| Ok(page(self.agent_admin, "/metrics"))).ok()??;
+        Some(text)
     }
 
     /// How often the bridge has dialled the device that everything happens to, as the target without a

@@ -76,17 +76,26 @@ fn boots_in_1970(scene: &mut Scene, _: usize) -> Result<Span, Failure> {
     Ok(Span { began, fine: scene.history.now() })
 }
 
-/// Writes down whether the agent says what is wrong with its clock.
+/// Writes down whether the agent says what is wrong with its clock, in its status and its metrics.
 fn note(scene: &Scene, is_to_be_told: bool) -> Result<(), Failure> {
     // It exits with 1 if the device cannot be reached, and prints all the same.
     let said = scene.agent.ask(&["status", "--json"]).unwrap_or_else(|error| error.to_string());
     let says = said.contains("clock") && !said.contains("\"clock\":null");
-    let words = match (is_to_be_told, says) {
-        (true, false) => "status says nothing of the clock",
-        (false, true) => "status complains of the clock",
-        _ => "",
+    let counts = scene.agent_metrics().is_some_and(|metrics| metrics.lines().any(is_of_wrong_clock));
+    let words = match (is_to_be_told, says, counts) {
+        (true, false, _) => "status says nothing of the clock",
+        (true, true, false) => "metrics say nothing of the clock",
+        (false, true, _) => "status complains of the clock",
+        (false, false, true) => "metrics complain of the clock",
+        (true, true, true) | (false, false, false) => "",
     };
     Ok(fs::write(scene.folder.join(NOTE), words)?)
+}
+
+/// Whether this line of the metrics says that the clock is wrong, be it that Tor works with it or that it does not.
+fn is_of_wrong_clock(line: &str) -> bool {
+    let wrong = ["onionscrape_tor_clock_skew_seconds ", "onionscrape_tor_blocked{kind=\"clock_skewed\"} "];
+    wrong.into_iter().any(|name| line.strip_prefix(name).is_some_and(|value| value != "0"))
 }
 
 /// Lets the device have the right time again, for good.
