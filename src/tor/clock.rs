@@ -12,6 +12,9 @@ use crate::files::{read_private, replace_private};
 
 /// When the arti that is built in was released, in seconds since 1970: it cannot be earlier now.
 const RELEASED: u64 = 1_790_812_800;
+/// Which release of arti-client that is.
+#[cfg(test)]
+const RELEASE: &str = "0.47.0";
 /// Where the last time that was seen is kept, in the folder of Tor's state.
 const LAST_SEEN: &str = "last_seen";
 
@@ -105,6 +108,15 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(10), kept).await.expect("kept");
+    }
+
+    #[test]
+    fn the_release_whose_date_is_known_is_the_one_that_is_built_in() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
+        let lock = lock.expect("Cargo.lock");
+        let (_, found) = lock.split_once("name = \"arti-client\"\nversion = \"").expect("arti-client");
+        let (version, _) = found.split_once('"').expect("its version");
+        assert_eq!(version, RELEASE, "look up when it was released");
     }
 
     #[test]
