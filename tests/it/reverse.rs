@@ -205,14 +205,14 @@ pub async fn a_stock_ssh_gets_nothing_else(world: &World) {
     }
     assert!(!socket.exists() && exporter.requests.load(Ordering::SeqCst) == 0);
 
-    // The key is taken out of the configuration: its session ends.
+    // Another key takes its place in the configuration: its session ends.
     let ssh = router.forward(&known, listen, 20001, exporter.address);
     monitor.connected("router").await;
     until_scraped(&monitor, "router", "node", "a 1\n").await;
     let text = fs::read_to_string(&monitor.file).unwrap();
     fs::write(&monitor.file, text.replace(&router.line, &stranger.line)).unwrap();
     until_ended(&ssh).await;
-    let _now = stranger.forward(&known, listen, 20001, exporter.address);
+    let now = stranger.forward(&known, listen, 20001, exporter.address);
     world
         .until("the other key is the target's", || {
             let target = monitor.bridge.fleet().target("router");
@@ -220,6 +220,13 @@ pub async fn a_stock_ssh_gets_nothing_else(world: &World) {
         })
         .await;
     until_scraped(&monitor, "router", "node", "a 1\n").await;
+
+    // As for a device that is lost, the target is taken out.
+    let text = fs::read_to_string(&monitor.file).unwrap();
+    let (others, _) = text.split_once("[[target]]\n").unwrap();
+    fs::write(&monitor.file, others).unwrap();
+    until_ended(&now).await;
+    assert!(monitor.bridge.fleet().target("router").is_none());
 }
 
 pub async fn a_stock_ssh_comes_through_tor(world: &World) {
