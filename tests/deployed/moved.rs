@@ -43,6 +43,10 @@ pub fn a_device_and_a_monitor_by_their_copies(world: &World) {
     let before = device(&old);
     assert_ne!(device(&new), before);
     typed(&old, block(OPERATE, "## Backup", "sh", "export --to /var"));
+    // As from a card that cannot be written to any more.
+    let line = OPERATE.split('`').find(|words| words.starts_with("sudo onionscrape-agent export --to /dev"));
+    typed(&old, line.unwrap());
+    old.sh("cmp /root/backup/hs_ed25519_secret_key /dev/shm/copy/hs_ed25519_secret_key");
     carry("backup", &old, &new);
     let restored = block(OPERATE, "## Backup", "sh", "import --from /var");
     typed(&new, restored);
