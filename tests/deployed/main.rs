@@ -58,6 +58,7 @@ fn main() -> ExitCode {
     let mut trials = trials![
         &world,
         machines::systemd_restricts_what_it_runs,
+        packages::have_what_belongs_to_them,
         packages::what_does_not_fit_is_refused,
         packages::from_installation_to_purge,
         packages::without_a_systemd_that_runs,

@@ -115,6 +115,30 @@ pub fn what_does_not_fit_is_refused(world: &World) {
     assert_eq!(machine.sh("systemctl is-active onionscrape-agent || true").trim(), "inactive");
 }
 
+/// What belongs beside a program: for shells, for systemd, and to be read.
+pub fn have_what_belongs_to_them(world: &World) {
+    for (part, program, example) in
+        [(AGENT, "target-agent", "password.toml"), (BRIDGE, "scraper-bridge", "prometheus/http_sd.yml")]
+    {
+        let (name, file) = (part.name, world.packages().file(part));
+        let listed = Command::new("dpkg-deb").arg("--contents").arg(file).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        for path in [
+            format!("share/bash-completion/completions/{program}"),
+            format!("share/zsh/vendor-completions/_{program}"),
+            format!("share/fish/vendor_completions.d/{program}.fish"),
+            format!("lib/sysusers.d/{name}.conf"),
+            format!("lib/tmpfiles.d/{name}.conf"),
+            format!("share/doc/{name}/copyright"),
+            format!("share/doc/{name}/changelog.gz"),
+            format!("share/doc/{name}/changelog.Debian.gz"),
+            format!("share/doc/{name}/examples/{example}"),
+        ] {
+            assert!(listed.contains(&format!(" ./usr/{path}\n")), "{path} is not among\n{listed}");
+        }
+    }
+}
+
 /// What people do to packages, in their order. On Debian 12 only; that they install and start on the next one is seen
 /// elsewhere.
 pub fn from_installation_to_purge(world: &World) {
