@@ -28,8 +28,8 @@ fn get(machine: &Machine, path: &str) -> String {
 }
 
 pub fn from_one_machine_to_another(world: &World) {
-    // Of two releases; the newer one enforces SocketBindDeny=.
-    let (device, monitor) = (world.newer_machine("device"), world.machine("monitor"));
+    // Of the newer release, which enforces SocketBindDeny=; the playbook's are of the older one.
+    let (device, monitor) = (world.newer_machine("device"), world.newer_machine("monitor"));
     for (path, text) in EXPORTER {
         device.put(path, text);
     }
