@@ -77,7 +77,7 @@ fn holds(command: &str, kept: &Kept) -> Result<(), String> {
 }
 
 /// Each command with the document that it stands in: lines of a shell's blocks, and what is set like
-/// `target-agent run` in the text.
+/// `target-agent run` in the text. Blocks without a language are files, and what was there before.
 fn documented() -> Vec<(String, String)> {
     let root = repository("");
     let deploy = fs::read_dir(root.join("deploy")).unwrap().map(|entry| entry.unwrap().path());
@@ -125,9 +125,25 @@ fn documented() -> Vec<(String, String)> {
 
 /// Commands in a paragraph.
 fn mentioned(paragraph: &str) -> Vec<String> {
-    let begins = ["target-agent ", "scraper-bridge ", "systemctl ", "cargo "];
+    let begins = [
+        "target-agent ",
+        "scraper-bridge ",
+        "systemctl ",
+        "cargo ",
+        "sudo ",
+        "ssh -",
+        "curl ",
+        "promtool ",
+        "nix ",
+        "nix-",
+        "ONIONSCRAPE_NIXPKGS_LIB=",
+    ];
+    // Names: of a way, and of a program.
+    let names = ["ssh -L", "ssh -R", "sudo onionscrape-agent", "sudo onionscrape-bridge"];
+    let is_command =
+        |span: &&str| begins.iter().any(|begin| span.starts_with(begin)) && !names.contains(span);
     let spans = paragraph.split('`').skip(1).step_by(2);
-    spans.filter(|span| begins.iter().any(|begin| span.starts_with(begin))).map(str::to_owned).collect()
+    spans.filter(is_command).map(str::to_owned).collect()
 }
 
 /// A command of one of our programs: what kind it is, and its words.

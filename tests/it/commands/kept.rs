@@ -11,7 +11,6 @@ pub enum Kept {
 }
 use Kept::{By, Ci, Not};
 
-const REAL: &str = "a real machine's: it changes what is installed or running there";
 const OPENWRT: &str = "needs a real router with OpenWrt";
 const PART: &str = "a part of `cargo xtask test`, for whoever changes the program";
 const HOURS: &str = "measures for hours; whoever changes what is measured runs it";
@@ -34,6 +33,7 @@ pub const OURS: &[(&str, Kept)] = &[
     ("target-agent rotate", By("rotation::a_new_host_key_and_a_new_address")),
     ("target-agent rotate --now", By("operated::from_a_backup_and_to_another_monitor")),
     ("target-agent status", By("doctor::the_agents_and_its_status")),
+    ("target-agent status --healthy", By("deployed/installed::without_a_package")),
     ("target-agent doctor", By("doctor::the_agents_and_its_status")),
     ("target-agent check", By("config::check_says_so_and_by_its_exit_code")),
     ("target-agent import --from", By("identity::an_address_is_taken_over_from_c_tor")),
@@ -46,6 +46,7 @@ pub const OURS: &[(&str, Kept)] = &[
     ("scraper-bridge remove", By("pairing::one_copied_line_pairs")),
     ("scraper-bridge status", By("surfaces::status_says_what_is_wrong_and_what_to_do")),
     ("scraper-bridge status --json", By("surfaces::status_says_what_is_wrong_and_what_to_do")),
+    ("scraper-bridge status --healthy", By("deployed/installed::without_a_package")),
     ("scraper-bridge doctor", By("doctor::the_bridges_stops_where_the_way_does")),
     ("scraper-bridge probe", By("chain::probe_and_metrics")),
     ("scraper-bridge redial", By("operated::from_a_backup_and_to_another_monitor")),
@@ -55,6 +56,7 @@ pub const OURS: &[(&str, Kept)] = &[
     ("scraper-bridge targets", By("pairing::one_copied_line_pairs")),
     ("scraper-bridge targets --json", By("pairing::one_copied_line_pairs")),
     ("scraper-bridge completions", By("documents::completions_and_manual_pages")),
+    ("scraper-bridge man --dir", By("documents::completions_and_manual_pages")),
 ];
 
 /// All others, by how they begin.
@@ -91,6 +93,8 @@ pub const OTHERS: &[(&str, Kept)] = &[
         "ssh -N -o ExitOnForwardFailure=yes -o ServerAliveInterval=15 -i own_key",
         By("migrated::monitoring_proxy"),
     ),
+    ("ssh -L ", By("stock::ssh_reaches_both_kinds_of_channel")),
+    ("curl localhost:8080/inventory", Not("stock::ssh_reaches_both_kinds_of_channel asks so without curl")),
     ("ssh-keygen -q -t ed25519 -N '' -f own_key", By("migrated::monitoring_proxy")),
     ("ssh-keygen -q -t ed25519 -N '' -f /etc/onionscrape_key", Not(OPENWRT)),
     ("opkg ", Not(OPENWRT)),
@@ -104,7 +108,11 @@ pub const OTHERS: &[(&str, Kept)] = &[
     ("sudo systemd-sysusers ", By("deployed/installed::without_a_package")),
     ("sudo systemd-tmpfiles ", By("deployed/installed::without_a_package")),
     ("sudo systemctl enable --now ", By("deployed/installed::without_a_package")),
-    ("sudo systemctl ", Not(REAL)),
+    ("sudo systemctl restart prometheus-node-exporter", By("deployed/installed::a_server_as_a_device")),
+    ("sudo systemctl restart onionscrape-bridge", By("deployed/moved::keys_of_what_was_there_before")),
+    ("sudo systemctl stop ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
+    ("sudo systemctl start ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
+    ("sudo cp -r ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
     ("sudo mv ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
     ("sudo chown ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
     ("sudo rm ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
@@ -115,5 +123,13 @@ pub const OTHERS: &[(&str, Kept)] = &[
     ("sudo install deploy/debian/agent/command ", By("deployed/installed::without_a_package")),
     ("sudo install -d ", By("deployed/moved::a_device_and_a_monitor_by_their_copies")),
     ("sudo install ", By("deployed/moved::keys_of_what_was_there_before")),
-    ("systemctl ", Not(REAL)),
+    ("systemctl restart onionscrape-agent", By("deployed/scraped::from_one_machine_to_another")),
+    ("systemctl edit ", Not("opens an editor; tests write the file that comes of it")),
+    ("systemctl status", Not("shows a person what systemd knows of a service")),
+    ("promtool check web-config", By("web::files_are_judged_as_promtool_does")),
+    ("promtool check rules ", By("monitoring::rules_and_queries_are_sound")),
+    ("promtool test rules ", By("monitoring::rules_and_queries_are_sound")),
+    ("nix-instantiate --parse", By("manifests/nix::files_parse")),
+    ("nix flake lock", Not("needs a network, and a Nix that knows flakes")),
+    ("ONIONSCRAPE_NIXPKGS_LIB=", Not("a part of `cargo xtask test`, for who has nixpkgs")),
 ];
