@@ -3,9 +3,9 @@
 //! With one at hand a scrape costs one round trip: request and answer. Opening a channel first
 //! costs a second one.
 
+mod idle;
+
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,21 +17,20 @@ use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
 use onionscrape::ssh::ChannelStream;
 use onionscrape::tls::{TlsClient, TlsFault};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::config::{ExporterConfig, Way};
 use crate::session::{ChannelFailure, Session};
 use crate::target::DialTimes;
+use idle::Idle;
 
 /// Channels open at once in a session. An agent allows 16, and needs a moment to let go of one that
 /// was closed here.
 const MAX_CHANNELS: usize = 12;
 /// Of these, channels on which somebody else speaks: they may be open for long, and say nothing.
 const MAX_SPLICES: usize = 4;
-/// Idle connections kept for each exporter: one for each Prometheus of a pair.
-const MAX_IDLE: usize = 2;
 /// A channel that whoever wanted it gave up before had not the time to open: the answer came in another session.
 const OPENS_WITHIN: Duration = Duration::from_secs(2);
 /// How long a channel may take to open, if whoever wants it has that much time: a round trip through Tor takes
@@ -70,11 +69,7 @@ pub struct Pool {
     room: Arc<Semaphore>,
     /// Places among those for channels that somebody else speaks on.
     splices: Arc<Semaphore>,
-    /// Idle connections, the last used one last, each with the exporter it leads to.
-    idle: Mutex<Vec<(usize, Connection)>>,
-    returned: Notify,
-    /// Scrapes that wait for a connection, or for a place for one.
-    waiting: AtomicUsize,
+    idle: Mutex<Idle<Connection>>,
     unopened: Mutex<Unopened>,
     /// How long each step to the session took.
     times: DialTimes,
@@ -101,8 +96,6 @@ impl Pool {
             room: Arc::new(Semaphore::new(MAX_CHANNELS)),
             splices: Arc::new(Semaphore::new(MAX_SPLICES)),
             idle: Mutex::default(),
-            returned: Notify::new(),
-            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -122,23 +115,21 @@ impl Pool {
     /// # Errors
     /// When the channel is refused, the session is gone, or TLS fails.
     pub async fn take(&self, index: usize, exporter: &ExporterConfig) -> Result<Taken, ConnectionFailure> {
-        let place = loop {
-            let mut returned = pin!(self.returned.notified());
-            // Waiting from here on, so that what is given back after the next look is not missed.
-            returned.as_mut().enable();
-            if let Some(connection) = self.take_idle(index) {
-                return Ok(Taken { connection, reused: true });
-            }
-            if let Ok(place) = self.room.clone().try_acquire_owned() {
-                break place;
-            }
-            // An idle connection to another exporter makes room for this one.
-            self.evict();
-            let _waiting = Waiting::one_more(&self.waiting);
-            tokio::select! {
-                place = self.room.clone().acquire_owned() => break place.map_err(|_| ChannelFailure::Lost)?,
-                () = returned => {}
-            }
+        let used = |connection| Ok(Taken { connection, reused: true });
+        let place = match self.find(index) {
+            Found::Connection(connection) => return used(connection),
+            Found::Place(place) => place,
+            Found::Nothing(mut given) => tokio::select! {
+                biased;
+                Ok(connection) = &mut given => return used(connection),
+                place = self.room.clone().acquire_owned() => {
+                    given.close();
+                    if let Ok(connection) = given.try_recv() {
+                        return used(connection);
+                    }
+                    place.map_err(|_| ChannelFailure::Lost)?
+                }
+            },
         };
         let connection = self.open(index, exporter, place).await?;
         Ok(Taken { connection, reused: false })
@@ -154,7 +145,7 @@ impl Pool {
         let place = if let Ok(place) = self.room.clone().try_acquire_owned() {
             place
         } else {
-            self.evict();
+            self.idle().evict();
             self.room.clone().acquire_owned().await.map_err(|_| ChannelFailure::Lost)?
         };
         self.open_channel(address.ip().to_string(), address.port(), (splice, place)).await
@@ -163,14 +154,8 @@ impl Pool {
     /// Gives back a connection whose last answer was read to its end.
     pub fn give_back(&self, index: usize, connection: Connection) {
         self.unopened().none();
-        let mut idle = self.idle();
-        // It is not closed where somebody waits to open another.
-        let wanted = self.waiting.load(Ordering::Relaxed) > 0;
-        let is_kept = wanted || idle.iter().filter(|(of, _)| *of == index).count() < MAX_IDLE;
-        if is_kept && !connection.is_closed() {
-            idle.push((index, connection));
-            drop(idle);
-            self.returned.notify_one();
+        if !connection.is_closed() {
+            self.idle().give_back(index, connection);
         }
     }
 
@@ -185,19 +170,18 @@ impl Pool {
         }
     }
 
-    /// Closes the idle connection that was not used for longest.
-    fn evict(&self) {
+    /// What there is for a scrape of an exporter.
+    fn find(&self, index: usize) -> Found {
         let mut idle = self.idle();
-        if !idle.is_empty() {
-            idle.remove(0);
+        if let Some(connection) = idle.take(index, |connection| !connection.is_closed()) {
+            return Found::Connection(connection);
         }
-    }
-
-    fn take_idle(&self, index: usize) -> Option<Connection> {
-        let mut idle = self.idle();
-        idle.retain(|(_, connection)| !connection.is_closed());
-        let last = idle.iter().rposition(|(of, _)| *of == index)?;
-        Some(idle.remove(last).1)
+        if let Ok(place) = self.room.clone().try_acquire_owned() {
+            return Found::Place(place);
+        }
+        // An idle connection to another exporter makes room for this one.
+        idle.evict();
+        Found::Nothing(idle.wait(index))
     }
 
     async fn open(
@@ -253,7 +237,7 @@ impl Pool {
         self.unopened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(usize, Connection)>> {
+    fn idle(&self) -> MutexGuard<'_, Idle<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -281,20 +265,14 @@ impl Unopened {
     }
 }
 
-/// One that waits, for as long as this lives.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn one_more(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::Relaxed);
-        Self(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// What there is for a scrape.
+enum Found {
+    /// A connection.
+    Connection(Connection),
+    /// A place for another one.
+    Place(OwnedSemaphorePermit),
+    /// Nothing yet; a connection that is given back comes here.
+    Nothing(oneshot::Receiver<Connection>),
 }
 
 /// A connection on this stream, which holds `place` for as long as it is open.
