@@ -38,8 +38,12 @@ async fn seen(dials: &[bool], events: &[(u64, Event)], until: u64) -> Vec<(u64, 
         for (at, event) in events {
             tokio::time::sleep_until(start + Duration::from_secs(at)).await;
             match event {
-                Event::Tor(state) => drop(progress.send_replace(state)),
-                Hindrance(what) => drop(hinder.send_replace(what)),
+                Event::Tor(state) => {
+                    progress.send_replace(state);
+                }
+                Hindrance(what) => {
+                    hinder.send_replace(what);
+                }
                 Login => drop(metrics.session()),
                 Loss => metrics.lost_session(),
             }
