@@ -21,7 +21,7 @@ pub enum ScrapeFailure {
     Unreachable,
     /// The device came by itself, and does not forward this port.
     NotForwarded,
-    /// The far end took too long to open a channel.
+    /// No channel opened in time: the far end took too long, or all that may be open were in use.
     Unopened,
     /// Time ran out at this hop.
     Timeout(&'static str),

@@ -145,7 +145,12 @@ impl Pool {
         let place = if let Ok(place) = self.room.clone().try_acquire_owned() {
             place
         } else {
-            self.idle().evict();
+            // No connection is ever given to this one: it has its turn for a place.
+            let _turn = {
+                let mut idle = self.idle();
+                idle.evict();
+                idle.wait(usize::MAX)
+            };
             self.room.clone().acquire_owned().await.map_err(|_| ChannelFailure::Lost)?
         };
         self.open_channel(address.ip().to_string(), address.port(), (splice, place)).await

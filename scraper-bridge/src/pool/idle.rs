@@ -41,23 +41,26 @@ impl<C> Idle<C> {
         given
     }
 
-    /// Gives one back, to whoever waits for it or for later.
+    /// Gives one back: to whoever has waited longest, as it is or as a place for another, or for later.
     pub(super) fn give_back(&mut self, index: usize, mut connection: C) {
-        while let Some(place) = self.waiting.iter().position(|(of, _)| *of == index) {
-            let Some((_, waiter)) = self.waiting.remove(place) else { break };
-            match waiter.send(connection) {
-                Ok(()) => return,
-                Err(back) => connection = back,
+        while let Some((wanted, waiter)) = self.waiting.pop_front() {
+            if waiter.is_closed() {
+                continue;
+            }
+            if wanted == index {
+                match waiter.send(connection) {
+                    Ok(()) => return,
+                    Err(back) => connection = back,
+                }
+            } else if self.connections.is_empty() {
+                // Places have a queue in the same order.
+                return;
+            } else {
+                self.evict();
             }
         }
-        // Those who want another exporter wait for a place.
-        let is_place_wanted = self.waiting.iter().any(|(_, waiter)| !waiter.is_closed());
-        let kept = self.connections.iter().filter(|(of, _)| *of == index).count();
-        if is_place_wanted || kept < MAX_IDLE {
+        if self.connections.iter().filter(|(of, _)| *of == index).count() < MAX_IDLE {
             self.connections.push((index, connection));
-        }
-        if is_place_wanted {
-            self.evict();
         }
     }
 
@@ -89,6 +92,18 @@ mod tests {
         assert_eq!(third.try_recv(), Ok('b'), "one that gave up is passed over");
         idle.give_back(0, 'c');
         assert_eq!((take(&mut idle, 1), take(&mut idle, 0)), (None, Some('c')));
+    }
+
+    #[test]
+    fn who_wants_another_exporter_has_a_turn() {
+        let mut idle = Idle::default();
+        let [_other, mut same, mut next] = [1, 0, 0].map(|index| idle.wait(index));
+        idle.give_back(0, 'a');
+        assert!(same.try_recv().is_err(), "its place goes to whoever has waited longer");
+        for (connection, waiter) in [('b', &mut same), ('c', &mut next)] {
+            idle.give_back(0, connection);
+            assert_eq!(waiter.try_recv(), Ok(connection));
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@ use pauses::Pauses;
 
 /// How long the dial of a target that was well until now has a turn: circuits that come about do so by then.
 const AT_ONCE_TURN: Duration = Duration::from_secs(15);
-/// What is said of a session whose keepalive had no answer in time.
+/// What is said of a session that broke off.
+const BROKEN_OFF: &str = "session lost";
+/// The same if its keepalive had no answer in time.
 const UNANSWERED: &str = "session lost: ssh keepalive unanswered";
 /// Pause between dials of a new address while there is a session at the old one.
 const MOVE_PAUSE: Duration = Duration::from_secs(600);
@@ -85,8 +87,13 @@ impl Keeper {
                         Held::Unanswered => self.stands_in(true),
                         _ => None,
                     };
+                    let why = match &held {
+                        Held::Lost(why) => Some(*why),
+                        Held::Unanswered => Some(UNANSWERED),
+                        Held::Asked | Held::Replaced(_) => None,
+                    };
                     if stands_in.is_none() {
-                        self.tell(State::Dialling(None));
+                        self.tell(State::Dialling(why.map(Trouble::of_nothing)));
                     }
                     let was_of_use = pool.session().has_proved_itself();
                     // A session that is stuck takes its time to end, and the next one does not wait for it.
@@ -103,10 +110,10 @@ impl Keeper {
                         // Lost after good service: the network most likely changed, so dial at once.
                         self.pauses = Pauses::begin();
                         self.at_once = true;
+                        last = why.map(Trouble::of_nothing);
                         continue;
                     }
-                    let why = if let Held::Lost(why) = held { why } else { UNANSWERED };
-                    (Trouble::of_nothing(why), self.pauses.next())
+                    (Trouble::of_nothing(why.unwrap_or(UNANSWERED)), self.pauses.next())
                 }
                 Err(trouble) if trouble.refused => (trouble, pauses::after_refusal()),
                 Err(trouble) if ways.has_changed().unwrap_or(false) => {
@@ -258,7 +265,7 @@ impl Keeper {
                     if unanswered {
                         target.metrics.keepalive_failures.inc();
                     }
-                    let why = if unanswered { UNANSWERED } else { "session lost" };
+                    let why = if unanswered { UNANSWERED } else { BROKEN_OFF };
                     warn!(target = name, "{why}");
                     return Held::Lost(why);
                 }
@@ -277,9 +284,12 @@ impl Keeper {
                     if !answers {
                         target.metrics.keepalive_failures.inc();
                         warn!(target = name, "session does not answer; dialling anew");
+                        let is_over = pool.session().is_over();
+                        let broke_off = is_over && !pool.session().went_unanswered();
+                        let why = if broke_off { BROKEN_OFF } else { UNANSWERED };
                         // One that ended did not take its time, so the second one cannot have answered yet.
-                        let ended = pool.session().is_over() || !pool.session().is_quiet();
-                        return if ended { Held::Lost(UNANSWERED) } else { Held::Unanswered };
+                        let ended = is_over || !pool.session().is_quiet();
+                        return if ended { Held::Lost(why) } else { Held::Unanswered };
                     }
                     self.tell(State::Up(pool.clone()));
                 }

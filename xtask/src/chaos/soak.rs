@@ -147,12 +147,16 @@ impl Course {
 
 /// All courses, with the names of the program and of what it holds.
 fn courses(samples: &[Sample]) -> impl Iterator<Item = ([&'static str; 2], Course)> {
-    let each = NAMES.into_iter().enumerate().flat_map(|(place, name)| WHAT.iter().map(move |what| (place, name, what)));
-    each.map(|(place, name, what)| ([name, what.name], Course::of(samples, place, what)))
+    let each = NAMES.into_iter().enumerate();
+    let each = each.flat_map(|(place, name)| WHAT.iter().map(move |what| (place, name, what)));
+    each.map(move |(place, name, what)| ([name, what.name], Course::of(samples, place, what)))
 }
 
-/// What was not flat.
+/// What was not flat, if there is a sample of each quarter.
 fn grown(samples: &[Sample]) -> Vec<String> {
+    if samples.len() < 4 {
+        return Vec::new();
+    }
     let grown = courses(samples).filter(|(_, course)| !course.is_flat);
     grown.map(|([program, what], _)| format!("{program}: {what}")).collect()
 }

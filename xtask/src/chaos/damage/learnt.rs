@@ -13,6 +13,7 @@ use super::{Outcome, copy_whole, damage};
 use crate::Failure;
 use crate::build::Programs;
 use crate::chain::output;
+use crate::chaos::{cable, place};
 use crate::stage::Stage;
 
 /// How long an agent may take until it can be reached; it takes some seconds.
@@ -29,7 +30,11 @@ struct Device<'a> {
 /// Starts an agent so many times, each time with another file damaged or in another way.
 pub fn run(what: &str, programs: &Programs, folder: &Path, times: usize) -> Result<Outcome, Failure> {
     let stage = Stage::begin(format!("{times} {what}"));
-    let options = Options { dir: Some(folder.join("network")), ..Options::default() };
+    let mut options = Options { dir: Some(folder.join("network")), ..Options::default() };
+    if place::is_inside() {
+        cable::make_world()?;
+        options.address = cable::WORLD;
+    }
     let network = Network::start(&options, |_| ())?;
     let device = Device {
         agent: &programs.agent,
@@ -51,9 +56,11 @@ pub fn run(what: &str, programs: &Programs, folder: &Path, times: usize) -> Resu
         stage.say(format!("{number} of {times}"));
         copy_whole(&whole, &device.state)?;
         let files = learnt(&device.state)?;
-        // Each file has its turn, and with every round another way.
-        let (round, place) = (number / files.len(), number % files.len());
-        let file = &files[place];
+        let count = files.len().max(1);
+        // Each file has its turn, or some from everywhere, and with every round another way.
+        let (round, place) =
+            if times < count { (number, number * count / times) } else { (number / count, number % count) };
+        let file = files.get(place).ok_or("Tor has learnt nothing")?;
         let damage = damage(file, round + place, number)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         match device.start()? {
