@@ -125,11 +125,12 @@ async fn a_device_from_which_nothing_comes_is_given_up_in_time() {
     up(&target).await;
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(device.dials(), 1, "a quiet session is no dead one");
-    device.set(Manner::Fail);
+    device.set(Manner::Hang);
     device.freeze();
     let silent_since = Instant::now();
     let mut state = target.state();
-    state.wait_for(|state| state.pool().is_none()).await.expect("kept");
+    let lost = state.wait_for(|state| state.pool().is_none()).await.expect("kept");
+    assert!(matches!(&*lost, State::Dialling(Some(trouble)) if trouble.what == UNANSWERED));
     assert!(silent_since.elapsed() <= Duration::from_secs(20), "{:?}", silent_since.elapsed());
     assert_eq!(rig.metric("onionscrape_ssh_keepalive_failures_total{target=\"a\"}"), "1");
 }

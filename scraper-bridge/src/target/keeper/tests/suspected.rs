@@ -2,6 +2,8 @@
 
 use super::standby::scraped;
 use super::*;
+use crate::pool::ConnectionFailure;
+use crate::session::ChannelFailure;
 
 async fn suspected(target: &Target) {
     let mut state = target.state();
@@ -103,4 +105,20 @@ async fn a_channel_that_was_given_up_at_once_is_no_reason_to_give_up_the_session
         assert!(take(Duration::from_secs(3)).await.is_err());
     }
     assert!(pool.session().is_over());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_has_its_own_time_to_open() {
+    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
+    let target = rig.target("a", &device);
+    up(&target).await;
+    scraped(&target).await;
+    let pool = target.pool().await.map_err(|_| ()).expect("up");
+    let take = || timeout(Duration::from_secs(60), pool.take(0, &target.config.exporters[0]));
+    let _those_that_are_open = [take().await, take().await];
+    device.freeze();
+    let began = Instant::now();
+    let opened = take().await.expect("in its own time");
+    assert!(matches!(opened, Err(ConnectionFailure::Channel(ChannelFailure::Late))));
+    assert_eq!(began.elapsed().as_secs(), 10);
 }
