@@ -102,7 +102,9 @@ pub fn a_fleet_by_one_command(world: &World) {
         assert!(done.iter().all(|(name, done)| (done.changed > 0) == (name == "three")), "{done:?}");
     };
     changed(&with_more);
-    monitor.wait_for_up(&[&one_and_two[..], &["three/agent", "three/host", "three/more", "three/node"]].concat());
+    monitor.wait_for_up(
+        &[&one_and_two[..], &["three/agent", "three/host", "three/more", "three/node"]].concat(),
+    );
     let bridge = monitor.up("job=\"onionscrape-bridge\"");
     assert_eq!(bridge.into_values().collect::<Vec<_>>(), [true], "its own metrics");
     assert_eq!(monitor.up("site=\"garden\"").into_keys().collect::<Vec<_>>(), ["three/node"]);

@@ -35,7 +35,8 @@ pub async fn one_copied_line_pairs(world: &World) {
     let (out, said) = (text(&added.stdout), text(&added.stderr));
     assert!(added.status.success(), "{said}");
     assert!(said.contains("the running bridge has taken it up"), "{said}");
-    let places = out.split_whitespace().filter_map(|word| word.strip_prefix("http://")?.strip_suffix("/metrics"));
+    let places =
+        out.split_whitespace().filter_map(|word| word.strip_prefix("http://")?.strip_suffix("/metrics"));
     let [address, own] = places.collect::<Vec<_>>()[..] else { panic!("where Prometheus finds it: {out}") };
     let mut state = running.bridge.fleet().target("backpack").expect("taken up").state();
     let up = state.wait_for(|state| state.pool().is_some());

@@ -37,6 +37,11 @@ impl Held {
         let tasks = metrics.and_then(|(_, text)| {
             text.lines().find_map(|line| line.strip_prefix("onionscrape_tasks ")?.parse().ok())
         });
-        Ok(Self { memory, files, threads, tasks: tasks.ok_or("a program does not say how many tasks it has")? })
+        Ok(Self {
+            memory,
+            files,
+            threads,
+            tasks: tasks.ok_or("a program does not say how many tasks it has")?,
+        })
     }
 }

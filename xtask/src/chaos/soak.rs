@@ -191,7 +191,11 @@ mod tests {
         let held = |memory, tasks| Held { memory, files: 10, threads: 3, tasks };
         let sample = |minute: u64| Sample {
             at: Duration::from_secs(minute * 60),
-            held: [held(40_000_000 + minute * 100_000, 100), held(30_000_000, 100 + minute), held(30_000_000, 100)],
+            held: [
+                held(40_000_000 + minute * 100_000, 100),
+                held(30_000_000, 100 + minute),
+                held(30_000_000, 100),
+            ],
         };
         let samples: Vec<_> = (0..120).map(sample).collect();
         let text = table(&samples).to_string();
@@ -201,7 +205,11 @@ mod tests {
             cells.skip(3).take(5).collect::<Vec<_>>()
         };
         assert_eq!(cells("bridge", "memory"), ["44.5", "50.5", "51.9", "6.0", "yes"], "{text}");
-        assert_eq!(cells("hit by the faults", "tasks"), ["145.0", "205.0", "219.0", "60.0", "**no**"], "{text}");
+        assert_eq!(
+            cells("hit by the faults", "tasks"),
+            ["145.0", "205.0", "219.0", "60.0", "**no**"],
+            "{text}"
+        );
         assert_eq!(grown(&samples), ["target-agent, hit by the faults: tasks"]);
     }
 }

@@ -43,7 +43,10 @@ pub fn run(what: &str, programs: &Programs, folder: &Path, times: usize) -> Resu
         log: folder.join("agent.log"),
     };
     let tor = network.fragment().display();
-    fs::write(&device.file, format!("state_dir = {:?}\n\n[tor]\ninclude = {:?}\n", device.state, tor.to_string()))?;
+    fs::write(
+        &device.file,
+        format!("state_dir = {:?}\n\n[tor]\ninclude = {:?}\n", device.state, tor.to_string()),
+    )?;
     let identity = device.identity()?;
     if let Err(why) = device.start()? {
         return Err(format!("the agent cannot be reached though nothing is damaged: {why}").into());
