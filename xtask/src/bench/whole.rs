@@ -130,7 +130,7 @@ impl Whole {
 
     /// When each step was taken.
     fn when(&self) -> String {
-        let mut table = table(&["", "began, UTC", "minutes", "`cargo xtask`"]);
+        let mut table = table(&["", "began, UTC", "minutes", "xtask"]);
         for (step, record) in &self.records {
             let minutes = format!("{:.1}", record.minutes);
             table.add_row([step.name(), record.began.clone(), minutes, record.by.clone()]);
