@@ -186,7 +186,9 @@ impl Keeper {
         })?;
         let stream_took = started.elapsed();
         drop(turn);
-        let login = Session::login(stream, &dialling.host_keys, &dialling.user, &dialling.key).await;
+        // By itself, because it is large: whatever may dial would else have its room for as long as it waits.
+        let login =
+            Box::pin(Session::login(stream, &dialling.host_keys, &dialling.user, &dialling.key)).await;
         target.metrics.host_key_shown(login.as_ref().err().copied());
         let (session, login) = login.map_err(|failure| {
             let (stage, trouble) = Trouble::of_login(failure);
