@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::address::Name;
 use crate::ssh::UserKey;
 
+/// The name under which an agent answers for itself; it lists it nowhere.
+pub const OWN_NAME: &str = "agent";
 /// Version of these forms.
 pub const VERSION: u32 = 1;
 /// Where a bridge sends an [`Enrolment`], with POST.

@@ -19,7 +19,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use onionscrape::address::OnionAddress;
 use onionscrape::http::{MAX_FIELDS, MAX_HEAD};
-use onionscrape::pairing::{INVENTORY_PATH, Inventory, MAX_BODY, NEXT_HOST_KEY_PATH, REVISION};
+use onionscrape::pairing::{INVENTORY_PATH, Inventory, MAX_BODY, NEXT_HOST_KEY_PATH, OWN_NAME, REVISION};
 use onionscrape::ssh::HostKeyPin;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -62,7 +62,7 @@ pub enum NoReply {
 /// When there is no whole answer of a size that can be right.
 pub async fn ask(session: &Session, request: Request<Bytes>) -> Result<Reply, NoReply> {
     let asked = async {
-        let (channel, ()) = session.channel("agent".into(), 80, ()).await.ok()?;
+        let (channel, ()) = session.channel(OWN_NAME.into(), 80, ()).await.ok()?;
         let (mut sender, connection) = http1::Builder::new()
             .max_headers(MAX_FIELDS)
             .max_buf_size(MAX_HEAD)
@@ -71,7 +71,7 @@ pub async fn ask(session: &Session, request: Request<Bytes>) -> Result<Reply, No
             .ok()?;
         tokio::spawn(connection);
         let mut request = request.map(Full::new);
-        request.headers_mut().insert(HOST, HeaderValue::from_static("agent"));
+        request.headers_mut().insert(HOST, HeaderValue::from_static(OWN_NAME));
         let mut response = sender.send_request(request).await.ok()?;
         let (status, revision) = (response.status(), response.headers_mut().remove(REVISION));
         let body = match Limited::new(response.into_body(), MAX_BODY).collect().await {

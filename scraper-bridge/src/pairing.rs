@@ -17,7 +17,7 @@ use hyper::{Method, StatusCode};
 use onionscrape::address::Name;
 use onionscrape::files::{self, FileError, StateDirectory};
 use onionscrape::lifecycle::Failure;
-use onionscrape::pairing::Inventory;
+use onionscrape::pairing::{Inventory, OWN_NAME};
 use onionscrape::ticket::Ticket;
 use onionscrape::tor::{Bootstrap, Tor};
 use tokio::time::timeout;
@@ -38,9 +38,6 @@ use target_file::{Offer, TargetFile};
 const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(300);
 /// Longest ticket that is read, in bytes.
 const MAX_TICKET: u64 = 4096;
-
-/// The exporter that every agent has of its own metrics, and lists nowhere.
-const OWN_NAME: &str = "agent";
 
 /// What `add` is told.
 #[derive(Args)]

@@ -19,9 +19,8 @@ use serde::Deserialize;
 
 use crate::access::{AuthorizedKey, Sources};
 pub use exporter::{ExporterConfig, Source};
+pub use onionscrape::pairing::OWN_NAME;
 
-/// The name under which the agent answers for itself.
-pub const OWN_NAME: &str = "agent";
 /// What Tor may keep in a device's memory of what is on its way, in bytes, unless told otherwise: as little
 /// as arti works with.
 const MEMORY_LIMIT: u64 = 256 << 20;
