@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use procfs::process::Process;
 
 use super::place::Place;
-use super::watcher::page;
+use super::watcher::metrics;
 use crate::Failure;
 
 /// How often a program is asked that has too much to do to answer in time.
@@ -33,10 +33,8 @@ impl Held {
         let process = Process::new(pid.cast_signed())?;
         let memory = process.status()?.vmrss.unwrap_or_default() * 1024;
         let (files, threads) = (process.fd_count()?, process.stat()?.num_threads);
-        let metrics = place.within(|| Ok((0..ASKED).find_map(|_| page(admin, "/metrics"))))?;
-        let tasks = metrics.and_then(|(_, text)| {
-            text.lines().find_map(|line| line.strip_prefix("onionscrape_tasks ")?.parse().ok())
-        });
+        let text = (0..ASKED).find_map(|_| metrics(place, admin)).unwrap_or_default();
+        let tasks = text.lines().find_map(|line| line.strip_prefix("onionscrape_tasks ")?.parse().ok());
         Ok(Self {
             memory,
             files,

@@ -18,7 +18,7 @@ use super::place::{self, Place};
 use super::prober::{self, Prober};
 use super::recipe::Recipe;
 use super::supervised::Supervised;
-use super::watcher::{Watched, Watcher, page};
+use super::watcher::{Watched, Watcher, metrics};
 use crate::Failure;
 use crate::build::Programs;
 use crate::chain::{self, free_address};
@@ -253,14 +253,13 @@ impl Scene {
 
     /// What the agent counts on the device that everything happens to; `None` if it does not say.
     pub fn agent_metrics(&self) -> Option<String> {
-        let (_, text) = self.device.within(|| Ok(page(self.agent_admin, "/metrics"))).ok()??;
-        Some(text)
+        metrics(&self.device, self.agent_admin)
     }
 
     /// How often the bridge has dialled the device that everything happens to, as the target without a
     /// session that stands by and as the one with it; `None` if it does not say.
     pub fn dials(&self) -> Option<[u64; 2]> {
-        let (_, text) = self.monitor.within(|| Ok(page(self.bridge_admin, "/metrics"))).ok()??;
+        let text = metrics(&self.monitor, self.bridge_admin)?;
         let count = |target| {
             let name = format!("onionscrape_target_connects_total{{target=\"{target}\"}} ");
             text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())

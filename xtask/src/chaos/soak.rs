@@ -126,8 +126,7 @@ impl Course {
         let value = |sample: &Sample| (what.of)(&sample.held[place]);
         let quarter = |number: usize| {
             let part = &samples[samples.len() * (number - 1) / 4..samples.len() * number / 4];
-            let middle = |values: Vec<f64>| {
-                let mut values = values;
+            let middle = |mut values: Vec<f64>| {
                 values.sort_by(f64::total_cmp);
                 values.get(values.len() / 2).copied().unwrap_or_default()
             };

@@ -129,8 +129,13 @@ impl Watched {
     }
 }
 
+/// What a program in its place counts, if it answers in time.
+pub fn metrics(place: &Place, admin: SocketAddr) -> Option<String> {
+    place.within(|| Ok(page(admin, "/metrics"))).ok()?.map(|(_, text)| text)
+}
+
 /// A page of a program that answers in time.
-pub fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+fn page(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(PATIENCE))
