@@ -77,23 +77,19 @@ impl Keeper {
                     let Connection { pool, address } = connection;
                     let moved = self.moved(dialling, address.as_ref());
                     let held = self.hold(&pool, Some(dialling), moved).await;
-                    if let Held::Replaced(connection) = held {
-                        // Scrapes under way finish in the old session, which ends with the last of them.
-                        ready = Some(connection);
-                        continue;
-                    }
-                    let stands_in = match &held {
-                        Held::Lost(_) => self.stands_in(false),
-                        Held::Unanswered => self.stands_in(true),
-                        _ => None,
+                    let (stands_in, why) = match held {
+                        Held::Replaced(connection) => {
+                            // Scrapes under way finish in the old session, which ends with the last of them.
+                            ready = Some(connection);
+                            continue;
+                        }
+                        Held::Lost(why) => (self.stands_in(false), Some(why)),
+                        Held::Unanswered => (self.stands_in(true), Some(UNANSWERED)),
+                        Held::Asked => (None, None),
                     };
-                    let why = match &held {
-                        Held::Lost(why) => Some(*why),
-                        Held::Unanswered => Some(UNANSWERED),
-                        Held::Asked | Held::Replaced(_) => None,
-                    };
+                    let lost = why.map(Trouble::of_nothing);
                     if stands_in.is_none() {
-                        self.tell(State::Dialling(why.map(Trouble::of_nothing)));
+                        self.tell(State::Dialling(lost.clone()));
                     }
                     let was_of_use = pool.session().has_proved_itself();
                     // A session that is stuck takes its time to end, and the next one does not wait for it.
@@ -106,14 +102,16 @@ impl Keeper {
                         ready = Some(connection);
                         continue;
                     }
-                    if matches!(held, Held::Asked) || was_of_use {
-                        // Lost after good service: the network most likely changed, so dial at once.
-                        self.pauses = Pauses::begin();
-                        self.at_once = true;
-                        last = why.map(Trouble::of_nothing);
-                        continue;
+                    match lost {
+                        Some(lost) if !was_of_use => (lost, self.pauses.next()),
+                        lost => {
+                            // Lost after good service: the network most likely changed, so dial at once.
+                            self.pauses = Pauses::begin();
+                            self.at_once = true;
+                            last = lost;
+                            continue;
+                        }
                     }
-                    (Trouble::of_nothing(why.unwrap_or(UNANSWERED)), self.pauses.next())
                 }
                 Err(trouble) if trouble.refused => (trouble, pauses::after_refusal()),
                 Err(trouble) if ways.has_changed().unwrap_or(false) => {
@@ -263,11 +261,10 @@ impl Keeper {
         loop {
             tokio::select! {
                 () = pool.session().ended() => {
-                    let unanswered = pool.session().went_unanswered();
-                    if unanswered {
+                    let why = why_lost(pool.session());
+                    if why == UNANSWERED {
                         target.metrics.keepalive_failures.inc();
                     }
-                    let why = if unanswered { UNANSWERED } else { BROKEN_OFF };
                     warn!(target = name, "{why}");
                     return Held::Lost(why);
                 }
@@ -286,12 +283,9 @@ impl Keeper {
                     if !answers {
                         target.metrics.keepalive_failures.inc();
                         warn!(target = name, "session does not answer; dialling anew");
-                        let is_over = pool.session().is_over();
-                        let broke_off = is_over && !pool.session().went_unanswered();
-                        let why = if broke_off { BROKEN_OFF } else { UNANSWERED };
                         // One that ended did not take its time, so the second one cannot have answered yet.
-                        let ended = is_over || !pool.session().is_quiet();
-                        return if ended { Held::Lost(why) } else { Held::Unanswered };
+                        let ended = pool.session().is_over() || !pool.session().is_quiet();
+                        return if ended { Held::Lost(why_lost(pool.session())) } else { Held::Unanswered };
                     }
                     self.tell(State::Up(pool.clone()));
                 }
@@ -316,6 +310,11 @@ impl Keeper {
         self.target.stays(&state);
         self.state.send_replace(state);
     }
+}
+
+/// What is said of a session that ended, or else does not answer.
+fn why_lost(session: &Session) -> &'static str {
+    if session.is_over() && !session.went_unanswered() { BROKEN_OFF } else { UNANSWERED }
 }
 
 /// Why a session is not offered to scrapes any more.

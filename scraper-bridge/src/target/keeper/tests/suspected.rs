@@ -1,8 +1,10 @@
 //! A session that is asked whether it is still there.
 
+use tokio::time::error::Elapsed;
+
 use super::standby::scraped;
 use super::*;
-use crate::pool::ConnectionFailure;
+use crate::pool::{ConnectionFailure, Taken};
 use crate::session::ChannelFailure;
 
 async fn suspected(target: &Target) {
@@ -87,38 +89,46 @@ async fn whoever_asks_for_another_before_there_is_one_has_that() {
     assert_eq!((device.sessions().as_str(), device.dials()), ("1", 1));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_channel_that_was_given_up_at_once_is_no_reason_to_give_up_the_session() {
-    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
+/// A target whose open channels are all in use, its session, and those channels; its device opens no others from
+/// now on.
+async fn opening_no_more(rig: &Rig) -> (Arc<Target>, Arc<Pool>, [Connected; 2]) {
+    let device = Device::new(Manner::Answer);
     let target = rig.target("a", &device);
     up(&target).await;
     scraped(&target).await;
     let pool = target.pool().await.map_err(|_| ()).expect("up");
-    let take = |patience| timeout(patience, pool.take(0, &target.config.exporters[0]));
-    let _those_that_are_open = [take(Duration::from_millis(10)).await, take(Duration::from_millis(10)).await];
+    let at_once = Duration::from_millis(10);
+    let open = [take(&target, &pool, at_once).await, take(&target, &pool, at_once).await];
     device.freeze();
+    (target, pool, open)
+}
+
+type Connected = Result<Result<Taken, ConnectionFailure>, Elapsed>;
+
+async fn take(target: &Target, pool: &Pool, patience: Duration) -> Connected {
+    timeout(patience, pool.take(0, &target.config.exporters[0])).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_was_given_up_at_once_is_no_reason_to_give_up_the_session() {
+    let rig = Rig::new(1);
+    let (target, pool, _open) = opening_no_more(&rig).await;
     for _ in 0..5 {
-        assert!(take(Duration::from_millis(500)).await.is_err());
+        assert!(take(&target, &pool, Duration::from_millis(500)).await.is_err());
     }
     assert!(!pool.session().is_over());
     for _ in 0..3 {
-        assert!(take(Duration::from_secs(3)).await.is_err());
+        assert!(take(&target, &pool, Duration::from_secs(3)).await.is_err());
     }
     assert!(pool.session().is_over());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_has_its_own_time_to_open() {
-    let (rig, device) = (Rig::new(1), Device::new(Manner::Answer));
-    let target = rig.target("a", &device);
-    up(&target).await;
-    scraped(&target).await;
-    let pool = target.pool().await.map_err(|_| ()).expect("up");
-    let take = || timeout(Duration::from_secs(60), pool.take(0, &target.config.exporters[0]));
-    let _those_that_are_open = [take().await, take().await];
-    device.freeze();
+    let rig = Rig::new(1);
+    let (target, pool, _open) = opening_no_more(&rig).await;
     let began = Instant::now();
-    let opened = take().await.expect("in its own time");
+    let opened = take(&target, &pool, Duration::from_secs(60)).await.expect("in its own time");
     assert!(matches!(opened, Err(ConnectionFailure::Channel(ChannelFailure::Late))));
     assert_eq!(began.elapsed().as_secs(), 10);
 }
