@@ -6,14 +6,20 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use arti_client::ErrorKind;
+use data_encoding::HEXLOWER;
+use sha3::{Digest as _, Sha3_256};
 use tracing::warn;
 
 use super::TorSettings;
 
 /// Where the last damaged files are, in the folder of Tor's state.
 const ASIDE: &str = "damaged";
+/// Where directories are, in the folder of the cache.
+const BLOBS: &str = "dir_blobs";
 /// What a database begins with.
 const SQLITE: &[u8] = b"SQLite format 3\0";
+/// What the name of a directory's file has before the digest of what is in it.
+const DIGEST: &str = "_sha3-256-";
 /// What arti's list of clients that were met begins with.
 const REPLAY: &[u8] = b"<tor hss replay Kangaroo12>\n";
 
@@ -27,6 +33,20 @@ pub(super) fn is_damage(kind: ErrorKind) -> bool {
 pub(super) fn is_no_database(settings: &TorSettings, kind: ErrorKind) -> bool {
     let file = settings.cache.join("dir.sqlite3");
     kind == ErrorKind::InvalidConfig && file.exists() && !begins_with(&file, SQLITE)
+}
+
+/// True if a directory of the cache is not the one that was fetched, most likely because a power cut ended it.
+/// Arti does not say so, and asks relays for none but a newer one for as long as it is the latest.
+pub(super) fn is_other_directory(cache: &Path) -> bool {
+    let is_other = |path: &Path| -> io::Result<bool> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some((_, digest)) = name.split_once(DIGEST) else { return Ok(false) };
+        let mut hash = Sha3_256::new();
+        io::copy(&mut File::open(path)?, &mut hash)?;
+        Ok(HEXLOWER.encode(&hash.finalize()) != digest)
+    };
+    let files = fs::read_dir(cache.join(BLOBS)).into_iter().flatten().flatten();
+    files.map(|file| file.path()).any(|path| is_other(&path).unwrap_or(false))
 }
 
 /// True if the onion service of this name does not start because of what arti once wrote, other than keys.
@@ -57,7 +77,7 @@ pub(super) fn put_aside(settings: &TorSettings, kind: ErrorKind) {
     for name in ["dir.sqlite3", "dir.sqlite3-wal", "dir.sqlite3-shm"] {
         told(&settings.cache, gone_is_well(fs::remove_file(settings.cache.join(name))));
     }
-    told(&settings.cache, gone_is_well(fs::remove_dir_all(settings.cache.join("dir_blobs"))));
+    told(&settings.cache, gone_is_well(fs::remove_dir_all(settings.cache.join(BLOBS))));
 }
 
 /// Puts aside what the onion service of this name remembers: its introduction points. It chooses others.
@@ -163,5 +183,21 @@ mod tests {
         // Then it must be one that can be read.
         put_aside(&settings, ErrorKind::PersistentStateCorrupted);
         assert!(!state.join("guards.json").exists() && state.join("state.lock").exists());
+    }
+
+    #[test]
+    fn a_directory_is_what_its_name_says() {
+        let cache = tempfile::tempdir().expect("folder");
+        let blobs = cache.path().join(BLOBS);
+        assert!(!is_other_directory(cache.path()), "none yet");
+        fs::create_dir(&blobs).expect("made");
+        // As `openssl dgst -sha3-256` says it.
+        let digest = "3a985da74fe225b2045c172d6bd390bd855f086e3e9d525b46bfe24511431532";
+        let file = blobs.join(format!("con_microdesc_sha3-256-{digest}"));
+        fs::write(&file, "abc").expect("written");
+        fs::write(blobs.join("another.tmp"), "begun").expect("written");
+        assert!(!is_other_directory(cache.path()));
+        fs::write(&file, "ab").expect("written");
+        assert!(is_other_directory(cache.path()), "cut short");
     }
 }

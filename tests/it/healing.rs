@@ -252,4 +252,12 @@ pub async fn what_arti_learnt_is_damaged(world: &World) {
         run_until_reachable(number).await;
         assert_eq!(world.target_of(&file, "backpack", &[]), identity, "keys stay what they are");
     }
+    // Arti trusts its database that the directory is there.
+    let directories = fs::read_dir(folder.join("agent/cache/dir_blobs")).unwrap();
+    let directories: Vec<_> = directories.map(|entry| entry.unwrap().path()).collect();
+    assert!(!directories.is_empty(), "none in the cache");
+    for directory in directories {
+        fs::write(&directory, &fs::read(&directory).unwrap()[..100]).unwrap();
+    }
+    run_until_reachable(4).await;
 }

@@ -10,7 +10,7 @@
 //! - `fault`, `traffic`: what happens, and to which relay;
 //! - `round`: one fault, so many times;
 //! - `row`, `report`: the table;
-//! - `damage`: damaged files and broken off writes, without a network;
+//! - `damage`: damaged files and broken off writes;
 //! - `soak`, `held`: faults for hours, and what the programs hold meanwhile.
 
 mod body;

@@ -15,7 +15,9 @@ use tracing::warn;
 use super::learning::{Damaged, Telling, bootstrap, work};
 use super::{Client, Parts, Running, Shared, Tor};
 use crate::tor::clock::Clock;
-use crate::tor::damage::{forget_introductions_of_all, is_damage, is_no_database, put_aside};
+use crate::tor::damage::{
+    forget_introductions_of_all, is_damage, is_no_database, is_other_directory, put_aside,
+};
 use crate::tor::skew::Skew;
 use crate::tor::tcp::TcpProvider;
 use crate::tor::{Bootstrap, TorError, TorSettings, one_line};
@@ -125,6 +127,10 @@ impl Tor {
             let state = settings.state.display();
             TorError(format!("Tor cannot start with its state in {state}: {}", one_line(&error)))
         };
+        let cache = settings.cache.clone();
+        if tokio::task::spawn_blocking(move || is_other_directory(&cache)).await.unwrap_or(false) {
+            put_aside(settings, ErrorKind::CacheCorrupted);
+        }
         let mut begun = self.begin_with(&config).await?;
         // Each time something else may be found damaged.
         for _ in 0..MENDS {

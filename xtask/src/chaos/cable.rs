@@ -129,7 +129,9 @@ impl Cable {
 /// # Errors
 /// When the system refuses.
 pub fn make_world() -> Result<(), Failure> {
-    run(&format!("ip link set lo up\nip addr add {WORLD}/32 dev lo\nip route add default dev lo src {WORLD}"))
+    run(&format!(
+        "ip link set lo up\nip addr replace {WORLD}/32 dev lo\nip route replace default dev lo src {WORLD}"
+    ))
 }
 
 fn run(script: &str) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::Outcome;
+use super::{Outcome, copy_whole, damage};
 use crate::Failure;
 use crate::build::Programs;
 use crate::stage::Stage;
@@ -34,12 +34,9 @@ pub fn run(what: &str, programs: &Programs, folder: &Path, times: usize) -> Resu
     for number in 0..times {
         let case = &cases[number % cases.len()];
         let copy = folder.join("copy");
-        if copy.exists() {
-            fs::remove_dir_all(&copy)?;
-        }
-        sh(&format!("cp -a {} {}", case.whole.display(), copy.display()))?;
+        copy_whole(&case.whole, &copy)?;
         let file = copy.join(case.file);
-        let damage = damage(&file, number)?;
+        let damage = damage(&file, number / cases.len(), number)?;
         let before = fs::read(&file)?;
         let output = ask(case, &copy)?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -66,8 +63,7 @@ pub fn run(what: &str, programs: &Programs, folder: &Path, times: usize) -> Resu
     }
     stage.done();
     let line = format!(
-        "{times} {what}: {refused} refused with the file's name, {unharmed} without effect on who it is, {} wrong; \
-         Tor's own state and cache are damaged by the tests, in `tests/it/healing.rs`",
+        "{times} {what}: {refused} refused with the file's name, {unharmed} without effect on who it is, {} wrong",
         violations.len()
     );
     Ok(Outcome { line, violations })
@@ -135,38 +131,6 @@ fn cases(programs: &Programs, device: &Path, monitor: &Path) -> Result<Vec<Case>
     files.into_iter().map(case).collect()
 }
 
-/// Damages a file in the way that belongs to a number; says which.
-fn damage(file: &Path, number: usize) -> Result<String, Failure> {
-    let mut bytes = fs::read(file)?;
-    // The same numbers in every run, spread over the file.
-    let place = number.wrapping_mul(2_654_435_761) % bytes.len().max(1);
-    let done = match (number / 8) % 8 {
-        0 => {
-            fs::set_permissions(file, fs::Permissions::from_mode(0o666))?;
-            return Ok("open to all".to_owned());
-        }
-        1 if place.is_multiple_of(2) => {
-            bytes.clear();
-            "empty".to_owned()
-        }
-        1 | 2 => {
-            bytes.truncate(place);
-            format!("cut short at {place}")
-        }
-        way => {
-            // The other bits have their turn in the next round.
-            let bit = (way + number / 64) % 8;
-            if let Some(byte) = bytes.get_mut(place) {
-                *byte ^= 1 << bit;
-            }
-            format!("bit {bit} of byte {place}")
-        }
-    };
-    // In place, so that its mode stays.
-    fs::write(file, bytes)?;
-    Ok(done)
-}
-
 fn ask(case: &Case, folder: &Path) -> Result<Output, Failure> {
     Ok(command(&case.program, folder, case.arguments).output()?)
 }
@@ -183,10 +147,6 @@ fn command(program: &Path, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).args(["--config.file", "config.toml"]).current_dir(folder);
     command
-}
-
-fn sh(script: &str) -> Result<(), Failure> {
-    Ok(tornet::process::run(Command::new("sh").args(["-ec", script]), "").map(drop)?)
 }
 
 #[cfg(test)]
