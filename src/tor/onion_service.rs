@@ -8,10 +8,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arti_client::HasKind as _;
+use arti_client::{ErrorKind, HasKind as _};
 use futures::{Stream, StreamExt as _};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tor_hsservice::config::restricted_discovery::HsClientNickname;
@@ -32,6 +33,9 @@ pub use key::OnionKey;
 const MAX_READERS: usize = 160;
 /// How long arti is waited for to say that publication began.
 const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
+/// How long the lock of a service's state is waited for when a launch was refused, and how often it is tried.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Who can read the onion service's descriptor, and so find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +99,12 @@ impl OnionService {
     ///
     /// # Errors
     /// When arti refuses, most likely because its state cannot be used.
-    pub fn launch(tor: &Tor, name: &str, limits: Limits, discovery: &Discovery) -> Result<Self, Failure> {
+    pub async fn launch(
+        tor: &Tor,
+        name: &str,
+        limits: Limits,
+        discovery: &Discovery,
+    ) -> Result<Self, Failure> {
         let failed =
             |what: String| Failure::from(TorError(format!("the onion service cannot start: {what}")));
         if !OnionKey::of(tor.settings(), name).path().is_file() {
@@ -111,14 +120,23 @@ impl OnionService {
             forget_introductions(tor.settings(), name);
         }
         let launch = || client.arti.launch_onion_service(config.clone());
-        let launched = launch().or_else(|error| {
-            if !is_damage_of_service(tor.settings(), name, error.kind()) {
-                return Err(error);
-            }
+        let mut launched = launch();
+        if let Err(error) = &launched
+            && is_damage_of_service(tor.settings(), name, error.kind())
+        {
             warn!("files of the onion service's state are damaged; they are put aside, and made anew");
             put_service_aside(tor.settings(), name);
-            launch()
-        });
+            launched = launch();
+            // What the first attempt began has the state's lock until it ends.
+            let given_up = Instant::now() + LOCK_LIMIT;
+            while let Err(error) = &launched
+                && error.kind() == ErrorKind::LocalResourceAlreadyInUse
+                && Instant::now() < given_up
+            {
+                sleep(LOCK_PAUSE).await;
+                launched = launch();
+            }
+        }
         let launched = launched.map_err(|error| {
             if elsewhere {
                 // The one before has not ended yet, and may write down those that it had.
@@ -154,7 +172,7 @@ impl OnionService {
                     debug!(?state, "arti's view of the onion service changed");
                 }
             };
-            let _ = tokio::time::timeout(PUBLICATION_LIMIT, begun).await;
+            let _ = timeout(PUBLICATION_LIMIT, begun).await;
         }
     }
 

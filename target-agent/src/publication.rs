@@ -135,18 +135,18 @@ impl Publication {
     pub async fn begin(&self, name: ServiceName) -> Result<(OnionService, Discovery), Failure> {
         let ago = OnionService::published_ago(&self.tor, &name.text());
         sleep(ago.map_or(Duration::ZERO, |ago| RELAUNCH_GAP.saturating_sub(ago))).await;
-        self.launch(name)
+        self.launch(name).await
     }
 
     /// Launches the service of this name.
     ///
     /// # Errors
     /// When arti refuses.
-    pub fn launch(&self, name: ServiceName) -> Result<(OnionService, Discovery), Failure> {
+    pub async fn launch(&self, name: ServiceName) -> Result<(OnionService, Discovery), Failure> {
         let discovery = self.door.discovery();
         let introductions = self.door.settings.introductions;
         let limits = Limits { introductions, circuits: MAX_CIRCUITS, streams: MAX_STREAMS };
-        Ok((OnionService::launch(&self.tor, &name.text(), limits, &discovery)?, discovery))
+        Ok((OnionService::launch(&self.tor, &name.text(), limits, &discovery).await?, discovery))
     }
 
     /// Keeps a service up for each address that the device has, until the shutdown; the one of the name
@@ -259,7 +259,7 @@ impl Publication {
                 () = self.shutdown.cancelled() => return None,
                 () = retired.cancelled() => return None,
             }
-            match self.launch(name) {
+            match self.launch(name).await {
                 Ok(launched) => return Some(launched),
                 Err(failure) if pause == REFUSED_PAUSE => debug!("{failure}"),
                 Err(failure) => error!("{failure}"),

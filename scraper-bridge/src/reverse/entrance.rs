@@ -69,7 +69,7 @@ impl Publication {
     pub async fn keep(self) {
         while !self.shutdown.is_cancelled() {
             self.shutdown.run_until_cancelled(self.tor.started()).await;
-            let pause = match self.launch() {
+            let pause = match self.launch().await {
                 Ok(service) => match self.serve(service).await {
                     true => RELAUNCH_GAP,
                     false => RELAUNCH_PAUSE,
@@ -83,10 +83,10 @@ impl Publication {
         }
     }
 
-    fn launch(&self) -> Result<OnionService, Failure> {
+    async fn launch(&self) -> Result<OnionService, Failure> {
         let circuits = 2 * self.targets + SPARE_CIRCUITS;
         let limits = Limits { introductions: Introductions::default(), circuits, streams: MAX_STREAMS };
-        OnionService::launch(&self.tor, SERVICE, limits, &Discovery::Open)
+        OnionService::launch(&self.tor, SERVICE, limits, &Discovery::Open).await
     }
 
     /// False if arti gave up.

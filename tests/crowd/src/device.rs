@@ -62,7 +62,7 @@ pub async fn start(
             let own_key = ClientAuthKey::generate().public();
             let door = Door { settings: config.onion, own_key, guests: access.guests() };
             let publication = Publication { tor, door, front: Front::Ssh(server), metrics, shutdown };
-            let launched = publication.launch(service)?;
+            let launched = publication.launch(service).await?;
             let onion = address.clone();
             let identity = Identity { service, onion, host_key, next_onion: None, next_host_key: None };
             tokio::spawn(async move {
