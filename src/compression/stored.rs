@@ -23,9 +23,14 @@ enum Form {
     Packed { digest: Digest, length: usize, frame: Arc<[u8]> },
 }
 
-impl From<Arc<Dictionary>> for Stored {
+impl Stored {
+    /// This one as it is, which takes no time.
+    pub(super) fn whole(dictionary: Arc<Dictionary>) -> Self {
+        Self(Form::Whole(dictionary))
+    }
+
     /// This one, packed if that is worth it.
-    fn from(dictionary: Arc<Dictionary>) -> Self {
+    pub(super) fn packed(dictionary: Arc<Dictionary>) -> Self {
         let bytes = dictionary.bytes();
         if bytes.len() > MAX_PACKED {
             return Self(Form::Whole(dictionary));
@@ -37,9 +42,7 @@ impl From<Arc<Dictionary>> for Stored {
             _ => Form::Whole(dictionary),
         })
     }
-}
 
-impl Stored {
     /// By what the other end knows it.
     pub fn digest(&self) -> Digest {
         match &self.0 {
@@ -54,6 +57,11 @@ impl Stored {
             Form::Whole(dictionary) => dictionary.bytes().len(),
             Form::Packed { length, .. } => *length,
         }
+    }
+
+    /// True if it is as it was.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.0, Form::Whole(_))
     }
 
     /// Bytes that it takes.

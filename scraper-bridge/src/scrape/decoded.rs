@@ -171,7 +171,7 @@ impl Decoded {
             && let Some(dictionary) = gathered.finish()
         {
             // Without room for it the next one is compressed by itself.
-            let _ = self.shelf.replace(asked, Arc::new(dictionary));
+            let _ = self.shelf.replace(asked, self.shelf.stored(Arc::new(dictionary)));
         }
     }
 

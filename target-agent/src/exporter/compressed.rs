@@ -66,13 +66,13 @@ impl Compression {
         let past = known.as_ref().map(Stored::digest);
         let coding = if known.is_some() { Coding::Dcz } else { Coding::Zstd };
         let is_small = body.len().max(known.as_ref().map_or(0, Stored::length)) <= SMALL;
-        let (of, is_offered) = (body.clone(), accepted.dcz.is_some());
+        let (of, is_offered, keeping) = (body.clone(), accepted.dcz.is_some(), shelf.clone());
         let work = move || {
             let encoded = match &known {
                 Some(known) => known.open().and_then(|known| encode(&of, Some(&known))),
                 None => encode(&of, None),
             };
-            let own = || Dictionary::new(of.clone()).map(|own| Stored::from(Arc::new(own)));
+            let own = || Dictionary::new(of.clone()).map(|own| keeping.stored(Arc::new(own)));
             let own = if encoded.is_some() && is_offered { own() } else { None };
             (encoded, own, room)
         };
