@@ -327,7 +327,7 @@ fn one_exporter_has_a_few_bodies() {
     let shelf = all.shelf();
     let bodies: Vec<_> = (0..20).map(|seed| of_length(1, seed)).collect();
     // Further ones push none out that may yet be asked for, or none would ever be of use.
-    let kept: Vec<_> = bodies.iter().map(|body| keep(&shelf, &body, None)).collect();
+    let kept: Vec<_> = bodies.iter().map(|body| keep(&shelf, body, None)).collect();
     assert_eq!(kept, [vec![true; 8], vec![false; 12]].concat());
     // One that is the same again takes no second place.
     assert!(keep(&shelf, &bodies[7], Some(bodies[7].digest())));
