@@ -161,8 +161,7 @@ impl Inner {
         let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let admin = request.uri().authority().map(|named| named.as_str()).or_else(host);
         let admin = admin.unwrap_or_default().to_owned();
-        let web = &self.web;
-        Surroundings { admin, scheme: web.scheme(), password: web.asks_for_password(), proxy: self.proxy }
+        Surroundings::new(admin, &self.web, self.proxy)
     }
 
     /// The exporters for Prometheus' HTTP SD, in its terms: JSON, all of it, at each request.

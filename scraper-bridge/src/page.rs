@@ -23,8 +23,8 @@ use onionscrape::http::{Body, page};
 use crate::overview::{BridgeOverview, ExporterOverview, Overview, TargetOverview};
 use asset::{ICON, SCRIPT, STYLE};
 use chart::HopBar;
-pub use recipe::Surroundings;
-use recipe::{Recipe, fleet_recipe, recipes};
+use recipe::{Recipe, recipes};
+pub use recipe::{Surroundings, fleet_recipe, scheme_and_access};
 use view::{Choice, Column, View};
 
 /// What a page may do in a browser: load what comes from here, and nothing else.

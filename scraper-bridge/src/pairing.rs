@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::bridge::control_socket;
 use crate::config::BridgeConfig;
 use crate::inventory::kept::Kept;
+use crate::page::Surroundings;
 use crate::probe::ask;
 use crate::succession::Succession;
 use device::Device;
@@ -117,10 +118,11 @@ impl Addition {
         // Another one may have been added in the meantime; only one at a time chooses what is free.
         let _alone = lock(&config.state_directory)?;
         let config = config.source.read()?;
+        let around = Surroundings::new(config.admin.to_string(), &config.web()?, config.proxy);
         let target = self.target(&config, ticket, inventory)?;
         target.write(&config.targets_dir, pending)?;
         let taken_up = reload(&config).await;
-        target.show(config.admin);
+        print!("{}", target.shown(&around));
         match taken_up {
             Some(Ok(())) => eprintln!("the running bridge has taken it up"),
             Some(Err(why)) => {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use onionscrape::http::Web;
+
 use crate::overview::{ExporterOverview, TargetOverview};
 
 /// Where the bridge itself is.
@@ -15,6 +17,13 @@ pub struct Surroundings {
     pub password: bool,
     /// The forward proxy, if there is one.
     pub proxy: Option<SocketAddr>,
+}
+
+impl Surroundings {
+    /// A bridge that is known as `admin`, with listeners as `web` has them.
+    pub fn new(admin: String, web: &Web, proxy: Option<SocketAddr>) -> Self {
+        Self { admin, scheme: web.scheme(), password: web.asks_for_password(), proxy }
+    }
 }
 
 /// One way to an exporter.
@@ -53,10 +62,7 @@ pub(super) fn recipes(
 /// A job for one exporter, for `prometheus.yml`.
 pub(super) fn job(target: &TargetOverview, exporter: &ExporterOverview, around: &Surroundings) -> String {
     let mut job = format!("- job_name: {}-{}\n", target.name, exporter.name);
-    if around.scheme == "https" {
-        job += "  scheme: https\n";
-    }
-    job += &access(around, "  ");
+    job += &scheme_and_access(around, "  ");
     let address = port(exporter).unwrap_or_else(|| {
         job += &format!("  metrics_path: {}\n", exporter.path);
         around.admin.clone()
@@ -74,12 +80,18 @@ fn port(exporter: &ExporterOverview) -> Option<String> {
 }
 
 /// A job for all exporters of all targets, for `prometheus.yml`.
-pub(super) fn fleet_recipe(around: &Surroundings) -> String {
+pub fn fleet_recipe(around: &Surroundings) -> String {
     let Surroundings { admin, scheme, .. } = around;
     let [of_scrapes, of_discovery] = ["  ", "      "].map(|indent| access(around, indent));
     format!(
         "- job_name: onion\n{of_scrapes}  http_sd_configs:\n    - url: {scheme}://{admin}/sd\n{of_discovery}"
     )
+}
+
+/// What a job has to say where the bridge's listeners are not plain HTTP for everybody.
+pub fn scheme_and_access(around: &Surroundings, indent: &str) -> String {
+    let scheme = if around.scheme == "https" { format!("{indent}scheme: https\n") } else { String::new() };
+    scheme + &access(around, indent)
 }
 
 /// What Prometheus has to be told besides, for a person to fill in: the bridge knows neither of its files.

@@ -8,6 +8,7 @@ use onionscrape::files::{self, FileError};
 use onionscrape::ssh::HostKeyPin;
 
 use super::pending::{self, Pending};
+use crate::page::{Surroundings, fleet_recipe, scheme_and_access};
 
 /// What stands at its head.
 const HEAD: &str = "# Written by `scraper-bridge add`, and yours to change; `scraper-bridge remove` removes it with its keys.\n";
@@ -55,28 +56,31 @@ impl TargetFile {
         Ok(was_there)
     }
 
-    /// Prints what Prometheus will see, and how to tell it so; `admin` is where the bridge itself listens.
-    pub(super) fn show(&self, admin: SocketAddr) {
-        println!("{} is paired; Prometheus finds it at:", self.name);
+    /// What Prometheus will see, and how to tell it so.
+    pub(super) fn shown(&self, around: &Surroundings) -> String {
+        let Surroundings { admin, scheme, .. } = around;
+        let mut text = format!("{} is paired; Prometheus finds it at:\n", self.name);
         for Offer { exporter, listen } in &self.offers {
-            match listen {
-                Some(listen) => println!("  {exporter:<16} http://{listen}/metrics"),
-                None => println!("  {exporter:<16} http://{admin}/t/{}/{exporter}/metrics", self.name),
-            }
+            text += &match listen {
+                Some(listen) => format!("  {exporter:<16} {scheme}://{listen}/metrics\n"),
+                None => format!("  {exporter:<16} {scheme}://{admin}/t/{}/{exporter}/metrics\n", self.name),
+            };
         }
-        println!("\nfor prometheus.yml, where all devices are of one job:\n");
-        println!("  - job_name: onion\n    scrape_timeout: 10s");
+        text += "\nfor prometheus.yml, where all devices are of one job:\n\n";
         if self.offers.iter().all(|offer| offer.listen.is_none()) {
-            println!("    http_sd_configs:\n      - url: http://{admin}/sd?via=path");
-            return;
+            text.extend(fleet_recipe(around).lines().map(|line| format!("  {line}\n")));
+            return text;
         }
-        println!("    static_configs:");
+        text += "  - job_name: onion\n";
+        text += &scheme_and_access(around, "    ");
+        text += "    static_configs:\n";
         for Offer { exporter, listen } in &self.offers {
             let Some(listen) = listen else { continue };
             // Exporters have metrics of the same names, `up` at least.
             let labels = format!("labels: {{instance: '{}', exporter: '{exporter}'}}", self.name);
-            println!("      - targets: ['{listen}']\n        {labels}");
+            text += &format!("      - targets: ['{listen}']\n        {labels}\n");
         }
+        text
     }
 
     /// Where the file of the target of this name is.
@@ -109,5 +113,49 @@ impl TargetFile {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paired(listen: Option<SocketAddr>) -> TargetFile {
+        let host_key = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".parse().expect("a fingerprint");
+        let onion =
+            "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion".parse().expect("an address");
+        let exporter = "node".parse().expect("a name");
+        TargetFile {
+            name: "backpack".parse().expect("a name"),
+            onion,
+            host_key,
+            offers: vec![Offer { exporter, listen }],
+        }
+    }
+
+    #[test]
+    fn prometheus_is_told_of_tls_and_a_password() {
+        let around =
+            Surroundings { admin: "127.0.0.1:9822".into(), scheme: "https", password: true, proxy: None };
+        let own = paired("127.0.0.1:9824".parse().ok()).shown(&around);
+        assert!(own.contains("  node             https://127.0.0.1:9824/metrics\n"), "{own}");
+        let (_, job) = own.split_once("of one job:\n\n").expect("for prometheus.yml");
+        assert_eq!(
+            job,
+            "  - job_name: onion
+    scheme: https
+    # tls_config: {ca_file: bridge.crt}
+    # basic_auth: {username: prometheus, password_file: bridge.password}
+    static_configs:
+      - targets: ['127.0.0.1:9824']
+        labels: {instance: 'backpack', exporter: 'node'}
+"
+        );
+        let by_path = paired(None).shown(&around);
+        assert!(
+            by_path.contains("  node             https://127.0.0.1:9822/t/backpack/node/metrics\n"),
+            "{by_path}"
+        );
+        assert!(by_path.contains("\n      - url: https://127.0.0.1:9822/sd\n"), "{by_path}");
     }
 }
