@@ -12,7 +12,7 @@ use crate::network::{Dir, Fronts};
 use crate::node::{Role, Running};
 use crate::ports::{self, Reserved};
 use crate::process::Signal;
-use crate::torrc::{self, VOTE_DELAY, VOTING_INTERVAL};
+use crate::torrc::{self, SHARED_RANDOM_ROUNDS, VOTE_DELAY, VOTING_INTERVAL};
 use crate::{Error, Network, Node, Options, directory, fragment, wait};
 
 /// Marks a directory as one that a network may clear.
@@ -60,7 +60,12 @@ pub(crate) fn network(options: &Options, tell: &mut impl FnMut(String)) -> Resul
     let common = torrc::common(&Network::authorities(&nodes).collect::<Vec<_>>());
     let bandwidths = dir.path().join("bandwidths");
     write(&bandwidths, &bandwidths_text(&nodes))?;
-    let far = (unix_now() + VOTING_INTERVAL / 2) % VOTING_INTERVAL;
+    let wait = until_votes_can_be_far(unix_now());
+    if wait > 0 {
+        tell(format!("waiting {wait} s for the next shared random value"));
+        thread::sleep(Duration::from_secs(wait));
+    }
+    let far = far_votes(unix_now());
     for node in &nodes {
         write(&node.torrc(), &torrc::node(node, &common, &bandwidths, far))?;
     }
@@ -169,6 +174,25 @@ fn wait_for_descriptors(nodes: &[Running]) -> Result<(), Error> {
     })
 }
 
+/// Where in the voting grid votes fall until every descriptor is there.
+///
+/// Not in the next run of the protocol for shared random values (srv-spec), which has 24 rounds: authorities that
+/// expect its first vote next make its value at once, whoever goes by the first consensus takes it for the run
+/// before, and whoever goes by the second does not. Their hash rings differ, so that services are not found.
+fn far_votes(now: u64) -> u64 {
+    if is_last_round(now) { VOTING_INTERVAL - 1 } else { (now + VOTING_INTERVAL / 2) % VOTING_INTERVAL }
+}
+
+/// Seconds until there is time enough before those.
+fn until_votes_can_be_far(now: u64) -> u64 {
+    let left = VOTING_INTERVAL - now % VOTING_INTERVAL;
+    if is_last_round(now) && left <= LIMIT.as_secs() { left } else { 0 }
+}
+
+fn is_last_round(now: u64) -> bool {
+    now / VOTING_INTERVAL % SHARED_RANDOM_ROUNDS == SHARED_RANDOM_ROUNDS - 1
+}
+
 /// Moves the voting grid so that votes are due as soon as they can be.
 fn vote(authorities: &[&Running], common: &str, bandwidths: &Path) -> Result<(), Error> {
     let offset = (unix_now() + NOTICE + 2 * VOTE_DELAY) % VOTING_INTERVAL;
@@ -249,4 +273,20 @@ fn unix_now() -> u64 {
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     fs::write(path, text).map_err(Error::file("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn votes_are_far_and_of_no_other_run() {
+        let run = |time| time / VOTING_INTERVAL / SHARED_RANDOM_ROUNDS;
+        for second in (0..VOTING_INTERVAL * (SHARED_RANDOM_ROUNDS + 1)).step_by(7) {
+            let now = second + until_votes_can_be_far(second);
+            let away = (far_votes(now) + VOTING_INTERVAL - now % VOTING_INTERVAL) % VOTING_INTERVAL;
+            assert!(away >= LIMIT.as_secs(), "{away} s after {now}");
+            assert_eq!(run(now + away), run(now), "after {now}");
+        }
+    }
 }

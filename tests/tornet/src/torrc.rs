@@ -10,6 +10,9 @@ use crate::node::{Role, Running};
 /// services and clients disagree about the hash ring now and then.
 pub(crate) const VOTING_INTERVAL: u64 = 600;
 
+/// Votes in which a shared random value is made (srv-spec).
+pub(crate) const SHARED_RANDOM_ROUNDS: u64 = 24;
+
 /// Seconds that votes take to be exchanged, and then signatures. 2 is tor's minimum.
 pub(crate) const VOTE_DELAY: u64 = 2;
 
@@ -74,7 +77,7 @@ pub(crate) fn node(running: &Running, common: &str, bandwidths: &Path, voting_of
              ConsensusParams cbtmintimeout=5000 cbtinitialtimeout=10000 hsdir_interval={hsdir}\n",
             file = quoted(bandwidths),
             // C tor's time period on a testing network is 24 voting intervals; in minutes.
-            hsdir = VOTING_INTERVAL * 24 / 60,
+            hsdir = VOTING_INTERVAL * SHARED_RANDOM_ROUNDS / 60,
         );
     }
     text
