@@ -245,10 +245,11 @@ impl Healing {
 
     /// Some seconds passed.
     pub fn tick(&mut self, seen: Seen, now: Instant) -> Option<(Step, Reason)> {
-        if seen.reach == Reach::Proved {
+        // Whoever came in just now knows better than the last dial.
+        let reach = if self.elsewhere.saw(seen.logins) { Reach::Proved } else { seen.reach };
+        if reach == Reach::Proved {
             self.unreachable.is_over();
         }
-        self.elsewhere.saw(seen.logins);
         if self.failures > 0 || !seen.running {
             // With or without a network: there must be one for whenever there is.
             return (seen.can_write && now - self.renewed >= RETRY).then(|| match self.failures {
@@ -295,7 +296,7 @@ impl Healing {
                 return Some((Step::Relaunch, Reason::Unintroduced));
             }
         }
-        if seen.reach != Reach::Lost {
+        if reach != Reach::Lost {
             return None;
         }
         let step = self.unreachable.step(&mut self.elsewhere, seen.in_use, now)?;

@@ -49,10 +49,12 @@ impl Elsewhere {
         self.begins(self.worked, now)
     }
 
-    /// There were so many sessions so far. A device that was reached before the last choice says nothing of it.
-    pub(super) fn saw(&mut self, logins: u64) {
-        self.worked |= logins > self.logins;
-        self.logins = logins;
+    /// There were so many sessions so far; true if one began since that was looked at. A device that was reached before
+    /// the last choice says nothing of it.
+    pub(super) fn saw(&mut self, logins: u64) -> bool {
+        let came_in = logins > std::mem::replace(&mut self.logins, logins);
+        self.worked |= came_in;
+        came_in
     }
 
     /// The clock was set by so many seconds. A descriptor's revision is made of the time: directories refuse what is

@@ -31,8 +31,9 @@ pub use key::OnionKey;
 /// Tor's own advice on how many clients a restricted service may have; with more, its descriptor
 /// may become too large to be published (tor-spec, `HSV3MaxDescriptorSize`).
 const MAX_READERS: usize = 160;
-/// How long arti is waited for to say that publication began.
-const PUBLICATION_LIMIT: Duration = Duration::from_secs(60);
+/// How long arti is waited for to say that it published: it does once every directory has answered, and one that is gone
+/// is tried for minutes.
+const PUBLICATION_LIMIT: Duration = Duration::from_secs(15);
 /// How long the lock of a service's state is waited for when a launch was refused, and how often it is tried.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
@@ -156,7 +157,7 @@ impl OnionService {
         written.modified().ok()?.elapsed().ok()
     }
 
-    /// Waits until arti says that it began to publish, or for a minute; arti is not always right.
+    /// Waits until arti says that it published, or for 15 s; arti is not always right.
     ///
     /// It does not keep the service running.
     pub fn published(&self) -> impl Future<Output = ()> + Send + use<> {

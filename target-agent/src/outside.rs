@@ -40,6 +40,8 @@ pub async fn dial(tor: &Tor, onion: &OnionAddress, key: &ClientAuthKey) -> Resul
 /// True if an SSH server greets whoever dials the onion service.
 pub async fn reachable(tor: Tor, onion: OnionAddress, key: ClientAuthKey) -> bool {
     let greeted = async {
+        // While one client takes another's place nobody can be dialled, which says nothing of the service.
+        tor.started().await;
         let mut stream = dial(&tor, &onion, &key).await.ok()?;
         is_ssh(&mut stream).await.then_some(())
     };

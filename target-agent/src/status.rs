@@ -114,7 +114,7 @@ pub struct Signs {
 
 /// Follows these, the dials and the logins, and tells everybody of each change, until `shutdown`.
 ///
-/// `published` is waited for before the first dial; `probe` dials once, in bounded time, and says
+/// `published`, or somebody who comes in, is waited for before the first dial; `probe` dials once, in bounded time, and says
 /// whether it got through.
 pub async fn follow<P, F>(
     Signs { mut bootstrap, mut hindrance, look, low_power }: Signs,
@@ -128,12 +128,17 @@ pub async fn follow<P, F>(
     F: Future<Output = bool>,
 {
     let mut ready = bootstrap.clone();
+    let mut came_in = metrics.logins();
     let sessions = Sessions { logins: metrics.logins(), losses: metrics.losses() };
     let mut teller = Teller { status, metrics, started: Instant::now(), said: None };
     let (reached, mut reach) = watch::channel(Reach::Unknown { since: Instant::now() });
     let dials = async {
         let _ = ready.wait_for(Bootstrap::is_done).await;
-        published.await;
+        // Whoever comes in has found what was published.
+        tokio::select! {
+            () = published => {}
+            Ok(()) = came_in.changed() => {}
+        }
         let well = if low_power { LOW_POWER_PAUSE } else { WELL_PAUSE };
         dial(probe, &look, sessions, well, &reached).await;
     };

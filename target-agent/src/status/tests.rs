@@ -22,6 +22,16 @@ const UP: (u64, Event) = (0, Event::Tor(Bootstrap::Done));
 /// Follows dials that end as `dials` says (and well after that) while this happens, each from a second on, and says
 /// which states were seen when, in seconds.
 async fn seen(dials: &[bool], events: &[(u64, Event)], until: u64) -> Vec<(u64, String)> {
+    seen_once(async {}, dials, events, until).await
+}
+
+/// The same, with dials as soon as it is `published`.
+async fn seen_once(
+    published: impl Future<Output = ()> + Send + 'static,
+    dials: &[bool],
+    events: &[(u64, Event)],
+    until: u64,
+) -> Vec<(u64, String)> {
     let (progress, bootstrap) = watch::channel(Bootstrap::Going { ratio: 0.0 });
     let (tell, mut status) = watch::channel(AgentStatus::Bootstrapping);
     let dials = Arc::new(Mutex::new(VecDeque::from(dials.to_vec())));
@@ -32,7 +42,7 @@ async fn seen(dials: &[bool], events: &[(u64, Event)], until: u64) -> Vec<(u64, 
     let (metrics, shutdown, start) = (Metrics::new(), CancellationToken::new(), Instant::now());
     let (hinder, hindrance) = watch::channel(None);
     let signs = Signs { bootstrap, hindrance, look: Arc::default(), low_power: false };
-    tokio::spawn(follow(signs, async {}, probe, tell, metrics.clone(), shutdown.clone()));
+    tokio::spawn(follow(signs, published, probe, tell, metrics.clone(), shutdown.clone()));
     let events = events.to_vec();
     tokio::spawn(async move {
         for (at, event) in events {
@@ -106,6 +116,12 @@ async fn who_logs_in_proves_that_others_can() {
     let trouble = "in trouble, because the onion service cannot be reached from outside";
     let wanted = [(0, "publishing"), (10, "reachable"), (76, trouble), (205, "reachable"), (271, trouble)];
     assert_eq!(seen, states(&wanted), "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_logs_in_has_found_what_was_published() {
+    let seen = seen_once(std::future::pending(), &[], &[UP, (3, Login)], 100).await;
+    assert_eq!(seen, states(&[(0, "publishing"), (3, "reachable")]));
 }
 
 #[tokio::test(start_paused = true)]
