@@ -26,8 +26,8 @@ use crate::session::{ChannelFailure, Session};
 use crate::target::DialTimes;
 use idle::Idle;
 
-/// Channels open at once in a session. An agent allows 16, and needs a moment to let go of one that
-/// was closed here.
+/// Channels open at once in a session. An agent allows twice as many, since it needs a moment to let go of one that was
+/// closed here.
 const MAX_CHANNELS: usize = 12;
 /// Of these, channels on which somebody else speaks: they may be open for long, and say nothing.
 const MAX_SPLICES: usize = 4;

@@ -22,8 +22,9 @@ use crate::config::OWN_NAME;
 use crate::enrolment::Desk;
 use crate::metrics::{Denied, TicketOutcome};
 
-/// Channels that one session may have open at once.
-const MAX_CHANNELS: usize = 16;
+/// Channels that one session may have open at once: twice as many as a bridge has, which may close all of them and open
+/// as many before those that it closed have ended here.
+const MAX_CHANNELS: usize = 24;
 /// Channels that one session may open in its life. Russh keeps about 4 KiB of each that was closed by
 /// this end first, until the session ends; a bridge opens a new session without being asked.
 const MAX_CHANNELS_EVER: u64 = 4096;

@@ -67,14 +67,14 @@ async fn strangers_sessions_and_channels_are_few() {
     let rig = Rig::new().await;
     let session = rig.log_in().await;
     let mut channels = Vec::new();
-    for _ in 0..16 {
+    for _ in 0..24 {
         channels.push(open(&session, "agent", 80).await.expect("room"));
     }
     let refusal = open(&session, "agent", 80).await.err();
     assert_eq!(refusal, Some(ChannelOpenFailure::ResourceShortage));
     assert_eq!(
         (rig.denied("channels_cap"), rig.metric("onionscrape_ssh_channels")),
-        ("1".into(), "16".into())
+        ("1".into(), "24".into())
     );
     drop(channels);
     rig.wait_for("onionscrape_ssh_channels", "0").await;
