@@ -103,6 +103,8 @@ impl Addition {
             }
             free_port(&taken_addresses(&config), listen, true)?;
         }
+        // What is wrong with it is said before the device is spoken to.
+        let web = config.web()?;
         let pending = Pending::open(&config.state_directory, &ticket)?;
         if ticket.has_expired(SystemTime::now()) && !pending.was_begun() {
             let since = humantime::format_rfc3339_seconds(ticket.expires);
@@ -118,11 +120,10 @@ impl Addition {
         // Another one may have been added in the meantime; only one at a time chooses what is free.
         let _alone = lock(&config.state_directory)?;
         let config = config.source.read()?;
-        let around = Surroundings::new(config.admin.to_string(), &config.web()?, config.proxy);
         let target = self.target(&config, ticket, inventory)?;
         target.write(&config.targets_dir, pending)?;
         let taken_up = reload(&config).await;
-        print!("{}", target.shown(&around));
+        print!("{}", target.shown(&Surroundings::new(config.admin.to_string(), &web, config.proxy)));
         match taken_up {
             Some(Ok(())) => eprintln!("the running bridge has taken it up"),
             Some(Err(why)) => {

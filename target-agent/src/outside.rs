@@ -37,11 +37,14 @@ pub async fn dial(tor: &Tor, onion: &OnionAddress, key: &ClientAuthKey) -> Resul
     timeout(LIMIT, Box::pin(dialling)).await.unwrap_or_else(|_| late())
 }
 
-/// True if an SSH server greets whoever dials the onion service.
+/// True if an SSH server greets whoever dials the onion service; takes a minute at most.
 pub async fn reachable(tor: Tor, onion: OnionAddress, key: ClientAuthKey) -> bool {
+    // While one client takes another's place nobody can be dialled, which says nothing of the service. It takes none
+    // of the dial's own time.
+    if timeout(LIMIT, tor.started()).await.is_err() {
+        return false;
+    }
     let greeted = async {
-        // While one client takes another's place nobody can be dialled, which says nothing of the service.
-        tor.started().await;
         let mut stream = dial(&tor, &onion, &key).await.ok()?;
         is_ssh(&mut stream).await.then_some(())
     };

@@ -23,6 +23,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 /// From the order to vote to the vote: for the authorities to read it.
 const NOTICE: u64 = 2;
+/// Seconds from the order to vote to the consensus, as the authorities are told.
+const TO_THE_VOTE: u64 = NOTICE + 2 * VOTE_DELAY;
 
 /// One attempt at starting a network.
 ///
@@ -186,7 +188,7 @@ fn far_votes(now: u64) -> u64 {
 /// Seconds until there is time enough before those.
 fn until_votes_can_be_far(now: u64) -> u64 {
     let left = VOTING_INTERVAL - now % VOTING_INTERVAL;
-    if is_last_round(now) && left <= LIMIT.as_secs() { left } else { 0 }
+    if is_last_round(now) && left <= LIMIT.as_secs() + TO_THE_VOTE { left } else { 0 }
 }
 
 fn is_last_round(now: u64) -> bool {
@@ -195,7 +197,7 @@ fn is_last_round(now: u64) -> bool {
 
 /// Moves the voting grid so that votes are due as soon as they can be.
 fn vote(authorities: &[&Running], common: &str, bandwidths: &Path) -> Result<(), Error> {
-    let offset = (unix_now() + NOTICE + 2 * VOTE_DELAY) % VOTING_INTERVAL;
+    let offset = (unix_now() + TO_THE_VOTE) % VOTING_INTERVAL;
     for node in authorities {
         write(&node.torrc(), &torrc::node(node, common, bandwidths, offset))?;
     }
@@ -287,6 +289,8 @@ mod tests {
             let away = (far_votes(now) + VOTING_INTERVAL - now % VOTING_INTERVAL) % VOTING_INTERVAL;
             assert!(away >= LIMIT.as_secs(), "{away} s after {now}");
             assert_eq!(run(now + away), run(now), "after {now}");
+            let ordered_last = now + LIMIT.as_secs() + TO_THE_VOTE;
+            assert_eq!(run(ordered_last), run(now), "after {now}");
         }
     }
 }
