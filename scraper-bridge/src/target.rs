@@ -3,7 +3,9 @@
 
 mod keeper;
 mod patience;
+mod reach;
 mod standby;
+mod state;
 mod trouble;
 mod turns;
 
@@ -12,75 +14,22 @@ use std::time::{Duration, SystemTime};
 
 use hyper::header::HeaderValue;
 use onionscrape::pairing::Inventory;
-use onionscrape::ssh::LoginKey;
-use onionscrape::tls::TlsClient;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{ExporterConfig, TargetConfig, Way};
-use crate::dial::Dial;
 use crate::failure::ScrapeFailure;
 use crate::history::History;
-use crate::inventory::kept::Kept;
 use crate::metrics::{Metrics, TargetMetrics};
 use crate::pool::Pool;
-use crate::reverse::Arrivals;
-use crate::session::{HostKeys, LoginTimes};
 use keeper::Keeper;
 use patience::Patience;
+pub use reach::{DialTimes, Dialling, Reach};
 use standby::Standby;
+pub use state::State;
 pub use trouble::Trouble;
 pub use turns::Turns;
-
-/// What a target's session is doing.
-#[derive(Clone)]
-pub enum State {
-    /// The way to the target is not open at all, for this reason (Tor is not ready).
-    Blocked(String),
-    /// A session is coming about. The last attempt, if there was one, failed so.
-    Dialling(Option<Trouble>),
-    /// Scrapes can use this.
-    Up(Arc<Pool>),
-    /// They still can, while it is asked whether it is there at all.
-    Suspect(Arc<Pool>),
-    /// The last dial failed so. The next one comes by itself, at this time if anything is dialled.
-    Waiting(Trouble, Option<SystemTime>),
-    /// The target is not who it should be, or will not have us; a person has to act. It is dialled from
-    /// time to time all the same, next at this time.
-    Refused(Trouble, SystemTime),
-}
-
-impl State {
-    /// The state's name.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Blocked(_) => "blocked",
-            Self::Dialling(_) => "connecting",
-            Self::Up(_) => "up",
-            Self::Suspect(_) => "suspect",
-            Self::Waiting(..) => "waiting",
-            Self::Refused(..) => "refused",
-        }
-    }
-
-    /// What scrapes can use.
-    pub fn pool(&self) -> Option<&Arc<Pool>> {
-        match self {
-            Self::Up(pool) | Self::Suspect(pool) => Some(pool),
-            _ => None,
-        }
-    }
-
-    /// When the target is dialled next, if that is known.
-    pub fn next_dial(&self) -> Option<SystemTime> {
-        match self {
-            Self::Waiting(_, until) => *until,
-            Self::Refused(_, until) => Some(*until),
-            _ => None,
-        }
-    }
-}
 
 /// A target with its session, shared by everything that scrapes it.
 pub struct Target {
@@ -105,54 +54,6 @@ pub struct Target {
     redial: Notify,
     /// Told when the way to the device may be another.
     ways: watch::Sender<()>,
-}
-
-/// How there comes to be a session with a target; clones are the same way.
-#[derive(Clone)]
-pub enum Reach {
-    /// The bridge dials it and logs in.
-    Dialled(Arc<Dialling>),
-    /// It comes by itself; with what TLS is spoken with to each exporter, if it is.
-    Reverse(Arrivals, Arc<[Option<TlsClient>]>),
-}
-
-impl Reach {
-    /// How the bridge dials the target, if it does.
-    pub fn dialling(&self) -> Option<&Dialling> {
-        match self {
-            Self::Dialled(dialling) => Some(dialling),
-            Self::Reverse(..) => None,
-        }
-    }
-}
-
-/// How a target is dialled and logged in to.
-pub struct Dialling {
-    /// Whom the bridge logs in as.
-    pub user: String,
-    /// What the bridge logs in with.
-    pub key: LoginKey,
-    /// What the device may show.
-    pub host_keys: Arc<HostKeys>,
-    /// How its address is dialled.
-    pub dial: Arc<dyn Dial>,
-    /// What TLS is spoken with to each exporter, if it is.
-    pub tls: Arc<[Option<TlsClient>]>,
-    /// Bounds how many targets are dialled at once.
-    pub turns: Arc<Turns>,
-    /// Where its inventory is kept; read at the start.
-    pub inventory: Arc<Kept>,
-}
-
-/// How long each step to a session took.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DialTimes {
-    /// What the byte stream goes through: `onion`, `tcp` or `reverse`.
-    pub transport: &'static str,
-    /// From nothing to a byte stream.
-    pub stream: Duration,
-    /// SSH's steps.
-    pub login: LoginTimes,
 }
 
 impl Target {

@@ -9,6 +9,7 @@ mod checked;
 mod handler;
 mod identity;
 mod server;
+mod visitor;
 
 pub use channel::Services;
 pub use checked::{Shown, shown_host_key};

@@ -11,16 +11,14 @@ use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Response, Sess
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Error, Pty, Sig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::audit::Record;
-use super::channel::Destination;
 use super::identity::Shown;
 use super::server::Shared;
-use crate::access::{Admitted, NAME_PORT, Permits};
-use crate::config::OWN_NAME;
-use crate::enrolment::Desk;
-use crate::metrics::{Denied, TicketOutcome};
+use super::visitor::Visitor;
+use crate::access::Permits;
+use crate::metrics::Denied;
 
 /// Channels that one session may have open at once: twice as many as a bridge has, which may close all of them and open
 /// as many before those that it closed have ended here.
@@ -46,10 +44,8 @@ pub(super) struct Login {
 /// The server's side of one session.
 pub(super) struct Handler {
     server: Arc<Shared>,
+    visitor: Visitor,
     login: Option<oneshot::Sender<Login>>,
-    /// What was shown last, and accepted. Russh ends a login only after a signature, so when there is
-    /// a login this was signed with.
-    shown: Option<Shown>,
     room: Arc<Semaphore>,
     channels: Arc<AtomicU64>,
     /// Cancelled when the session is over.
@@ -59,9 +55,9 @@ pub(super) struct Handler {
 impl Handler {
     pub(super) fn new(server: Arc<Shared>, login: oneshot::Sender<Login>, over: CancellationToken) -> Self {
         Self {
+            visitor: Visitor::new(server.clone()),
             server,
             login: Some(login),
-            shown: None,
             room: Arc::new(Semaphore::new(MAX_CHANNELS)),
             channels: Arc::default(),
             over,
@@ -74,58 +70,13 @@ impl Handler {
     }
 
     fn reject(&mut self) -> Auth {
-        self.shown = None;
+        self.visitor.shows_nothing();
         self.server.metrics.ssh_auth_failures.inc();
         Auth::reject()
     }
 
-    /// Lets in what may come in at this moment.
     fn judge(&mut self, shown: Shown) -> Auth {
-        match shown.admitted(&self.server.access.now(), SystemTime::now()) {
-            Admitted::As(..) | Admitted::Invited(_) => {
-                self.shown = Some(shown);
-                return Auth::Accept;
-            }
-            Admitted::TicketUsed(bridge) => {
-                warn!(%bridge, "a ticket that was used already was shown again; if that was not you, somebody saw it");
-                self.server.metrics.ticket(TicketOutcome::Used);
-            }
-            Admitted::TicketExpired(bridge) => {
-                info!(%bridge, "a ticket was shown whose time is over");
-                self.server.metrics.ticket(TicketOutcome::Expired);
-            }
-            Admitted::No => {}
-        }
-        self.reject()
-    }
-
-    /// What a channel to `host` and `port` leads to, for whoever this session belongs to and at
-    /// this moment; else what to count.
-    fn destination(&self, host: &str, port: u32) -> Result<(String, Destination), Denied> {
-        let server = &self.server;
-        let shown = self.shown.as_ref().ok_or(Denied::DirectTcpip)?;
-        let admitted = shown.admitted(&server.access.now(), SystemTime::now());
-        match (admitted, shown.key()) {
-            (Admitted::As(name, permits), _) => {
-                let found = server.services.find(host, port, shown, &permits).ok_or(Denied::DirectTcpip)?;
-                // Whoever may come in may know what there is for them, and which keys are to come.
-                let is_own = matches!(found, Destination::Own(..));
-                if is_own || permits.allows(host, port) {
-                    Ok((name, found))
-                } else {
-                    Err(Denied::NotPermitted)
-                }
-            }
-            (Admitted::Invited(name), Some(key)) if host == OWN_NAME && port == u32::from(NAME_PORT) => {
-                let desk = Desk {
-                    access: server.access.clone(),
-                    pages: server.services.pages.clone(),
-                    metrics: server.metrics.clone(),
-                };
-                Ok((name, Destination::Enrolment(Box::new((desk, key.clone())))))
-            }
-            _ => Err(Denied::NotPermitted),
-        }
+        if self.visitor.shows(shown) { Auth::Accept } else { self.reject() }
     }
 
     fn refuse_request(&self, channel: ChannelId, session: &mut Session) -> Result<(), Error> {
@@ -180,13 +131,8 @@ impl russh::server::Handler for Handler {
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
-        let Some(shown) = self.shown.clone() else { return Err(Error::NotAuthenticated) };
-        let (name, permits) = match shown.admitted(&self.server.access.now(), SystemTime::now()) {
-            Admitted::As(name, permits) => (name, Some(permits)),
-            Admitted::Invited(name) => (name, None),
-            // It was withdrawn in this moment.
-            _ => return Err(Error::NotAuthenticated),
-        };
+        // It may have been withdrawn in this moment.
+        let (shown, name, permits) = self.visitor.admission().ok_or(Error::NotAuthenticated)?;
         let places = if permits.is_some() { &self.server.sessions } else { &self.server.enrolments };
         let Ok(place) = places.clone().try_acquire_owned() else {
             self.denied(Denied::SessionsCap);
@@ -210,7 +156,7 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Error> {
-        let (key, destination) = match self.destination(host, port) {
+        let (key, destination) = match self.visitor.destination(host, port) {
             Ok(found) => found,
             Err(why) => return self.refuse_channel(why, reply).await,
         };

@@ -11,7 +11,7 @@ mod suspected;
 
 use onionscrape::metrics::{classic_text, registry};
 use rig::*;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::failure::ScrapeFailure;
