@@ -98,7 +98,7 @@ pub fn keys_of_what_was_there_before(world: &World) {
     }
     let host =
         "server.example ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
-    for path in ["/home/metrics/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts", "/etc/sshified/known_hosts"] {
+    for path in ["/home/metrics/.ssh/known_hosts", "/root/.ssh/known_hosts", "/etc/sshified/known_hosts"] {
         let onion = block(MIGRATE, "## From tor, socat and `ssh -L`", "toml", "address = ");
         let (_, onion) = onion.split_once("\naddress = \"").unwrap();
         let known =
