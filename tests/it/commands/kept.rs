@@ -40,6 +40,7 @@ pub const OURS: &[(&str, Kept)] = &[
     ("target-agent export --to", By("identity::an_address_is_taken_over_from_c_tor")),
     ("scraper-bridge run", By("bad_input::ports_in_use")),
     ("scraper-bridge add --name", By("pairing::one_copied_line_pairs")),
+    ("scraper-bridge add --name --with-agent", By("pairing::one_copied_line_pairs")),
     ("scraper-bridge add --name --listen", By("migrated::tor_socat_and_ssh")),
     ("scraper-bridge add --with-agent", By("pairing::one_copied_line_pairs")),
     ("scraper-bridge add --no-listen", By("pairing::a_ticket_works_once_and_until_it_expires")),
