@@ -54,9 +54,11 @@ impl Packages {
 
     /// The file of one.
     pub fn file(&self, part: Part) -> PathBuf {
-        let mut files = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
+        let files = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
         let is_it = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(part.name);
-        files.find(is_it).unwrap_or_else(|| panic!("no {} in {:?}", part.name, self.0))
+        let found: Vec<PathBuf> = files.filter(is_it).collect();
+        let [file] = &found[..] else { panic!("not one {} in {:?}: {found:?}", part.name, self.0) };
+        file.clone()
     }
 
     /// Puts one on a machine and returns where it is there.
