@@ -218,7 +218,7 @@ pub async fn ssh_in_a_unit(world: &World) {
         "bridge.toml",
         &[
             ("metrics@server.example:22", &format!("{}@localhost:{}", sshd.user, sshd.addr.port())),
-            ("/etc/ssh/ssh_known_hosts", shown(&known_hosts)),
+            ("/etc/onionscrape/known_hosts", shown(&known_hosts)),
             ("/etc/onionscrape/tunnel", shown(&key)),
             ("127.0.0.1:7080", &local),
             (NODE, &node),
