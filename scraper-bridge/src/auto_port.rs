@@ -54,10 +54,11 @@ impl AutoPorts {
     /// Those of a bridge with this configuration. Nothing is read before a port is wanted.
     pub fn new(config: &BridgeConfig) -> Self {
         let proxy = config.proxy.map(|address| (address, "proxy"));
+        let reverse = config.reverse.and_then(|entrance| entrance.listen).map(|address| (address, "reverse"));
         Self {
             file: config.state_directory.join(FILE),
             range: config.listen.auto_ports.clone(),
-            ours: [(config.admin, "admin")].into_iter().chain(proxy).collect(),
+            ours: [(config.admin, "admin")].into_iter().chain(proxy).chain(reverse).collect(),
             given: None,
         }
     }

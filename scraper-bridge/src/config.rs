@@ -9,6 +9,7 @@ mod target;
 mod transport;
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use onionscrape::address::{ListenAddress, Name};
 use onionscrape::compression::CompressionSettings;
 use onionscrape::config::{self, Mistakes, Period, Section, Size};
-use onionscrape::files::{self, Stamp};
+use onionscrape::files::{self, FileError, Stamp};
 use onionscrape::http::Web;
 use onionscrape::logs::LogSettings;
 use onionscrape::tor::TorSettings;
@@ -107,14 +108,20 @@ impl Source {
 }
 
 /// The files in a folder of targets, sorted; none where there is no such folder.
-pub fn target_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .collect();
+///
+/// # Errors
+/// When it cannot be read to its end: a part of it would look as if the other targets were gone.
+pub fn target_files(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let unread = |error: io::Error| FileError::new(folder, format!("cannot be read: {error}"));
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(unread)?,
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut files = paths.collect::<io::Result<Vec<_>>>().map_err(unread)?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
-    files
+    Ok(files)
 }
 
 /// Bounds on a scrape.
@@ -153,7 +160,7 @@ impl BridgeConfig {
         // Before the files in it are read, which may be a newer release's, too.
         files::known_state_version(&config.state_directory)?;
         let mut mistakes: Option<Mistakes> = None;
-        let files = target_files(&config.targets_dir);
+        let files = target_files(&config.targets_dir)?;
         seen.extend(files.iter().map(|file| Stamp::take(file)));
         config.seen = seen;
         for file in files {

@@ -66,7 +66,10 @@ pub async fn groups(fleet: &Fleet, via: Via, place: &Place) -> Vec<Group> {
             let own = "/metrics".to_owned();
             let (address, path, scheme) = match (via, &place_of_its_own) {
                 (Via::Proxy, _) => (proxy::host(name, &exporter.name), exporter.path.clone(), "http"),
-                (Via::Port, Listening::Port(address)) => (address.to_string(), own, place.scheme),
+                // All addresses are none that Prometheus could ask, but for its own machine.
+                (Via::Port, Listening::Port(address)) if !address.ip().is_unspecified() => {
+                    (address.to_string(), own, place.scheme)
+                }
                 // A Prometheus that does not know of sockets looks the host up. Nobody has this one
                 // (RFC 6761, section 6.4).
                 (Via::Socket, Listening::Socket(_)) => {

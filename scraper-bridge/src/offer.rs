@@ -32,6 +32,18 @@ impl fmt::Display for Listening {
 }
 
 impl Listening {
+    /// True if only one of the two can be listened at. A port of all addresses takes that of each.
+    pub fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Port(one), Self::Port(other)) => {
+                let all = one.ip().is_unspecified() || other.ip().is_unspecified();
+                one.port() == other.port() && (all || one.ip() == other.ip())
+            }
+            (Self::Socket(one), Self::Socket(other)) => one == other,
+            _ => false,
+        }
+    }
+
     /// Where an exporter of `target` is to be offered, as configured.
     ///
     /// # Errors
@@ -76,5 +88,21 @@ impl Listening {
             Self::Port(address) => Some(address.port()),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_all_addresses_takes_that_of_each() {
+        let port = |address: &str| Listening::Port(address.parse().expect("an address"));
+        let (one, all) = (port("127.0.0.1:9101"), port("0.0.0.0:9101"));
+        assert!(one.excludes(&one) && one.excludes(&all) && all.excludes(&one));
+        assert!(!one.excludes(&port("127.0.0.2:9101")) && !all.excludes(&port("0.0.0.0:9102")));
+        let socket = Listening::Socket("/run/one".into());
+        assert!(socket.excludes(&socket) && !socket.excludes(&one));
+        assert!(!Listening::Nowhere.excludes(&Listening::Nowhere));
     }
 }

@@ -4,6 +4,8 @@ mod device;
 mod pending;
 mod port;
 mod target_file;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io::Read as _;
@@ -95,7 +97,7 @@ impl Addition {
             )));
         }
         if let Some(name) = self.name.as_ref().filter(|name| is_taken(&config, name)) {
-            return Err(Failure(format!("a target named {name} is here already; choose another --name")));
+            return Err(in_use(name));
         }
         if let Some(listen) = self.listen {
             if listen.port() == 0 {
@@ -161,6 +163,7 @@ impl Addition {
         inventory: Inventory,
     ) -> Result<TargetFile, Failure> {
         let name = match &self.name {
+            Some(name) if is_taken(config, name) => return Err(in_use(name)),
             Some(name) => name.clone(),
             None => unused(config, inventory.device.as_ref()).map_err(Failure)?,
         };
@@ -168,7 +171,9 @@ impl Addition {
         let mut offers = Vec::new();
         let mut next = self.listen.unwrap_or(FIRST_PORT);
         let own = if self.with_agent { Some(OWN_NAME.parse::<Name>().map_err(Failure)?) } else { None };
-        for exporter in inventory.exporters.into_iter().map(|exporter| exporter.name).chain(own) {
+        // An agent keeps this name for itself; what a device says that does not is no reason for a file with it twice.
+        let theirs = inventory.exporters.into_iter().map(|exporter| exporter.name);
+        for exporter in theirs.filter(|name| name.as_str() != OWN_NAME).chain(own) {
             // What a person asked for is taken or refused; what nobody asked for is looked for.
             let chosen = offers.is_empty() && self.listen.is_some();
             let listen = if self.no_listen { None } else { Some(free_port(&taken, next, chosen)?) };
@@ -181,6 +186,10 @@ impl Addition {
     }
 }
 
+fn in_use(name: &Name) -> Failure {
+    Failure(format!("a target named {name} is here already; choose another --name"))
+}
+
 /// Forgets a target that `add` wrote: its file, its keys, and in a running bridge its session.
 ///
 /// # Errors
@@ -189,27 +198,21 @@ impl Addition {
 pub async fn remove(config: BridgeConfig, name: &str) -> Result<ExitCode, Failure> {
     let _state = StateDirectory::share(&config.state_directory)?;
     let _alone = lock(&config.state_directory)?;
-    let known = config.targets.iter().find(|target| target.name.as_str() == name);
-    let removed = match name.parse() {
-        Ok(parsed) => {
-            let removed = TargetFile::remove(&config.targets_dir, &parsed)?;
-            if removed {
-                files::remove(&Succession::path(&config.state_directory, &parsed))?;
-                files::remove(&Kept::path(&config.state_directory, &parsed))?;
-            }
-            removed
-        }
-        Err(_) => false,
-    };
-    if !removed {
-        return Err(Failure(match known {
-            Some(_) => format!(
-                "{name} is in no file of its own in {}; remove it where it stands",
-                config.targets_dir.display()
-            ),
-            None => format!("no target is named {name:?}"),
-        }));
+    let unknown = || Failure(format!("no target is named {name:?}"));
+    let parsed = name.parse().map_err(|_| unknown())?;
+    let is_known = config.targets.iter().any(|target| target.name == parsed);
+    // Its keys may lie where `add` puts them all the same.
+    if is_known && !TargetFile::path(&config.targets_dir, &parsed).exists() {
+        let folder = config.targets_dir.display();
+        return Err(Failure(format!(
+            "{name} is in no file of its own in {folder}; remove it where it stands"
+        )));
     }
+    if !TargetFile::remove(&config.targets_dir, &parsed)? {
+        return Err(unknown());
+    }
+    files::remove(&Succession::path(&config.state_directory, &parsed))?;
+    files::remove(&Kept::path(&config.state_directory, &parsed))?;
     match reload(&config).await {
         Some(Err(why)) => Err(Failure(format!("{name} is removed, but the running bridge keeps it:\n{why}"))),
         _ => {

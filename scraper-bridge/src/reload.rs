@@ -185,14 +185,30 @@ fn fixed(config: &BridgeConfig) -> String {
 
 /// What all files of a configuration look like at this moment.
 fn stamps(source: &Source, targets_dir: &Path) -> Vec<Stamp> {
-    let files = source.file.iter().cloned().chain(target_files(targets_dir));
-    files.map(|path| Stamp::take(&path)).collect()
+    // A folder that cannot be read stands for itself, so that this is seen as a change, and the end of it, too.
+    let targets = target_files(targets_dir).unwrap_or_else(|_| vec![targets_dir.to_owned()]);
+    source.file.iter().cloned().chain(targets).map(|path| Stamp::take(&path)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bridge::Bridge;
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_not_an_empty_one() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (file, targets) = (folder.path().join("bridge.toml"), folder.path().join("targets"));
+        let text = format!("state_dir = {:?}\ntargets_dir = {targets:?}\n", folder.path().join("bridge"));
+        std::fs::write(&file, text).expect("written");
+        let config = BridgeConfig::read(Some(&file), None).expect("there need be none");
+        let before = stamps(&config.source, &targets);
+        // Nobody can list this, not even root.
+        std::fs::write(&targets, "").expect("written");
+        let mistakes = config.source.read().expect_err("no folder").to_string();
+        assert!(mistakes.contains("targets: cannot be read: "), "{mistakes}");
+        assert_ne!(stamps(&config.source, &targets), before, "seen as a change");
+    }
 
     #[tokio::test]
     async fn a_mistake_does_not_tell_an_onion_address() {

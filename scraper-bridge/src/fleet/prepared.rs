@@ -59,7 +59,7 @@ impl Prepared {
         for exporter in &config.exporters {
             let planned = Listening::planned(&config.name, exporter, room.ports);
             let planned = planned.map_err(|why| unoffered(&config, &exporter.name, &why))?;
-            let listener = match room.held.contains(&planned) {
+            let listener = match room.held.iter().any(|held| held.excludes(&planned)) {
                 true => None,
                 false => match bind(&config, &planned, &exporter.name, room.sockets).await {
                     Err(Failure(why)) if room.ports_may_be_late && planned.port().is_some() => {
