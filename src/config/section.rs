@@ -39,6 +39,11 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// True if `key` is there and a table.
+    pub fn has_table(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// The value of `key`, if it is there and right.
     pub fn optional<T: DeserializeOwned>(&mut self, key: &'static str) -> Option<T> {
         self.spanned(key).map(Spanned::into_inner)

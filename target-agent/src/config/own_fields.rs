@@ -32,6 +32,12 @@ pub(super) fn read(section: &mut Section<'_>) -> OwnFields {
 }
 
 fn read_headers(section: &mut Section<'_>) -> Vec<(HeaderName, Value)> {
+    if section.has("headers") && !section.has_table("headers") {
+        // Taken without its value, which may be a secret.
+        let place = section.spanned::<serde::de::IgnoredAny>("headers").map(|value| value.span());
+        section.mistake(place.unwrap_or_default(), "headers must be a table: { \"X-Name\" = \"value\" }");
+        return Vec::new();
+    }
     let Some(written) = section.spanned::<BTreeMap<String, Spanned<toml::Value>>>("headers") else {
         return Vec::new();
     };
