@@ -11,6 +11,7 @@ use onionscrape::lifecycle::Failure;
 use onionscrape::ssh::KeyFile;
 use zeroize::Zeroizing;
 
+use crate::access::Sources;
 use crate::config::AgentConfig;
 use crate::identity::{self, Identity};
 use crate::onion::{self, ServiceName, keystore};
@@ -59,6 +60,9 @@ pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
     for (folder, kind, to) in guests(config) {
         copy(&from.join(folder), kind, to)?;
     }
+    for (name, to) in lists(config) {
+        copy_file(&from.join(name), to)?;
+    }
     if keystore::read(&config.tor, service)?.is_none() {
         keystore::insert(&config.tor, service, &key)?;
     }
@@ -105,6 +109,9 @@ pub fn export(config: &AgentConfig, to: &Path) -> Result<ExitCode, Failure> {
     for (folder, kind, from) in guests(config) {
         copy(from, kind, &to.join(folder))?;
     }
+    for (name, from) in lists(config) {
+        copy_file(from, &to.join(name))?;
+    }
     println!("{}", to.display());
     eprintln!("whoever has these files is the device; {WARNING}");
     Ok(ExitCode::SUCCESS)
@@ -117,6 +124,12 @@ fn guests(config: &AgentConfig) -> [(&'static str, &'static str, &Path); 2] {
         ("authorized_clients", "auth", &config.sources.authorized_clients),
         ("bridges", "toml", &config.sources.bridges),
     ]
+}
+
+/// Files that say who else may come in, and that strangers may not: their names in a copy, and where they are here.
+fn lists(config: &AgentConfig) -> [(&'static str, &Path); 2] {
+    let Sources { authorized_keys, closed, .. } = &config.sources;
+    [("authorized_keys", authorized_keys), ("closed_to_strangers", closed)]
 }
 
 /// Copies the files of this kind, except those that are there already.
@@ -133,11 +146,17 @@ fn copy(from: &Path, kind: &str, to: &Path) -> Result<(), Failure> {
         let (true, Some(name)) = (path.extension().is_some_and(|of| of == kind), path.file_name()) else {
             continue;
         };
-        let target = to.join(name);
-        if !target.exists() {
-            let bytes = fs::read(&path).map_err(|error| cannot(&path, error))?;
-            files::create_private(&target, &bytes)?;
-        }
+        copy_file(&path, &to.join(name))?;
+    }
+    Ok(())
+}
+
+/// Copies a file, if it is there and not at its new place already.
+fn copy_file(from: &Path, to: &Path) -> Result<(), Failure> {
+    if from.exists() && !to.exists() {
+        let bytes = fs::read(from)
+            .map_err(|error| Failure(format!("{}: cannot be copied: {error}", from.display())))?;
+        files::create_private(to, &bytes)?;
     }
     Ok(())
 }

@@ -124,7 +124,11 @@ pub async fn an_address_is_taken_over_from_c_tor(world: &World) {
     let invited = fs::read_to_string(folder.join("taken/authorized_clients/client0.auth")).unwrap();
     assert_eq!(invited.trim(), client);
 
-    // A copy of all of it, and back on another device: address and host key are the same.
+    // A copy of all of it, and back on another device: address and host key are the same, and who may come in.
+    let lists = [("authorized_keys", "# nobody\n"), ("closed_to_strangers", "")];
+    for (list, text) in lists {
+        fs::write(folder.join("taken").join(list), text).unwrap();
+    }
     let copy = folder.join("copy");
     let arguments = ["export", "--to", copy.to_str().unwrap(), "--state-dir", &state("taken")];
     printed(run("target-agent", &arguments));
@@ -134,6 +138,9 @@ pub async fn an_address_is_taken_over_from_c_tor(world: &World) {
         fs::read(onion.join("hs_ed25519_public_key")).unwrap()
     );
     printed(import(&copy, "moved"));
+    for (list, text) in lists {
+        assert_eq!(fs::read_to_string(folder.join("moved").join(list)).unwrap(), text);
+    }
     let host_key = |name: &str| fs::read(folder.join(name).join("ssh_host_ed25519_key")).unwrap();
     assert_eq!(host_key("moved"), host_key("taken"));
     assert_eq!(hostname(&folder.join("moved")).trim(), service.hostname());
