@@ -25,6 +25,7 @@ pub use bootstrap::Bootstrap;
 pub(crate) use bootstrap::{FILTERED, READ_ONLY};
 pub use client::{Poked, Tor, TorClient};
 pub use client_auth::{ClientAuthKey, ClientAuthPublicKey};
+pub use clock::before_release;
 pub use connector::{Connector, DialError, DialStage};
 pub use introduced::Unintroduced;
 pub use knock::Reopening;

@@ -18,6 +18,12 @@ const RELEASE: &str = "0.47.0";
 /// Where the last time that was seen is kept, in the folder of Tor's state.
 const LAST_SEEN: &str = "last_seen";
 
+/// What is wrong with a clock that shows `now`, if that is before this program was made, and what to do.
+pub fn before_release(now: SystemTime) -> Option<&'static str> {
+    (now + NOTEWORTHY < UNIX_EPOCH + Duration::from_secs(RELEASED))
+        .then_some("the clock is plainly wrong, since it shows a time before this program was made; set it")
+}
+
 /// What is known of the time without the clock.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -42,8 +48,9 @@ impl Clock {
     }
 
     fn fault_at(&self, now: SystemTime) -> Option<&'static str> {
-        if now + NOTEWORTHY < UNIX_EPOCH + Duration::from_secs(RELEASED) {
-            Some("the clock is plainly wrong, since it shows a time before this program was made; set it")
+        let early = before_release(now);
+        if early.is_some() {
+            early
         } else if self.seen.is_some_and(|seen| now + TOLERATED < seen) {
             Some("the clock is plainly wrong, since it shows a time before the last that was seen; set it")
         } else {

@@ -7,6 +7,7 @@ use clap::Args;
 use onionscrape::config::Moment;
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::Failure;
+use onionscrape::tor::before_release;
 
 use super::{Part, Rotation, next};
 use crate::access::Guests;
@@ -47,6 +48,10 @@ impl Rotate {
         let within = self.within.unwrap_or(USUAL);
         if within > LONGEST {
             return Err(Failure("--within: the longest overlap is 366 days".into()));
+        }
+        // As soon as it is set right the overlap would be over, before any bridge has learnt of what is to come.
+        if let Some(fault) = before_release(SystemTime::now()) {
+            return Err(Failure(format!("{fault}, and rotate then")));
         }
         let before = Identity::open_or_make(config)?.current(part);
         let label = part.label();
