@@ -14,9 +14,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use hyper::ext::ReasonPhrase;
 use hyper::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use onionscrape::compression::Shelf;
-use onionscrape::http::{Answer, Body, FAILURE, end_to_end, only_reading, timeout_header};
+use onionscrape::http::{Answer, Body, FAILURE, end_to_end, full, only_reading, timeout_header};
 use onionscrape::pairing::REVISION;
 use onionscrape::ssh::ChannelStream;
 use tokio::time::{Instant, timeout_at};
@@ -91,7 +91,17 @@ impl Scraper {
         let mut laps = Laps::start();
         let deadline = Instant::now() + budget(timeout_header(request.headers()), self.limits);
         match self.scrape(request, &mut laps, deadline).await {
-            Ok((response, body)) => Ok(response.map(|()| body.until(under_way).boxed_unsync())),
+            Ok((response, body)) => {
+                let body = body.until(under_way);
+                // In HTTP/1.0 a body without a length ends with its connection, and so would one that breaks off.
+                let body = if request.version() == Version::HTTP_10 && body.size_hint().exact().is_none() {
+                    let whole = body.collect().await.map_err(|_| ScrapeFailure::Aborted)?;
+                    full(whole.to_bytes())
+                } else {
+                    body.boxed_unsync()
+                };
+                Ok(response.map(|()| body))
+            }
             Err(failure) => {
                 self.failed(&failure, laps);
                 Err(failure)

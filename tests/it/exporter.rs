@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
 use crate::exporters::{Exporter, Manner, answer};
 use crate::http::{Scraped, Scraper, scrape, scrape_within};
 use crate::world::{Device, Monitor, World};
@@ -62,6 +65,24 @@ pub async fn dies_in_the_body(world: &World) {
     ] {
         let scraped = one(world, manner).await;
         assert!(!scraped.complete || scraped.status == 502, "{scraped:?}");
+    }
+}
+
+pub async fn to_who_speaks_http_1_0(world: &World) {
+    let chunked =
+        |end: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na 1\n\r\n{end}");
+    for (end, status, body) in [("", "502", None), ("0\r\n\r\n", "200", Some("a 1\n"))] {
+        let (_exporter, _device, monitor) = setup(world, Manner::Says(chunked(end).into_bytes())).await;
+        let mut stream = TcpStream::connect(monitor.address("backpack", "app")).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said.split(' ').nth(1), Some(status), "{said}");
+        // Its end is that of the connection, so nothing else may tell a whole from a part.
+        assert!(
+            body.is_none_or(|body| said.contains("content-length: 4\r\n") && said.ends_with(body)),
+            "{said}"
+        );
     }
 }
 

@@ -156,6 +156,7 @@ fn main() -> ExitCode {
         exporter::hangs_before_the_head,
         exporter::hangs_in_the_body,
         exporter::dies_in_the_body,
+        exporter::to_who_speaks_http_1_0,
         exporter::sends_too_much,
         exporter::sends_garbage,
         exporter::closes_without_length,
