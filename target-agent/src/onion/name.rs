@@ -41,10 +41,17 @@ impl ServiceName {
 
     /// The first one, unless only later ones have keys: then another has counted.
     fn if_only(config: &AgentConfig) -> Option<Self> {
-        let first = Self::first();
-        let later = super::key_path(&config.tor, first.next()).exists()
-            && !super::key_path(&config.tor, first).exists();
-        (!later).then_some(first)
+        let first = super::key_path(&config.tor, Self::first());
+        // Each has a folder of its own beside the others', and earlier ones may be gone.
+        let (Some(own), Some(file)) = (first.parent(), first.file_name()) else { return Some(Self::first()) };
+        let all = own.parent().into_iter().flat_map(std::fs::read_dir).flatten().flatten();
+        let mut others = all.map(|entry| entry.path()).filter(|folder| folder != own);
+        let is_later = |folder: PathBuf| {
+            let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.strip_prefix(NICKNAME).is_some_and(|rest| rest.starts_with('-'))
+                && folder.join(file).exists()
+        };
+        (first.exists() || !others.any(is_later)).then_some(Self::first())
     }
 
     /// The one that comes after this.

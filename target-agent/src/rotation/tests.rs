@@ -186,12 +186,16 @@ fn a_lost_key_to_come_stops_the_rotation_and_nothing_else() {
 
 #[test]
 fn an_address_is_not_forgotten_with_the_number_of_its_service() {
-    let folder = tempfile::tempdir().expect("folder");
-    let config = config(folder.path());
-    Identity::open_or_make(&config).expect("made");
-    begin(&config, Part::Onion);
-    next::promote(&config, Part::Onion).expect("promoted");
-    std::fs::remove_file(config.state_directory.join("onion_service")).expect("lost");
-    let why = identity::onion_address(&config).expect_err("no new one is made").to_string();
-    assert!(why.contains("onion_service: is gone"), "{why}");
+    for rotations in 1..=3 {
+        let folder = tempfile::tempdir().expect("folder");
+        let config = config(folder.path());
+        Identity::open_or_make(&config).expect("made");
+        for _ in 0..rotations {
+            begin(&config, Part::Onion);
+            next::promote(&config, Part::Onion).expect("promoted");
+        }
+        std::fs::remove_file(config.state_directory.join("onion_service")).expect("lost");
+        let why = identity::onion_address(&config).expect_err("no new one is made").to_string();
+        assert!(why.contains("onion_service: is gone"), "{why}");
+    }
 }
