@@ -21,6 +21,7 @@ use onionscrape::files::{self, FileError, Stamp};
 use onionscrape::ssh::UserKey;
 use onionscrape::tor::ClientAuthPublicKey;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -31,6 +32,9 @@ pub use permits::{NAME_PORT, Permits};
 
 /// How often files are looked at. Together with the time to end a session it stays below 5 s.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after a reading that found something wrong the same files are read again: what was wrong may have been so
+/// for a moment, for want of a file descriptor say.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Where it is written down who may come in.
 #[derive(Clone, Debug)]
@@ -78,11 +82,27 @@ pub struct Access(Arc<Inner>);
 struct Inner {
     sources: Mutex<Arc<Sources>>,
     guests: watch::Sender<Arc<Guests>>,
-    /// What the files looked like when they were read, and the next moment at which somebody's time
-    /// is over.
-    read: Mutex<(Vec<Stamp>, Option<SystemTime>)>,
+    read: Mutex<Reading>,
     /// Held while a ticket is taken, so that it is taken once.
     taking: Mutex<()>,
+}
+
+/// The last reading of the files.
+struct Reading {
+    at: Instant,
+    /// What they looked like.
+    stamps: Vec<Stamp>,
+    /// The next moment at which somebody's time is over.
+    next: Option<SystemTime>,
+    /// Whether something was wrong.
+    has_problems: bool,
+}
+
+impl Reading {
+    fn of(guests: &Guests, stamps: Vec<Stamp>) -> Self {
+        let next = guests.next_expiry(SystemTime::now());
+        Self { at: Instant::now(), stamps, next, has_problems: !guests.problems.is_empty() }
+    }
 }
 
 /// Why a ticket was not taken.
@@ -100,21 +120,20 @@ impl Access {
     /// Reads everything once. Mistakes are warned of and let nobody in.
     pub fn new(sources: Sources) -> Self {
         let stamps = stamps(&sources);
-        let now = SystemTime::now();
         let guests = Guests::read(&sources, &Guests::default());
         guests.warn_of_new_problems(&[]);
         note_if_closed(&sources, &guests);
-        let next = guests.next_expiry(now);
+        let read = Mutex::new(Reading::of(&guests, stamps));
         let (guests, _) = watch::channel(Arc::new(guests));
         let sources = Mutex::new(Arc::new(sources));
-        Self(Arc::new(Inner { sources, guests, read: Mutex::new((stamps, next)), taking: Mutex::default() }))
+        Self(Arc::new(Inner { sources, guests, read, taking: Mutex::default() }))
     }
 
     /// Goes by these sources from now on.
     pub fn follow(&self, sources: Sources) {
         *self.0.sources.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
         // No files look like none at all, so everything is read anew.
-        self.0.read.lock().unwrap_or_else(PoisonError::into_inner).0.clear();
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner).stamps.clear();
         self.look();
     }
 
@@ -192,21 +211,21 @@ impl Access {
         }
     }
 
-    /// Reads the files again if one changed, or somebody's time is over.
+    /// Reads the files again if one changed, somebody's time is over, or something was wrong a while ago.
     fn look(&self) {
         let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
         // Only now, so that whoever waited for the lock does not go by older ones.
         let sources = self.sources();
-        let (stamps, now) = (stamps(&sources), SystemTime::now());
-        let (known, next) = &*read;
-        let over = next.is_some_and(|next| now >= next);
-        if *known == stamps && !over {
+        let stamps = stamps(&sources);
+        let over = read.next.is_some_and(|next| SystemTime::now() >= next);
+        let again = read.has_problems && read.at.elapsed() >= AGAIN;
+        if read.stamps == stamps && !over && !again {
             return;
         }
         let before = self.0.guests.borrow().clone();
         let guests = Guests::read(&sources, &before);
         note_if_closed(&sources, &guests);
-        *read = (stamps, guests.next_expiry(now));
+        *read = Reading::of(&guests, stamps);
         self.0.guests.send_if_modified(|before| {
             guests.warn_of_new_problems(&before.problems);
             let changed = **before != guests;

@@ -9,6 +9,7 @@ use onionscrape::lifecycle::{self, Failure};
 use onionscrape::logs;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -20,6 +21,8 @@ use crate::metrics::Metrics;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after a reading that failed the same file is read again: what was wrong may have been so for a moment.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// What a change of the configuration reaches.
 pub struct Reached {
@@ -51,8 +54,8 @@ struct Known {
     started: AgentConfig,
     /// What was read without mistakes last.
     config: AgentConfig,
-    /// The mistakes that were told of.
-    mistakes: Option<String>,
+    /// When the last reading failed, and the mistakes that were told of.
+    failed: Option<(Instant, String)>,
 }
 
 impl Reloader {
@@ -61,19 +64,26 @@ impl Reloader {
         let origin = config.origin.clone();
         reached.metrics.config.succeeded();
         let (stamp, started) = (config.seen.clone(), config.clone());
-        let known = Mutex::new(Known { stamp, started, config, mistakes: None });
+        let known = Mutex::new(Known { stamp, started, config, failed: None });
         Self(Arc::new(Inner { origin, reached, known }))
     }
 
     /// Looks at the file every second until `shutdown`, and reloads when it has changed and nobody
-    /// writes it any more: half a file may be without a mistake.
+    /// writes it any more: half a file may be without a mistake. Now and then it is tried again after that failed.
     pub async fn follow(self, shutdown: CancellationToken) {
         let mut last = self.0.origin.stamp();
         while shutdown.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
             let now = self.0.origin.stamp();
             let rests = now == last;
             last = now;
-            if rests && self.0.known.lock().await.stamp != last {
+            if !rests {
+                continue;
+            }
+            let known = self.0.known.lock().await;
+            let again = known.failed.as_ref().is_some_and(|(at, _)| at.elapsed() >= RETRY);
+            let due = again || known.stamp != last;
+            drop(known);
+            if due {
                 // It is told of where it happens.
                 let _ = self.reload().await;
             }
@@ -97,7 +107,7 @@ impl Reloader {
             Ok((config, moved)) => {
                 self.take_up(&known, &config, moved);
                 known.config = config;
-                known.mistakes = None;
+                known.failed = None;
                 self.0.reached.metrics.config.succeeded();
                 info!("the configuration was read again");
                 Ok(())
@@ -105,12 +115,12 @@ impl Reloader {
             Err(mistakes) => {
                 self.0.reached.metrics.config.failed();
                 let mistakes = mistakes.to_string();
-                if known.mistakes.as_ref() != Some(&mistakes) {
+                if known.failed.as_ref().is_none_or(|(_, told)| *told != mistakes) {
                     for mistake in mistakes.lines() {
                         warn!("not reloaded: {mistake}");
                     }
-                    known.mistakes = Some(mistakes.clone());
                 }
+                known.failed = Some((Instant::now(), mistakes.clone()));
                 Err(Failure(mistakes))
             }
         }

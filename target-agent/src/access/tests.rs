@@ -60,6 +60,20 @@ fn a_file_of_keys_is_read_again_when_it_changes() {
     assert_eq!(admits(&access, &one), Admitted::No);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_wrong_for_a_moment_is_read_again() {
+    let rig = Rig::new();
+    // Nobody can list this, not even root.
+    std::fs::write(&rig.sources.bridges, "").expect("write");
+    let access = Access::new(rig.sources.clone());
+    std::fs::remove_file(&rig.sources.bridges).expect("remove");
+    assert!(access.now().problems[0].contains("cannot be read"), "{:?}", access.now().problems);
+    let guests = access.guests();
+    tokio::time::advance(AGAIN).await;
+    assert_eq!(access.now().problems, [""; 0], "though no file has changed");
+    assert!(guests.has_changed().expect("alive"));
+}
+
 #[test]
 fn a_file_that_others_can_write_lets_nobody_in() {
     use std::os::unix::fs::PermissionsExt as _;

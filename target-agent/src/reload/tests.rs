@@ -138,6 +138,23 @@ async fn a_file_that_is_being_written_waits() {
     stop.cancel();
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_read_for_a_moment_is_read_again() {
+    let rig = Rig::new(APP);
+    rig.write("[");
+    rig.reloader.reload().await.expect_err("wrong");
+    rig.write("");
+    // As if the file had been like this all the time, and only the reading had failed.
+    rig.reloader.0.known.lock().await.stamp = rig.reloader.0.origin.stamp();
+    let stop = CancellationToken::new();
+    tokio::spawn(rig.reloader.clone().follow(stop.clone()));
+    tokio::time::sleep(RETRY / 2).await;
+    assert!(rig.exporters.named("app").is_some(), "not at once");
+    tokio::time::sleep(RETRY).await;
+    assert!(rig.exporters.named("app").is_none() && rig.is_successful());
+    stop.cancel();
+}
+
 #[tokio::test]
 async fn a_change_before_the_first_look_is_seen() {
     let rig = Rig::after(APP, "state_dir = \"state\"\n");
