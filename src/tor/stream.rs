@@ -24,6 +24,12 @@ impl TorStream {
     pub fn new(inner: DataStream) -> Self {
         Self { inner, unflushed: false, ended: false }
     }
+
+    /// Waits until the far end has accepted the stream, which a dial does not; true if it did, even if it has
+    /// closed the stream since.
+    pub async fn accepted(&mut self) -> bool {
+        self.inner.wait_for_connection().await.is_ok()
+    }
 }
 
 impl AsyncRead for TorStream {

@@ -26,7 +26,7 @@ use crate::forward::Forward;
 use crate::healing::Healer;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::outside::reachable;
+use crate::outside::{Met, meet};
 use crate::publication::{Door, Front, Publication};
 use crate::reload::{Reached, Reloader};
 use crate::rotation::keeper::Keeper;
@@ -86,6 +86,10 @@ impl Agent {
         };
         // The agent's own way to read the descriptor, for its dials from outside.
         let own_key = ClientAuthKey::generate();
+        let forward = match &front {
+            Front::Forward(forward) => Some(forward.clone()),
+            Front::Ssh(_) => None,
+        };
         let door = Door { settings: config.onion, own_key: own_key.public(), guests: access.guests() };
         let publication = Publication {
             tor: tor.clone(),
@@ -97,7 +101,7 @@ impl Agent {
         let first = publication.begin(identity.service).await?;
         let probe = {
             let (tor, seen, own_key) = (tor.clone(), seen.clone(), own_key.clone());
-            move || reachable(tor.clone(), seen.borrow().onion.clone(), own_key.clone())
+            move || meet(tor.clone(), seen.borrow().onion.clone(), own_key.clone())
         };
         let (bootstrap, published) = (tor.bootstrap(), first.0.published());
         let (look, gave_up) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -108,6 +112,7 @@ impl Agent {
             hindrance,
             status: status.clone(),
             metrics: metrics.clone(),
+            forward,
             gave_up: gave_up.clone(),
         };
         tasks.spawn(healer.keep(shutdown.clone()));
@@ -234,7 +239,7 @@ async fn tell_when_reachable(
             let next = identity.borrow_and_update().next_onion.clone();
             let reaching = async {
                 let Some(next) = next else { return std::future::pending().await };
-                while !reachable(tor.clone(), next.clone(), own_key.clone()).await {
+                while meet(tor.clone(), next.clone(), own_key.clone()).await != Met::Ssh {
                     sleep(REACH_PAUSE).await;
                 }
                 pages.can_be_reached(&next);

@@ -1,10 +1,13 @@
 //! Passing the onion service's byte streams to the device's own `sshd`.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use onionscrape::address::ExporterAddress;
+use onionscrape::metrics::Raised;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy, split};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
@@ -15,6 +18,9 @@ use tracing::{debug, warn};
 const MAX_CONNECTIONS: usize = 24;
 /// How long the local `sshd` may take to accept.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Whoever is still there after so long has logged in, as far as it can be told: `sshd` gives strangers two minutes
+/// (sshd_config(5), `LoginGraceTime`).
+const LOGGED_IN: Duration = Duration::from_secs(150);
 /// How long the last bytes may take to leave.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -23,12 +29,19 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 pub struct Forward {
     to: ExporterAddress,
     room: Arc<Semaphore>,
+    /// How many of those that are passed on have logged in.
+    logged_in: Gauge,
 }
 
 impl Forward {
     /// Passes bytes to `to`.
     pub fn new(to: ExporterAddress) -> Self {
-        Self { to, room: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
+        Self { to, room: Arc::new(Semaphore::new(MAX_CONNECTIONS)), logged_in: Gauge::default() }
+    }
+
+    /// True while somebody is passed on who has logged in.
+    pub fn is_in_use(&self) -> bool {
+        self.logged_in.get() > 0
     }
 
     /// Passes bytes both ways until either side ends.
@@ -40,18 +53,28 @@ impl Forward {
             debug!("a connection was closed, since {MAX_CONNECTIONS} others are passed on");
             return;
         };
-        let ended = match &self.to {
-            ExporterAddress::Tcp(address) => match connected(TcpStream::connect(address)).await {
-                Ok(sshd) => pass(stream, sshd).await,
-                Err(error) => Err(error),
-            },
-            ExporterAddress::Unix(path) => match connected(UnixStream::connect(path)).await {
-                Ok(sshd) => pass(stream, sshd).await,
-                Err(error) => Err(error),
-            },
+        let mut passing = pin!(self.pass_on(stream));
+        let ended = match timeout(LOGGED_IN, &mut passing).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                let _counted = Raised::new(&self.logged_in);
+                passing.await
+            }
         };
         if let Err(error) = ended {
             debug!(%error, "a forwarded connection ended early");
+        }
+    }
+
+    async fn pass_on<S>(&self, stream: S) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match &self.to {
+            ExporterAddress::Tcp(address) => {
+                pass(stream, connected(TcpStream::connect(address)).await?).await
+            }
+            ExporterAddress::Unix(path) => pass(stream, connected(UnixStream::connect(path)).await?).await,
         }
     }
 }
@@ -118,5 +141,24 @@ mod tests {
             }
             timeout(Duration::from_secs(5), serving).await.expect("both ended").expect("no panic");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stays_longer_than_strangers_may_has_logged_in() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let forward = Forward::new(ExporterAddress::Tcp(listener.local_addr().expect("address")));
+        let (peer, stream) = duplex(64);
+        let serving = tokio::spawn({
+            let forward = forward.clone();
+            async move { forward.serve(stream).await }
+        });
+        let _sshd = listener.accept().await.expect("accept");
+        tokio::time::sleep(LOGGED_IN / 2).await;
+        assert!(!forward.is_in_use(), "a stranger, for all that is known");
+        tokio::time::sleep(LOGGED_IN).await;
+        assert!(forward.is_in_use());
+        drop(peer);
+        serving.await.expect("no panic");
+        assert!(!forward.is_in_use());
     }
 }

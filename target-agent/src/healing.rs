@@ -10,6 +10,7 @@ use tokio::time::{Instant, Interval, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::forward::Forward;
 use crate::metrics::Metrics;
 use crate::status::AgentStatus;
 
@@ -25,6 +26,8 @@ pub struct Healer {
     pub status: watch::Receiver<AgentStatus>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What passes streams to the device's own `sshd`, if that answers.
+    pub forward: Option<Forward>,
     /// Told that only a new process may help.
     pub gave_up: CancellationToken,
 }
@@ -97,16 +100,12 @@ impl Healer {
         }
         // What is in everybody's way, or was until now, is no trouble of the onion service's.
         let clear = bootstrap.is_done() && !doubtful && self.hindrance.borrow().is_none();
-        let reach = match &*self.status.borrow() {
-            AgentStatus::Reachable if clear => Reach::Proved,
-            AgentStatus::InTrouble { .. } if clear => Reach::Lost,
-            _ => Reach::Unknown,
-        };
+        let reach = if clear { self.status.borrow().way_in() } else { Reach::Unknown };
         Seen {
             silence: self.tor.silence(),
             reach,
             unintroduced: self.tor.unintroduced().filter(|_| clear),
-            in_use: self.metrics.sessions() > 0,
+            in_use: self.metrics.sessions() > 0 || self.forward.as_ref().is_some_and(Forward::is_in_use),
             logins: *self.metrics.logins().borrow(),
             running: self.tor.is_running(),
             can_write,

@@ -7,10 +7,21 @@ use onionscrape::tor::{ClientAuthKey, Connector, DialStage, Tor, TorStream};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 
-/// How long a dial may take, up to the SSH banner.
+/// How long each part of a dial may take.
 const LIMIT: Duration = Duration::from_secs(30);
 /// The onion service's one port.
 const PORT: u16 = 22;
+
+/// Who was met by dialling the onion service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// An SSH server, which greets.
+    Ssh,
+    /// The onion service, and nobody behind it who greets with SSH: the way through Tor is there.
+    Silence,
+    /// Nobody.
+    Nobody,
+}
 
 /// Why nobody gets through from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,18 +48,19 @@ pub async fn dial(tor: &Tor, onion: &OnionAddress, key: &ClientAuthKey) -> Resul
     timeout(LIMIT, Box::pin(dialling)).await.unwrap_or_else(|_| late())
 }
 
-/// True if an SSH server greets whoever dials the onion service; takes a minute at most.
-pub async fn reachable(tor: Tor, onion: OnionAddress, key: ClientAuthKey) -> bool {
+/// Dials the onion service and says who was met; takes a minute and a half at most.
+pub async fn meet(tor: Tor, onion: OnionAddress, key: ClientAuthKey) -> Met {
     // While one client takes another's place nobody can be dialled, which says nothing of the service. It takes none
     // of the dial's own time.
     if timeout(LIMIT, tor.started()).await.is_err() {
-        return false;
+        return Met::Nobody;
     }
-    let greeted = async {
+    let dialled = async {
         let mut stream = dial(&tor, &onion, &key).await.ok()?;
-        is_ssh(&mut stream).await.then_some(())
+        stream.accepted().await.then_some(stream)
     };
-    matches!(timeout(LIMIT, greeted).await, Ok(Some(())))
+    let Ok(Some(mut stream)) = timeout(LIMIT, dialled).await else { return Met::Nobody };
+    if is_ssh(&mut stream).await { Met::Ssh } else { Met::Silence }
 }
 
 /// True if the first bytes are those of SSH (RFC 4253, section 4.2), and come within 30 s.

@@ -4,14 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onionscrape::lifecycle;
 use onionscrape::tor::Bootstrap;
+use onionscrape::{healing, lifecycle};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::metrics::Metrics;
+use crate::outside::Met;
 
 /// Pause between dials until the first one that gets through.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -32,6 +33,9 @@ const LOST_PAUSE: Duration = Duration::from_secs(10);
 /// Whoever gets through although something was in the way shows that it is not: it takes so long at most until that
 /// is seen.
 const SEEN_SOON: Duration = Duration::from_secs(10);
+
+const NO_WAY_IN: &str = "the onion service cannot be reached from outside";
+const NO_SSH: &str = "no SSH server answers behind the onion service";
 
 /// How the agent is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +67,15 @@ impl AgentStatus {
         }
     }
 
+    /// Whether somebody who dials gets as far as the onion service, unless something is in everybody's way.
+    pub fn way_in(&self) -> healing::Reach {
+        match self {
+            Self::Reachable | Self::InTrouble { because: NO_SSH } => healing::Reach::Proved,
+            Self::InTrouble { because: NO_WAY_IN } => healing::Reach::Lost,
+            _ => healing::Reach::Unknown,
+        }
+    }
+
     fn of(bootstrap: &Bootstrap, reach: Reach, hindrance: Option<&'static str>) -> Self {
         if let Some(because) = hindrance {
             return Self::InTrouble { because };
@@ -71,9 +84,8 @@ impl AgentStatus {
             // Who got through proves that Tor works, whatever arti believes.
             (Reach::Proved, _) => Self::Reachable,
             (_, Bootstrap::Blocked { advice, .. }) => Self::InTrouble { because: advice },
-            (Reach::Lost, _) => {
-                Self::InTrouble { because: "the onion service cannot be reached from outside" }
-            }
+            (Reach::Silent, _) => Self::InTrouble { because: NO_SSH },
+            (Reach::Lost, _) => Self::InTrouble { because: NO_WAY_IN },
             (Reach::Unknown { .. }, Bootstrap::Going { .. }) => Self::Bootstrapping,
             (Reach::Unknown { .. }, Bootstrap::Done) => Self::Publishing,
         }
@@ -97,7 +109,28 @@ enum Reach {
         since: Instant,
     },
     Proved,
+    /// The onion service is reached, and no SSH server greets.
+    Silent,
     Lost,
+}
+
+impl Reach {
+    /// What a dial makes of it that met this, the last of so many `in_vain` in a row, of which so many had the `same`
+    /// outcome.
+    fn after(self, met: Met, in_vain: u32, same: u32) -> Self {
+        let news = match met {
+            Met::Ssh => return Self::Proved,
+            Met::Silence => Self::Silent,
+            Met::Nobody => Self::Lost,
+        };
+        let is_sure = match self {
+            Self::Unknown { since } => since.elapsed() > FIRST_LIMIT,
+            Self::Proved => in_vain > AGAIN,
+            Self::Silent => same > AGAIN,
+            Self::Lost => true,
+        };
+        if is_sure { news } else { self }
+    }
 }
 
 /// What there is to see besides the dials.
@@ -115,7 +148,7 @@ pub struct Signs {
 /// Follows these, the dials and the logins, and tells everybody of each change, until `shutdown`.
 ///
 /// `published`, or somebody who comes in, is waited for before the first dial; `probe` dials once, in bounded time, and says
-/// whether it got through.
+/// who was met.
 pub async fn follow<P, F>(
     Signs { mut bootstrap, mut hindrance, look, low_power }: Signs,
     published: impl Future<Output = ()>,
@@ -125,7 +158,7 @@ pub async fn follow<P, F>(
     shutdown: CancellationToken,
 ) where
     P: Fn() -> F,
-    F: Future<Output = bool>,
+    F: Future<Output = Met>,
 {
     let mut ready = bootstrap.clone();
     let mut came_in = metrics.logins();
@@ -191,26 +224,26 @@ async fn dial<P, F>(
     reached: &watch::Sender<Reach>,
 ) where
     P: Fn() -> F,
-    F: Future<Output = bool>,
+    F: Future<Output = Met>,
 {
     // What is published only now is given the time of a start.
     reached.send_replace(Reach::Unknown { since: Instant::now() });
-    let mut failures = 0;
+    let (mut last, mut in_vain, mut same) = (Met::Ssh, 0, 0);
     let mut came_in = false;
     loop {
         let before = *reached.borrow();
-        let through = came_in
-            || tokio::select! {
-                through = probe() => through,
-                Ok(()) = logins.changed() => true,
-            };
-        failures = if through { 0 } else { failures + 1 };
-        let now = match before {
-            _ if through => Reach::Proved,
-            Reach::Proved if failures > AGAIN => Reach::Lost,
-            Reach::Unknown { since } if since.elapsed() > FIRST_LIMIT => Reach::Lost,
-            same => same,
+        let met = if came_in {
+            Met::Ssh
+        } else {
+            tokio::select! {
+                met = probe() => met,
+                Ok(()) = logins.changed() => Met::Ssh,
+            }
         };
+        let through = met == Met::Ssh;
+        in_vain = if through { 0 } else { in_vain + 1 };
+        same = if std::mem::replace(&mut last, met) == met { same + 1 } else { 1 };
+        let now = before.after(met, in_vain, same);
         // While it was dialled something may have come into everybody's way.
         let mut known = before;
         reached.send_if_modified(|at_last| {
@@ -226,10 +259,10 @@ async fn dial<P, F>(
             Reach::Unknown { .. } => FIRST_PAUSE,
             Reach::Proved if through => well,
             Reach::Proved => AGAIN_PAUSE,
-            Reach::Lost => LOST_PAUSE,
+            Reach::Silent | Reach::Lost => LOST_PAUSE,
         };
         if !through {
-            debug!(?pause, "the onion service was dialled in vain");
+            debug!(?met, ?pause, "the onion service was dialled in vain");
         }
         came_in = tokio::select! {
             () = sleep(pause) => false,

@@ -5,13 +5,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use onionscrape::healing::Reach;
+use target_agent::status::AgentStatus;
 use tokio::task::block_in_place;
 use tornet::process::{self, Process};
 use tornet::{ClientOptions, ServiceOptions, sshd};
 
 use crate::exporters::{Exporter, Manner};
 use crate::http::{Scraped, Scraper, scrape};
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 pub async fn bridge_scrapes_through_sshd(world: &World) {
     let exporter = world.node_exporter();
@@ -101,4 +103,12 @@ pub async fn agent_forwards_to_sshd(world: &World) {
     let monitor = world.monitor_of("", &target).await;
     monitor.connected("old").await;
     assert_eq!(scrape(&monitor.address("old", "app")).await.text(), "a 1\n");
+    monitor.stop().await;
+    // It listens no more, which the next look from outside finds; that may take a minute.
+    drop(sshd);
+    let mut status = device.status.clone();
+    let silent = status.wait_for(|status| matches!(status, AgentStatus::InTrouble { .. }));
+    let silent = tokio::time::timeout(PATIENCE * 2, silent).await.expect("in time").unwrap().clone();
+    assert_eq!(silent.to_string(), "in trouble, because no SSH server answers behind the onion service");
+    assert_eq!(silent.way_in(), Reach::Proved, "Tor is not to blame");
 }

@@ -19,6 +19,7 @@ use target_agent::config::AgentConfig;
 use target_agent::status::AgentStatus;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, block_in_place};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tornet::Network;
@@ -124,7 +125,7 @@ impl World {
         let task = tokio::spawn(agent.run());
         let reachable = status.wait_for(|status| matches!(status, AgentStatus::Reachable));
         tokio::time::timeout(PATIENCE, reachable).await.expect("the device is reachable in time").unwrap();
-        Device { onion, host_key, task, stop: shutdown }
+        Device { onion, host_key, status, task, stop: shutdown }
     }
 
     /// A configuration file for an agent.
@@ -224,6 +225,7 @@ impl World {
 pub struct Device {
     pub onion: String,
     pub host_key: String,
+    pub status: watch::Receiver<AgentStatus>,
     task: JoinHandle<Result<(), Failure>>,
     stop: CancellationToken,
 }
@@ -232,7 +234,8 @@ impl Device {
     /// What is configured for a device that is not there.
     pub fn nowhere(onion: &str, host_key: &str) -> Self {
         let (onion, host_key) = (onion.to_owned(), host_key.to_owned());
-        Self { onion, host_key, task: tokio::spawn(async { Ok(()) }), stop: CancellationToken::new() }
+        let status = watch::channel(AgentStatus::Bootstrapping).1;
+        Self { onion, host_key, status, task: tokio::spawn(async { Ok(()) }), stop: CancellationToken::new() }
     }
 
     /// Stops the agent and waits until it has.

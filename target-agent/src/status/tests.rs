@@ -22,13 +22,14 @@ const UP: (u64, Event) = (0, Event::Tor(Bootstrap::Done));
 /// Follows dials that end as `dials` says (and well after that) while this happens, each from a second on, and says
 /// which states were seen when, in seconds.
 async fn seen(dials: &[bool], events: &[(u64, Event)], until: u64) -> Vec<(u64, String)> {
-    seen_once(async {}, dials, events, until).await
+    let dials: Vec<_> = dials.iter().map(|through| if *through { Met::Ssh } else { Met::Nobody }).collect();
+    seen_once(async {}, &dials, events, until).await
 }
 
 /// The same, with dials as soon as it is `published`.
 async fn seen_once(
     published: impl Future<Output = ()> + Send + 'static,
-    dials: &[bool],
+    dials: &[Met],
     events: &[(u64, Event)],
     until: u64,
 ) -> Vec<(u64, String)> {
@@ -36,8 +37,8 @@ async fn seen_once(
     let (tell, mut status) = watch::channel(AgentStatus::Bootstrapping);
     let dials = Arc::new(Mutex::new(VecDeque::from(dials.to_vec())));
     let probe = move || {
-        let through = dials.lock().expect("lock").pop_front().unwrap_or(true);
-        async move { through }
+        let met = dials.lock().expect("lock").pop_front().unwrap_or(Met::Ssh);
+        async move { met }
     };
     let (metrics, shutdown, start) = (Metrics::new(), CancellationToken::new(), Instant::now());
     let (hinder, hindrance) = watch::channel(None);
@@ -129,6 +130,18 @@ async fn a_session_that_breaks_off_is_a_reason_to_look() {
     let lost = seen(&[true, false, false, false, false], &[UP, (30, Loss)], 50).await;
     let trouble = "in trouble, because the onion service cannot be reached from outside";
     assert_eq!(lost.last(), Some(&(36, trouble.to_owned())), "{lost:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_ssh_server_is_trouble_and_no_loss_of_the_way_in() {
+    use Met::{Nobody, Silence, Ssh};
+    let dials = [&[Ssh][..], &[Silence; 3], &[Nobody], &[Silence], &[Nobody; 3], &[Silence]].concat();
+    let seen = seen_once(async {}, &dials, &[UP], 200).await;
+    let [silent, lost] = [NO_SSH, NO_WAY_IN].map(|because| AgentStatus::InTrouble { because });
+    assert_eq!((silent.way_in(), lost.way_in()), (healing::Reach::Proved, healing::Reach::Lost));
+    let [silent, lost] = [silent, lost].map(|status| status.to_string());
+    let wanted = [(66, &*silent), (116, &*lost), (126, &*silent), (136, "reachable")];
+    assert_eq!(seen[seen.len() - 4..], states(&wanted)[..], "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
