@@ -12,6 +12,7 @@ mod kernel;
 mod network;
 mod page;
 mod power_supply;
+mod processor;
 mod slot;
 mod system;
 mod temperature;
@@ -112,7 +113,7 @@ impl Collector {
         match self {
             Self::Loadavg => kernel::load(system, page),
             Self::Meminfo => kernel::memory(system, page),
-            Self::Cpu => kernel::processors(system, page),
+            Self::Cpu => processor::times(system, page),
             Self::Stat => kernel::since_boot(system, page),
             Self::Time => kernel::clock(page),
             Self::Uname => kernel::name(page),

@@ -1,8 +1,8 @@
-//! What the kernel knows of itself, processors and memory.
+//! What the kernel knows of itself and of memory.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use procfs::{CpuTime, FromBufReadSI as _, KernelStats, current_system_info, ticks_per_second};
+use procfs::{FromBufReadSI as _, KernelStats, current_system_info};
 
 use super::Trouble;
 use super::page::Page;
@@ -47,56 +47,10 @@ pub(super) fn memory(system: &System, page: &mut Page) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// `/proc/stat`, and the numbers of the processors in it: with some switched off, they have gaps.
-fn kernel_stats(system: &System) -> Result<(KernelStats, Vec<String>), Trouble> {
-    let text = system.text("proc/stat")?;
-    let numbers = text.lines().filter_map(|line| line.strip_prefix("cpu")?.split_once(' '));
-    let numbers = numbers.filter(|(number, _)| !number.is_empty()).map(|(number, _)| number.to_owned());
-    Ok((KernelStats::from_buf_read(text.as_bytes(), current_system_info())?, numbers.collect()))
-}
-
-/// A mode that a processor's time is told apart in, and how much there was of it.
-type Mode = (&'static str, fn(&CpuTime) -> Option<u64>);
-
-const MODES: [Mode; 8] = [
-    ("idle", |time| Some(time.idle)),
-    ("iowait", |time| time.iowait),
-    ("irq", |time| time.irq),
-    ("nice", |time| Some(time.nice)),
-    ("softirq", |time| time.softirq),
-    ("steal", |time| time.steal),
-    ("system", |time| Some(time.system)),
-    ("user", |time| Some(time.user)),
-];
-
-/// Time of each processor in each mode.
-pub(super) fn processors(system: &System, page: &mut Page) -> Result<(), Trouble> {
-    let (stats, numbers) = kernel_stats(system)?;
-    let second = ticks_per_second() as f64;
-    let each = || numbers.iter().zip(&stats.cpu_time);
-    let mut guest =
-        page.counter("node_cpu_guest_seconds_total", "Seconds the CPUs spent in guests (VMs) for each mode.");
-    for (number, time) in each() {
-        for (mode, ticks) in [("nice", time.guest_nice), ("user", time.guest)] {
-            if let Some(ticks) = ticks {
-                guest.sample(&[("cpu", number), ("mode", mode)], ticks as f64 / second);
-            }
-        }
-    }
-    let mut seconds = page.counter("node_cpu_seconds_total", "Seconds the CPUs spent in each mode.");
-    for (number, time) in each() {
-        for (mode, ticks) in MODES {
-            if let Some(ticks) = ticks(time) {
-                seconds.sample(&[("cpu", number), ("mode", mode)], ticks as f64 / second);
-            }
-        }
-    }
-    Ok(())
-}
-
 /// When the kernel started, and what it counted since then.
 pub(super) fn since_boot(system: &System, page: &mut Page) -> Result<(), Trouble> {
-    let (stats, _) = kernel_stats(system)?;
+    let text = system.text("proc/stat")?;
+    let stats = KernelStats::from_buf_read(text.as_bytes(), current_system_info())?;
     page.gauge("node_boot_time_seconds", "Node boot time, in unixtime.").sample(&[], stats.btime as f64);
     page.counter("node_context_switches_total", "Total number of context switches.")
         .sample(&[], stats.ctxt as f64);

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use super::processor::Told;
+
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 4 << 20;
 /// Most entries of a folder.
@@ -13,11 +15,13 @@ const MAX_ENTRIES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct System {
     root: PathBuf,
+    /// What was told of its processors before.
+    pub(super) processors: Told,
 }
 
 impl System {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, processors: Told::default() }
     }
 
     /// What a file says; what is not UTF-8 in it is replaced. It may take as long as the kernel does.
