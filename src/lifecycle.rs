@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -81,9 +81,8 @@ pub fn exit_code(program: &str, ended: Result<ExitCode, Failure>) -> ExitCode {
 /// # Errors
 /// When the system has no more room for signal handlers.
 pub fn shutdown_on_signals() -> Result<CancellationToken, Failure> {
-    let failed = |error: std::io::Error| Failure(format!("signals cannot be received: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let token = CancellationToken::new();
     let shutdown = token.clone();
     tokio::spawn(async move {
@@ -135,21 +134,30 @@ impl Drop for Reloading {
     }
 }
 
-/// Does something at every SIGHUP, one after the other.
-///
-/// # Errors
-/// When the system has no more room for signal handlers.
-pub fn at_hangup<F: Future<Output = ()> + Send>(
-    mut act: impl FnMut() -> F + Send + 'static,
-) -> Result<(), Failure> {
-    let mut hangup = signal(SignalKind::hangup())
-        .map_err(|error| Failure(format!("signals cannot be received: {error}")))?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            act().await;
-        }
-    });
-    Ok(())
+/// What comes as SIGHUP, which would end the process otherwise.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes them in from now on; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When the system has no more room for signal handlers.
+    pub fn listen() -> Result<Self, Failure> {
+        signal(SignalKind::hangup()).map(Self).map_err(no_signals)
+    }
+
+    /// Acts at each, one after the other; once for all that came before this.
+    pub fn each<F: Future<Output = ()> + Send>(mut self, mut act: impl FnMut() -> F + Send + 'static) {
+        tokio::spawn(async move {
+            while self.0.recv().await.is_some() {
+                act().await;
+            }
+        });
+    }
+}
+
+fn no_signals(error: std::io::Error) -> Failure {
+    Failure(format!("signals cannot be received: {error}"))
 }
 
 /// Tells systemd, if it started the program, its state in one line.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use onionscrape::command::{Documents, EVERY, Options, block_on};
 use onionscrape::files::{StateDirectory, folder_of};
-use onionscrape::lifecycle::{self, Failure};
+use onionscrape::lifecycle::{self, Failure, Hangups};
 use onionscrape::logs::{self, Format, Level, LogSettings};
 use onionscrape::sandbox::{Entered, Sandbox};
 use onionscrape::ssh::KeyFile;
@@ -211,7 +211,7 @@ fn enter_sandbox(config: &BridgeConfig) -> Result<Option<Entered>, Failure> {
 }
 
 async fn run(config: BridgeConfig, sandbox: Option<Entered>) -> Result<ExitCode, Failure> {
-    let shutdown = lifecycle::shutdown_on_signals()?;
+    let (shutdown, hangups) = (lifecycle::shutdown_on_signals()?, Hangups::listen()?);
     let targets = config.targets.clone();
     let socket = control_socket(&config);
     let bridge = Bridge::start(config, shutdown.clone()).await;
@@ -222,13 +222,13 @@ async fn run(config: BridgeConfig, sandbox: Option<Entered>) -> Result<ExitCode,
     lifecycle::notify_ready();
     watchdog::keep_fed(socket, shutdown);
     let reloader = bridge.reloader().clone();
-    lifecycle::at_hangup(move || {
+    hangups.each(move || {
         let reloader = reloader.clone();
         async move {
             // It is told of where it happens.
             let _ = reloader.reload().await;
         }
-    })?;
+    });
     bridge.run().await;
     Ok(ExitCode::SUCCESS)
 }

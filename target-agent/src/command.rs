@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use onionscrape::command::{Documents, Options, block_on};
 use onionscrape::files::StateDirectory;
-use onionscrape::lifecycle::{self, Failure};
+use onionscrape::lifecycle::{self, Failure, Hangups};
 use onionscrape::logs::{self, Format, Level, LogSettings};
 use onionscrape::sandbox::{Entered, Sandbox};
 use onionscrape::watchdog;
@@ -175,7 +175,7 @@ fn enter_sandbox(config: &AgentConfig) -> Result<Option<Entered>, Failure> {
 }
 
 async fn run(config: AgentConfig, sandbox: Option<Entered>) -> Result<ExitCode, Failure> {
-    let shutdown = lifecycle::shutdown_on_signals()?;
+    let (shutdown, hangups) = (lifecycle::shutdown_on_signals()?, Hangups::listen()?);
     let socket = control::socket(&config.state_directory);
     let agent = Box::pin(Agent::start(config, shutdown.clone())).await;
     let agent = agent.map_err(|failure| Entered::explain(sandbox.as_ref(), failure))?;
@@ -183,13 +183,13 @@ async fn run(config: AgentConfig, sandbox: Option<Entered>) -> Result<ExitCode, 
     lifecycle::notify_ready();
     watchdog::keep_fed(socket, shutdown);
     let reloader = agent.reloader().clone();
-    lifecycle::at_hangup(move || {
+    hangups.each(move || {
         let reloader = reloader.clone();
         async move {
             // It is told of where it happens.
             let _ = reloader.reload().await;
         }
-    })?;
+    });
     agent.run().await?;
     Ok(ExitCode::SUCCESS)
 }
