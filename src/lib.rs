@@ -20,6 +20,7 @@
 //! - [`lifecycle`]: starting, telling of oneself, stopping;
 //! - [`sandbox`]: the kernel's fence around the program;
 //! - [`watchdog`]: proving to systemd that the program gets on;
+//! - [`output`]: what commands print;
 //! - [`command`]: what both command lines have in common.
 
 pub mod address;
@@ -34,6 +35,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod logs;
 pub mod metrics;
+pub mod output;
 pub mod pairing;
 pub mod sandbox;
 pub mod schedule;

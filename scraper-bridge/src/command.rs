@@ -9,6 +9,7 @@ use onionscrape::command::{Documents, EVERY, Options, block_on};
 use onionscrape::files::{StateDirectory, folder_of};
 use onionscrape::lifecycle::{self, Failure, Hangups};
 use onionscrape::logs::{self, Format, Level, LogSettings};
+use onionscrape::outln;
 use onionscrape::sandbox::{Entered, Sandbox};
 use onionscrape::ssh::KeyFile;
 use onionscrape::watchdog;
@@ -119,7 +120,7 @@ impl Command {
             Act::Key => {
                 let state = StateDirectory::share(&read()?.state_directory)?;
                 let key = KeyFile::open_or_make(&config::default_key_file(state.path()), "scraper-bridge")?;
-                println!("{}", key.public_line());
+                outln!("{}", key.public_line());
                 Ok(ExitCode::SUCCESS)
             }
             Act::HostKey { host } => {
@@ -138,11 +139,11 @@ impl Command {
                 let state = StateDirectory::share(&config.state_directory)?;
                 let key = reverse::host_key(state.path())?;
                 if let Some(listen) = listen {
-                    println!("{}", reverse::known_hosts_line(&key, host.as_deref(), listen));
+                    outln!("{}", reverse::known_hosts_line(&key, host.as_deref(), listen));
                 }
                 if onion {
                     let address = reverse::onion_address(&config.tor)?;
-                    println!("{}", reverse::known_hosts_line_of_onion(&key, &address));
+                    outln!("{}", reverse::known_hosts_line_of_onion(&key, &address));
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -182,9 +183,9 @@ fn check(config: &BridgeConfig, file: &str) -> Result<ExitCode, Failure> {
             warnings.push(format!("target {}: {}", target.name, fault.or_to_come()?));
         }
     }
-    println!("{file}: OK, targets: {}", config.targets.len());
+    outln!("{file}: OK, targets: {}", config.targets.len());
     for warning in warnings {
-        println!("{file}: warning: {warning}");
+        outln!("{file}: warning: {warning}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -34,6 +34,9 @@
 //! - [`probe`]: one scrape by hand;
 //! - [`doctor`]: every hop to a target, until one that does not work.
 
+// It panics where nobody reads; `onionscrape::outln` does not.
+#![deny(clippy::print_stdout)]
+
 pub mod admin;
 pub mod auto_port;
 pub mod bridge;

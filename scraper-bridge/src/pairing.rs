@@ -19,6 +19,7 @@ use hyper::{Method, StatusCode};
 use onionscrape::address::Name;
 use onionscrape::files::{self, FileError, StateDirectory};
 use onionscrape::lifecycle::Failure;
+use onionscrape::outln;
 use onionscrape::pairing::{Inventory, OWN_NAME};
 use onionscrape::ticket::Ticket;
 use onionscrape::tor::{Bootstrap, Tor};
@@ -125,7 +126,8 @@ impl Addition {
         let target = self.target(&config, ticket, inventory)?;
         target.write(&config.targets_dir, pending)?;
         let taken_up = reload(&config).await;
-        print!("{}", target.shown(&Surroundings::new(config.admin.to_string(), &web, config.proxy)));
+        let around = Surroundings::new(config.admin.to_string(), &web, config.proxy);
+        onionscrape::output::write(target.shown(&around).as_bytes());
         match taken_up {
             Some(Ok(())) => eprintln!("the running bridge has taken it up"),
             Some(Err(why)) => {
@@ -216,7 +218,7 @@ pub async fn remove(config: BridgeConfig, name: &str) -> Result<ExitCode, Failur
     match reload(&config).await {
         Some(Err(why)) => Err(Failure(format!("{name} is removed, but the running bridge keeps it:\n{why}"))),
         _ => {
-            println!("{name} is removed; on the device it can still come in until: target-agent revoke");
+            outln!("{name} is removed; on the device it can still come in until: target-agent revoke");
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -1,6 +1,5 @@
 //! `probe`: one scrape by hand, with the time of each hop; and `redial`.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -141,13 +140,12 @@ async fn report(response: Response<Incoming>, started: Instant) -> Result<ExitCo
         response.headers().get("server-timing").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut body = response.into_body();
     let mut bytes = 0;
-    let mut out = std::io::stdout().lock();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Failure(format!("the scrape broke off after {bytes} bytes")))?;
         if let Some(data) = frame.data_ref() {
             bytes += data.len();
             if status == StatusCode::OK {
-                out.write_all(data).map_err(|error| Failure(format!("standard output: {error}")))?;
+                onionscrape::output::write(data);
             } else {
                 eprint!("{}", String::from_utf8_lossy(data));
             }

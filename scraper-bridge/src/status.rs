@@ -10,6 +10,7 @@ use comfy_table::presets::NOTHING;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use onionscrape::lifecycle::Failure;
+use onionscrape::outln;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -53,11 +54,11 @@ impl Status {
             let text = fetch(&config, self.json).await?;
             let overview: Overview = serde_json::from_str(&text).map_err(Failure::of)?;
             if self.json {
-                println!("{text}");
+                outln!("{text}");
             } else {
                 if self.watch && std::io::stdout().is_terminal() {
                     // Home, and clear what was below (ECMA-48, CUP and ED).
-                    print!("\x1b[H\x1b[J");
+                    onionscrape::output::write(b"\x1b[H\x1b[J");
                 }
                 print(&overview);
             }
@@ -81,7 +82,7 @@ async fn fetch(config: &BridgeConfig, scrapes: bool) -> Result<String, Failure> 
 
 fn print(overview: &Overview) {
     if overview.targets.is_empty() {
-        return println!("no target is configured; run: scraper-bridge add");
+        return outln!("no target is configured; run: scraper-bridge add");
     }
     let mut table = Table::new();
     table.load_style(NOTHING).set_header([
@@ -105,7 +106,7 @@ fn print(overview: &Overview) {
         ]);
     }
     for line in table.lines() {
-        println!("{}", line.trim());
+        outln!("{}", line.trim());
     }
     for target in &overview.targets {
         explain(target);
@@ -117,11 +118,11 @@ fn explain(target: &TargetOverview) {
     if let (Some(why), Some(remedy)) = (&target.why, &target.remedy) {
         let next =
             target.next_dial.as_deref().and_then(until).map(|pause| format!("; dialled again in {pause} s"));
-        println!("\n{}: {why}{}\n    {remedy}", target.name, next.unwrap_or_default());
+        outln!("\n{}: {why}{}\n    {remedy}", target.name, next.unwrap_or_default());
     }
     for exporter in &target.exporters {
         if let (None, Some(failure)) = (&target.why, &exporter.failure) {
-            println!("\n{}: exporter {}: {failure}", target.name, exporter.name);
+            outln!("\n{}: exporter {}: {failure}", target.name, exporter.name);
         }
     }
 }

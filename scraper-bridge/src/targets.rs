@@ -6,6 +6,7 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::Failure;
+use onionscrape::outln;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BridgeConfig, TargetConfig, Transport};
@@ -33,9 +34,9 @@ pub fn list(config: &BridgeConfig, json: bool) -> Result<ExitCode, Failure> {
     let rows: Vec<_> = config.targets.iter().map(|target| row(config, target)).collect();
     if json {
         // Strings and nothing can always be written as JSON.
-        println!("{}", serde_json::to_string(&rows).unwrap_or_default());
+        outln!("{}", serde_json::to_string(&rows).unwrap_or_default());
     } else if rows.is_empty() {
-        println!("no target is configured; run: scraper-bridge add");
+        outln!("no target is configured; run: scraper-bridge add");
     } else {
         let mut table = Table::new();
         table.load_style(NOTHING).set_header(["TARGET", "TRANSPORT", "KEY", "EXPORTERS"]);
@@ -44,7 +45,7 @@ pub fn list(config: &BridgeConfig, json: bool) -> Result<ExitCode, Failure> {
             table.add_row([name, transport, fingerprint, exporters.join(", ")]);
         }
         for line in table.lines() {
-            println!("{}", line.trim());
+            outln!("{}", line.trim());
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,5 @@
 //! What is made from the definition of the command line: completions for shells, and manual pages.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::lifecycle::Failure;
+use crate::output;
 
 /// Subcommands about the command line itself; they read no configuration and need no network.
 #[derive(Debug, Subcommand)]
@@ -44,12 +44,7 @@ impl Documents {
                     .map_err(|error| Failure(format!("{}: {error}", folder.display())))?;
             }
         }
-        match io::stdout().write_all(&text) {
-            // Whoever looks at the beginning only has seen what they wanted.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure(format!("standard output: {error}")))
-            }
-            _ => Ok(ExitCode::SUCCESS),
-        }
+        output::write(&text);
+        Ok(ExitCode::SUCCESS)
     }
 }

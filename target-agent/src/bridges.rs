@@ -7,6 +7,7 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use onionscrape::files::{self, StateDirectory};
 use onionscrape::lifecycle::Failure;
+use onionscrape::outln;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{self, AuthorizedKey, BridgeFile, Guests, Sources, Standing, line_name};
@@ -42,9 +43,9 @@ pub fn list(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
     let rows = rows(&guests, &config.sources);
     if json {
         // Strings and nothing can always be written as JSON.
-        println!("{}", serde_json::to_string(&rows).unwrap_or_default());
+        outln!("{}", serde_json::to_string(&rows).unwrap_or_default());
     } else if rows.is_empty() {
-        println!("nobody may come in; run: target-agent ticket");
+        outln!("nobody may come in; run: target-agent ticket");
     } else {
         let mut table = Table::new();
         table.load_style(NOTHING).set_header([
@@ -67,7 +68,7 @@ pub fn list(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
             ]);
         }
         for line in table.lines() {
-            println!("{}", line.trim());
+            outln!("{}", line.trim());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -155,7 +156,7 @@ pub fn revoke(config: &AgentConfig, name: &str) -> Result<ExitCode, Failure> {
     }
     let _ = files::remove(&sources.seen_file(name));
     for path in taken {
-        println!("{name} was taken from {}", path.display());
+        outln!("{name} was taken from {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }

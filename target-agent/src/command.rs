@@ -9,6 +9,7 @@ use onionscrape::command::{Documents, Options, block_on};
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::{self, Failure, Hangups};
 use onionscrape::logs::{self, Format, Level, LogSettings};
+use onionscrape::outln;
 use onionscrape::sandbox::{Entered, Sandbox};
 use onionscrape::watchdog;
 
@@ -137,9 +138,9 @@ impl Command {
 fn hostname(config: &AgentConfig, json: bool) -> Result<ExitCode, Failure> {
     let _state = StateDirectory::share(&config.state_directory)?;
     if json {
-        println!("{}", Identity::open_or_make(config)?.json(&config.front));
+        outln!("{}", Identity::open_or_make(config)?.json(&config.front));
     } else {
-        println!("{}", identity::onion_address(config)?.unredacted());
+        outln!("{}", identity::onion_address(config)?.unredacted());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -156,9 +157,9 @@ fn check(config: &AgentConfig, file: &str) -> Result<ExitCode, Failure> {
     if !problems.is_empty() {
         return Err(Failure(problems.join("\n")));
     }
-    println!("{file}: OK");
+    outln!("{file}: OK");
     for warning in warnings {
-        println!("{file}: warning: {warning}");
+        outln!("{file}: warning: {warning}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ use onionscrape::doctor::{Finding, Findings, Marks, Report, examine_network, fin
 use onionscrape::files::StateDirectory;
 use onionscrape::http::ask;
 use onionscrape::lifecycle::Failure;
+use onionscrape::outln;
 use onionscrape::ssh::KeyFile;
 use onionscrape::tor::Tor;
 use tokio::net::UnixStream;
@@ -60,7 +61,7 @@ impl Doctor {
             }
         }
         if self.json {
-            println!("{}", shown.report.json());
+            outln!("{}", shown.report.json());
         }
         Ok(shown.report.exit_code())
     }
@@ -76,7 +77,7 @@ impl Shown {
     /// Takes one in, and shows it. True if the next hop is worth a look.
     fn add(&mut self, finding: Finding) -> bool {
         if !self.json {
-            println!("{}", self.marks.shown(&finding));
+            outln!("{}", self.marks.shown(&finding));
         }
         let goes_on = !finding.is_failed();
         self.report.findings.push(finding);

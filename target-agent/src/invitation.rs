@@ -7,6 +7,7 @@ use clap::Args;
 use onionscrape::address::Name;
 use onionscrape::files::{self, StateDirectory};
 use onionscrape::lifecycle::Failure;
+use onionscrape::output;
 use onionscrape::ssh::UserKey;
 use onionscrape::ticket::Ticket;
 use qrcode::QrCode;
@@ -86,9 +87,9 @@ impl Invitation {
             .write(&config.sources.bridges)?;
         let text = ticket.unredacted();
         if self.qr {
-            println!("{}", *picture(&text)?);
+            write_secret(&picture(&text)?);
         }
-        println!("{}", *text);
+        write_secret(&text);
         let until = humantime::format_rfc3339_seconds(ticket.expires);
         eprintln!(
             "good for one bridge, here named {name}, until {until}; on the monitor run scraper-bridge add, and paste it there"
@@ -139,6 +140,12 @@ fn unused(config: &AgentConfig, guests: &Guests) -> Result<Name, Failure> {
     };
     let name = std::iter::once("bridge".to_owned()).chain(numbered).find(|name| !taken(name));
     name.unwrap_or_default().parse().map_err(Failure)
+}
+
+/// Prints a line of which no copy is left behind.
+fn write_secret(line: &str) {
+    output::write(line.as_bytes());
+    output::write(b"\n");
 }
 
 /// The ticket as a QR code of half blocks, in the letters for which the code is smallest.

@@ -28,6 +28,9 @@
 //! - [`admin`]: what the agent tells of itself;
 //! - [`metrics`]: what it counts.
 
+// It panics where nobody reads; `onionscrape::outln` does not.
+#![deny(clippy::print_stdout)]
+
 pub mod access;
 pub mod admin;
 pub mod agent;

@@ -14,6 +14,7 @@ use onionscrape::config::Moment;
 use onionscrape::files::StateDirectory;
 use onionscrape::http::ask;
 use onionscrape::lifecycle::Failure;
+use onionscrape::outln;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -166,7 +167,7 @@ impl Status {
             return Ok(ExitCode::SUCCESS);
         }
         if self.json {
-            println!("{}", String::from_utf8_lossy(&text));
+            outln!("{}", String::from_utf8_lossy(&text));
         } else {
             print(&overview);
         }
@@ -201,23 +202,23 @@ fn print(overview: &Overview) {
         facts.push(("rotation", format!("{}, until {}; waits for: {waits}", rotation.part, rotation.until)));
     }
     for (name, fact) in facts {
-        println!("{name:<9} {fact}");
+        outln!("{name:<9} {fact}");
     }
     if let (Some(why), Some(remedy)) = (&overview.why, &overview.remedy) {
-        println!("\n{why}\n    {remedy}");
+        outln!("\n{why}\n    {remedy}");
     }
-    println!();
+    outln!();
     if overview.bridges.is_empty() {
-        println!("nobody may come in; run: target-agent ticket");
+        outln!("nobody may come in; run: target-agent ticket");
     } else {
         let rows = overview.bridges.iter().map(|row| {
             [row.name.clone(), row.standing.clone(), ago(row.last_seen.as_deref()), row.exporters.clone()]
         });
         table(["BRIDGE", "STANDING", "LAST HERE", "EXPORTERS"], rows);
     }
-    println!();
+    outln!();
     if overview.exporters.is_empty() {
-        return println!("no exporter can be scraped by name");
+        return outln!("no exporter can be scraped by name");
     }
     let rows = overview.exporters.iter().map(|exporter| {
         let took =
@@ -236,7 +237,7 @@ fn table(header: [&str; 4], rows: impl Iterator<Item = [String; 4]>) {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header).add_rows(rows);
     for line in table.lines() {
-        println!("{}", line.trim());
+        outln!("{}", line.trim());
     }
 }
 

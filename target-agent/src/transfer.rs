@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use onionscrape::files::{self, StateDirectory};
 use onionscrape::lifecycle::Failure;
+use onionscrape::outln;
 use onionscrape::ssh::KeyFile;
 use zeroize::Zeroizing;
 
@@ -69,7 +70,7 @@ pub fn import(config: &AgentConfig, from: &Path) -> Result<ExitCode, Failure> {
     if let Some(key) = host_key.filter(|_| !host_key_path.exists()) {
         key.write(&host_key_path)?;
     }
-    println!("{}", identity::onion_address(config)?.unredacted());
+    outln!("{}", identity::onion_address(config)?.unredacted());
     eprintln!("{WARNING}; stop the one that served {} before the agent starts", from.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -112,7 +113,7 @@ pub fn export(config: &AgentConfig, to: &Path) -> Result<ExitCode, Failure> {
     for (name, from) in lists(config) {
         copy_file(from, &to.join(name))?;
     }
-    println!("{}", to.display());
+    outln!("{}", to.display());
     eprintln!("whoever has these files is the device; {WARNING}");
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use crate::checkout::program;
 use crate::world::{World, run};
@@ -154,9 +154,34 @@ pub async fn ports_in_use(world: &World) {
     refused(&run("target-agent", &arguments), &[&address.to_string(), "admin"]);
 }
 
+pub async fn standard_output_that_takes_nothing(world: &World) {
+    let state = world.folder().join("state");
+    let state = state.to_str().unwrap();
+    for name in ["target-agent", "scraper-bridge"] {
+        for command in ["check", "man"] {
+            let printed_to = |stdout: Stdio| {
+                Command::new(program(name))
+                    .args([command, "--state-dir", state])
+                    .stdout(stdout)
+                    .output()
+                    .unwrap()
+            };
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            let unread = printed_to(writer.into());
+            assert!(
+                unread.status.code() == Some(141) && unread.stderr.is_empty(),
+                "{name} {command}: {unread:?}"
+            );
+            let full = printed_to(fs::File::create("/dev/full").unwrap().into());
+            refused(&full, &["standard output", "No space left on device"]);
+        }
+    }
+}
+
 pub async fn programs_need_nothing_but_libc(_: &World) {
     for name in ["target-agent", "scraper-bridge"] {
-        let ldd = std::process::Command::new("ldd").arg(program(name)).output().unwrap();
+        let ldd = Command::new("ldd").arg(program(name)).output().unwrap();
         let libraries = String::from_utf8(ldd.stdout).unwrap();
         for line in libraries.lines() {
             let library = line.split_whitespace().next().unwrap();

@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         bad_input::files_and_folders,
         bad_input::a_targets_own_key,
         bad_input::ports_in_use,
+        bad_input::standard_output_that_takes_nothing,
         bad_input::programs_need_nothing_but_libc,
         identity::hostname_is_stable_and_published,
         identity::a_damaged_identity_is_never_replaced,

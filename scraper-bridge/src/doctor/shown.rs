@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use onionscrape::doctor::{Finding, Marks, Outcome, Report};
+use onionscrape::outln;
 
 use super::walk::WHOLE;
 
@@ -32,7 +33,7 @@ impl Shown {
             match &finding.target {
                 Some(target) if !self.one => self.add_of_several(target.clone(), &finding),
                 Some(_) if finding.hop == WHOLE => {}
-                _ => println!("{}", self.marks.shown(&finding)),
+                _ => outln!("{}", self.marks.shown(&finding)),
             }
         }
         self.report.findings.push(finding);
@@ -47,17 +48,17 @@ impl Shown {
             return;
         }
         let line = Finding { hop: target.clone(), remedy: None, ..finding.clone() };
-        println!("{}", self.marks.shown(&line));
+        outln!("{}", self.marks.shown(&line));
         for odd in self.odd.remove(&target).unwrap_or_default() {
             let text = self.marks.shown(&odd);
-            text.lines().for_each(|line| println!("    {line}"));
+            text.lines().for_each(|line| outln!("    {line}"));
         }
     }
 
     /// Prints what comes at the end.
     pub(super) fn end(self) -> ExitCode {
         if self.json {
-            println!("{}", self.report.json());
+            outln!("{}", self.report.json());
         } else if !self.one {
             self.table();
         }
@@ -84,9 +85,9 @@ impl Shown {
             ]);
         }
         if any {
-            println!();
+            outln!();
             for line in table.lines() {
-                println!("{}", line.trim());
+                outln!("{}", line.trim());
             }
         }
     }

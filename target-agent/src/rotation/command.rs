@@ -7,6 +7,7 @@ use clap::Args;
 use onionscrape::config::Moment;
 use onionscrape::files::StateDirectory;
 use onionscrape::lifecycle::Failure;
+use onionscrape::outln;
 use onionscrape::tor::before_release;
 
 use super::{Part, Rotation, next};
@@ -74,7 +75,7 @@ impl Rotate {
             next::promote(config, part)?;
         }
         drop(alone);
-        println!("{}", rotation.next);
+        outln!("{}", rotation.next);
         if self.now {
             eprintln!("this {label} takes the place of {before}");
             return Ok(ExitCode::SUCCESS);
@@ -94,12 +95,12 @@ fn show(config: &AgentConfig) -> Result<ExitCode, Failure> {
             && let Some(rotation) = Rotation::read(&config.state_directory, part)?
         {
             none = false;
-            println!("{}", rotation.next);
+            outln!("{}", rotation.next);
             tell(config, part, &rotation, &identity.current(part));
         }
     }
     if none {
-        println!("nothing is to be changed; begin with: target-agent rotate host-key, or onion");
+        outln!("nothing is to be changed; begin with: target-agent rotate host-key, or onion");
     }
     Ok(ExitCode::SUCCESS)
 }
