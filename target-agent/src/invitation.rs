@@ -10,6 +10,7 @@ use onionscrape::lifecycle::Failure;
 use onionscrape::output;
 use onionscrape::ssh::UserKey;
 use onionscrape::ticket::Ticket;
+use onionscrape::tor::before_release;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use zeroize::Zeroizing;
@@ -42,8 +43,8 @@ impl Invitation {
     /// Makes a ticket and prints it; a running agent knows of it within a second.
     ///
     /// # Errors
-    /// When the name is taken, an exporter is not there, or nothing can be written; there is no
-    /// ticket then.
+    /// When the name is taken, an exporter is not there, the clock is plainly wrong, or nothing can be written;
+    /// there is no ticket then.
     pub fn run(self, config: &AgentConfig) -> Result<ExitCode, Failure> {
         let state = StateDirectory::share(&config.state_directory)?;
         if let FrontConfig::Forward(_) = config.front {
@@ -57,6 +58,10 @@ impl Invitation {
             return Err(Failure(format!(
                 "--expires: a ticket lives for more than no time and at most {longest}"
             )));
+        }
+        // To a monitor whose clock is right its time would be over.
+        if let Some(fault) = before_release(SystemTime::now()) {
+            return Err(Failure(format!("{fault}, and make the ticket then")));
         }
         for exporter in &self.exporters {
             if !config.exporters.iter().any(|known| known.name == *exporter) {
