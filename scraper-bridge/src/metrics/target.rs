@@ -1,8 +1,11 @@
 //! The metrics of one target.
 
+use std::hash::Hash;
+
 use onionscrape::compression::Coding;
 use onionscrape::metrics::Raised;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -46,7 +49,8 @@ pub struct TargetMetrics {
 impl TargetMetrics {
     /// Counts a failed attempt to connect.
     pub fn connect_failure(&self, stage: Stage) {
-        self.all.connect_failures.get_or_create(&StageLabel { target: self.name.clone(), stage }).inc();
+        let label = StageLabel { target: self.name.clone(), stage };
+        add(&self.all.connect_failures, &label, 1);
     }
 
     /// Notes what a login said of the host key. A login that did not come as far says nothing.
@@ -65,20 +69,20 @@ impl TargetMetrics {
     /// Counts a failed scrape.
     pub fn scrape_failure(&self, failure: &ScrapeFailure) {
         let label = ReasonLabel { target: self.name.clone(), reason: failure.reason() };
-        self.all.failures.get_or_create(&label).inc();
+        add(&self.all.failures, &label, 1);
     }
 
     /// Counts a body that came compressed, by its bytes as it came and as it was before.
     pub fn decompressed(&self, coding: Coding, came: u64, was: u64) {
         let label = CodingLabel { target: self.name.clone(), coding: coding.name() };
-        self.all.compressed.get_or_create(&label).inc_by(came);
-        self.all.uncompressed.get_or_create(&label).inc_by(was);
+        add(&self.all.compressed, &label, came);
+        add(&self.all.uncompressed, &label, was);
     }
 
     /// Counts what was not taken of an inventory.
     pub fn inventory_refused(&self, reason: Refusal, times: u64) {
         let label = ReasonLabel { target: self.name.clone(), reason: reason.label() };
-        self.all.inventory_refusals.get_or_create(&label).inc_by(times);
+        add(&self.all.inventory_refusals, &label, times);
     }
 
     /// Notes how long each step of a scrape took that it got through.
@@ -114,5 +118,38 @@ impl TargetMetrics {
     /// Counts a scrape as under way until the guard is dropped.
     pub fn in_flight(&self) -> Raised {
         Raised::new(&self.all.in_flight)
+    }
+}
+
+/// Counts these, unless the series is gone: a scrape may go on for a while after its target was removed, and a series
+/// that comes back would stay.
+fn add<L: Clone + Eq + Hash>(to: &Family<L, Counter>, label: &L, times: u64) {
+    if let Some(counter) = to.get(label) {
+        counter.inc_by(times);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onionscrape::metrics::{classic_text, registry};
+
+    use super::*;
+
+    #[test]
+    fn a_target_that_is_gone_does_not_come_back_by_what_goes_on() {
+        let (metrics, name) = (Metrics::default(), "boat".parse().expect("name"));
+        let text = || classic_text(&registry("0", |own| metrics.register(own)));
+        let boat = metrics.target(&name);
+        let counts = || {
+            boat.scrape_failure(&ScrapeFailure::Aborted);
+            boat.decompressed(Coding::ALL[0], 5, 7);
+            boat.connect_failure(Stage::ALL[0]);
+            boat.inventory_refused(Refusal::ALL[0], 2);
+        };
+        counts();
+        assert!(text().contains("compressed_bytes_total{") && text().contains("} 7\n"), "{}", text());
+        metrics.forget(&name);
+        counts();
+        assert!(!text().contains("\"boat\""), "{}", text());
     }
 }
