@@ -5,12 +5,14 @@
 //! - [`permits`]: which channels a key may open;
 //! - [`line`]: one line of `authorized_keys`;
 //! - [`file`]: one bridge's file;
-//! - [`guests`]: all of them, as they stand at one moment.
+//! - [`guests`]: all of them, as they stand at one moment;
+//! - `seen`: when they were here last.
 
 pub mod file;
 pub mod guests;
 pub mod line;
 pub mod permits;
+mod seen;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -200,13 +202,7 @@ impl Access {
     /// be written changes nothing else.
     pub fn seen(&self, name: &str) {
         let sources = self.sources();
-        let path = sources.seen_file(name);
-        let noted =
-            files::private_directory(&sources.seen).map_err(|error| error.to_string()).and_then(|()| {
-                let file = std::fs::File::create(&path).map_err(|error| error.to_string())?;
-                file.set_modified(SystemTime::now()).map_err(|error| error.to_string())
-            });
-        if let Err(error) = noted {
+        if let Err(error) = seen::note(&sources.seen, &sources.seen_file(name)) {
             debug!(%error, "when a bridge was last seen could not be noted");
         }
     }
