@@ -73,8 +73,10 @@ pub async fn to_who_speaks_http_1_0(world: &World) {
         |end: &str| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na 1\n\r\n{end}");
     for (end, status, body) in [("", "502", None), ("0\r\n\r\n", "200", Some("a 1\n"))] {
         let (_exporter, _device, monitor) = setup(world, Manner::Says(chunked(end).into_bytes())).await;
-        let mut stream = TcpStream::connect(monitor.address("backpack", "app")).await.unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let address = monitor.address("backpack", "app");
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let request = format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut said = String::new();
         stream.read_to_string(&mut said).await.unwrap();
         assert_eq!(said.split(' ').nth(1), Some(status), "{said}");
