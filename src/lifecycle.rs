@@ -1,5 +1,6 @@
 //! How a program starts, tells of itself, and stops.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,7 +49,8 @@ pub fn guard_secrets(program: &'static str) {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map_or_else(String::new, |at| format!(" at {at}"));
-        eprintln!("{program}: an error of the program itself{place}; please report it");
+        // Where that cannot be written either, another panic would abort the process.
+        let _ = writeln!(io::stderr(), "{program}: an error of the program itself{place}; please report it");
     }));
 }
 
@@ -156,7 +158,7 @@ impl Hangups {
     }
 }
 
-fn no_signals(error: std::io::Error) -> Failure {
+fn no_signals(error: io::Error) -> Failure {
     Failure(format!("signals cannot be received: {error}"))
 }
 

@@ -7,6 +7,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::{Method, Response, StatusCode};
 use onionscrape::lifecycle::Failure;
+use onionscrape::output;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -145,7 +146,9 @@ async fn report(response: Response<Incoming>, started: Instant) -> Result<ExitCo
         if let Some(data) = frame.data_ref() {
             bytes += data.len();
             if status == StatusCode::OK {
-                onionscrape::output::write(data);
+                if let Err(code) = output::try_write(data) {
+                    return Ok(ExitCode::from(code));
+                }
             } else {
                 eprint!("{}", String::from_utf8_lossy(data));
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::tor::Unintroduced;
 
-/// Whether somebody who dials the device gets through.
+/// Whether somebody who dials the device gets through Tor to its onion service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Yes, or nobody would dial.

@@ -26,7 +26,7 @@ impl TorStream {
     }
 
     /// Waits until the far end has accepted the stream, which a dial does not; true if it did, even if it has
-    /// closed the stream since.
+    /// closed the stream since. Whoever gives this up drops the stream, too: it cannot be read any more.
     pub async fn accepted(&mut self) -> bool {
         self.inner.wait_for_connection().await.is_ok()
     }

@@ -101,8 +101,9 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(guests: &Guests, stamps: Vec<Stamp>) -> Self {
-        let next = guests.next_expiry(SystemTime::now());
+    /// Whose time was not over at `now`, which was before the reading, is waited for.
+    fn of(guests: &Guests, stamps: Vec<Stamp>, now: SystemTime) -> Self {
+        let next = guests.next_expiry(now);
         Self { at: Instant::now(), stamps, next, has_problems: !guests.problems.is_empty() }
     }
 }
@@ -121,11 +122,11 @@ pub enum Refused {
 impl Access {
     /// Reads everything once. Mistakes are warned of and let nobody in.
     pub fn new(sources: Sources) -> Self {
-        let stamps = stamps(&sources);
+        let (stamps, now) = (stamps(&sources), SystemTime::now());
         let guests = Guests::read(&sources, &Guests::default());
         guests.warn_of_new_problems(&[]);
         note_if_closed(&sources, &guests);
-        let read = Mutex::new(Reading::of(&guests, stamps));
+        let read = Mutex::new(Reading::of(&guests, stamps, now));
         let (guests, _) = watch::channel(Arc::new(guests));
         let sources = Mutex::new(Arc::new(sources));
         Self(Arc::new(Inner { sources, guests, read, taking: Mutex::default() }))
@@ -212,22 +213,23 @@ impl Access {
         let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
         // Only now, so that whoever waited for the lock does not go by older ones.
         let sources = self.sources();
-        let stamps = stamps(&sources);
-        let over = read.next.is_some_and(|next| SystemTime::now() >= next);
+        let (stamps, now) = (stamps(&sources), SystemTime::now());
+        let over = read.next.is_some_and(|next| now >= next);
         let again = read.has_problems && read.at.elapsed() >= AGAIN;
         if read.stamps == stamps && !over && !again {
             return;
         }
         let before = self.0.guests.borrow().clone();
         let guests = Guests::read(&sources, &before);
-        note_if_closed(&sources, &guests);
-        *read = Reading::of(&guests, stamps);
-        self.0.guests.send_if_modified(|before| {
+        *read = Reading::of(&guests, stamps, now);
+        let changed = *before != guests;
+        if changed {
             guests.warn_of_new_problems(&before.problems);
-            let changed = **before != guests;
-            *before = Arc::new(guests);
-            changed || over
-        });
+            note_if_closed(&sources, &guests);
+        }
+        if changed || over {
+            self.0.guests.send_replace(Arc::new(guests));
+        }
     }
 }
 

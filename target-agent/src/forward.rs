@@ -19,7 +19,7 @@ const MAX_CONNECTIONS: usize = 24;
 /// How long the local `sshd` may take to accept.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Whoever is still there after so long has logged in, as far as it can be told: `sshd` gives strangers two minutes
-/// (sshd_config(5), `LoginGraceTime`).
+/// (sshd_config(5), `LoginGraceTime`). Where it gives them more, or all the time there is, strangers count as well.
 const LOGGED_IN: Duration = Duration::from_secs(150);
 /// How long the last bytes may take to leave.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);

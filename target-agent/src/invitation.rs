@@ -43,7 +43,7 @@ impl Invitation {
     /// Makes a ticket and prints it; a running agent knows of it within a second.
     ///
     /// # Errors
-    /// When the name is taken, an exporter is not there, the clock is plainly wrong, or nothing can be written;
+    /// When the name is taken, an exporter is not there, the clock shows a time before this program was made, or nothing can be written;
     /// there is no ticket then.
     pub fn run(self, config: &AgentConfig) -> Result<ExitCode, Failure> {
         let state = StateDirectory::share(&config.state_directory)?;
@@ -147,7 +147,7 @@ fn unused(config: &AgentConfig, guests: &Guests) -> Result<Name, Failure> {
     name.unwrap_or_default().parse().map_err(Failure)
 }
 
-/// Prints a line of which no copy is left behind.
+/// Prints a line without the copy that `outln!` makes of it.
 fn write_secret(line: &str) {
     output::write(line.as_bytes());
     output::write(b"\n");

@@ -32,7 +32,7 @@ pub struct Unreachable {
     pub what: String,
 }
 
-/// Dials the onion service; takes 30 s at most.
+/// Dials the onion service, up to a stream that it has accepted; takes 30 s at most.
 ///
 /// # Errors
 /// Says where it failed.
@@ -42,7 +42,12 @@ pub async fn dial(tor: &Tor, onion: &OnionAddress, key: &ClientAuthKey) -> Resul
         // A connector that was used before could hand out a circuit that is dead by now.
         let connector = Connector::new(tor, onion, Some(key))
             .map_err(|error| at(DialStage::Bootstrap, error.to_string()))?;
-        connector.dial(PORT).await.map_err(|error| at(error.stage, error.to_string()))
+        let mut stream = connector.dial(PORT).await.map_err(|error| at(error.stage, error.to_string()))?;
+        if stream.accepted().await {
+            Ok(stream)
+        } else {
+            Err(at(DialStage::Stream, "the device does not accept the connection".into()))
+        }
     };
     let late = || Err(at(DialStage::Rendezvous, "onion unreachable: timed out in Tor".into()));
     timeout(LIMIT, Box::pin(dialling)).await.unwrap_or_else(|_| late())
@@ -55,11 +60,7 @@ pub async fn meet(tor: Tor, onion: OnionAddress, key: ClientAuthKey) -> Met {
     if timeout(LIMIT, tor.started()).await.is_err() {
         return Met::Nobody;
     }
-    let dialled = async {
-        let mut stream = dial(&tor, &onion, &key).await.ok()?;
-        stream.accepted().await.then_some(stream)
-    };
-    let Ok(Some(mut stream)) = timeout(LIMIT, dialled).await else { return Met::Nobody };
+    let Ok(mut stream) = dial(&tor, &onion, &key).await else { return Met::Nobody };
     if is_ssh(&mut stream).await { Met::Ssh } else { Met::Silence }
 }
 

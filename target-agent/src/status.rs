@@ -83,8 +83,8 @@ impl AgentStatus {
         match (reach, bootstrap) {
             // Who got through proves that Tor works, whatever arti believes.
             (Reach::Proved, _) => Self::Reachable,
-            (_, Bootstrap::Blocked { advice, .. }) => Self::InTrouble { because: advice },
             (Reach::Silent, _) => Self::InTrouble { because: NO_SSH },
+            (_, Bootstrap::Blocked { advice, .. }) => Self::InTrouble { because: advice },
             (Reach::Lost, _) => Self::InTrouble { because: NO_WAY_IN },
             (Reach::Unknown { .. }, Bootstrap::Going { .. }) => Self::Bootstrapping,
             (Reach::Unknown { .. }, Bootstrap::Done) => Self::Publishing,
@@ -115,7 +115,7 @@ enum Reach {
 }
 
 impl Reach {
-    /// What a dial makes of it that met this, the last of so many `in_vain` in a row, of which so many had the `same`
+    /// What a dial makes of it that met this: the last of so many `in_vain` in a row, and of so many with the `same`
     /// outcome.
     fn after(self, met: Met, in_vain: u32, same: u32) -> Self {
         let news = match met {
@@ -258,8 +258,10 @@ async fn dial<P, F>(
         let pause = match now {
             Reach::Unknown { .. } => FIRST_PAUSE,
             Reach::Proved if through => well,
-            Reach::Proved => AGAIN_PAUSE,
-            Reach::Silent | Reach::Lost => LOST_PAUSE,
+            // It is for somebody to start, which may take weeks.
+            Reach::Silent if met == Met::Silence => well,
+            Reach::Proved | Reach::Silent => AGAIN_PAUSE,
+            Reach::Lost => LOST_PAUSE,
         };
         if !through {
             debug!(?met, ?pause, "the onion service was dialled in vain");

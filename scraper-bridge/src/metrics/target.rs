@@ -147,7 +147,20 @@ mod tests {
             boat.inventory_refused(Refusal::ALL[0], 2);
         };
         counts();
-        assert!(text().contains("compressed_bytes_total{") && text().contains("} 7\n"), "{}", text());
+        for counted in [
+            format!(
+                "scrape_failures_total{{target=\"boat\",reason=\"{}\"}} 1\n",
+                ScrapeFailure::Aborted.reason()
+            ),
+            format!(
+                "scrape_uncompressed_bytes_total{{target=\"boat\",coding=\"{}\"}} 7\n",
+                Coding::ALL[0].name()
+            ),
+            format!("inventory_refusals_total{{target=\"boat\",reason=\"{}\"}} 2\n", Refusal::ALL[0].label()),
+        ] {
+            assert!(text().contains(&counted), "{counted}{}", text());
+        }
+        assert!(text().lines().any(|line| line.contains("connect_failures_total{") && line.ends_with(" 1")));
         metrics.forget(&name);
         counts();
         assert!(!text().contains("\"boat\""), "{}", text());

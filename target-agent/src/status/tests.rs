@@ -136,11 +136,11 @@ async fn a_session_that_breaks_off_is_a_reason_to_look() {
 async fn a_silent_ssh_server_is_trouble_and_no_loss_of_the_way_in() {
     use Met::{Nobody, Silence, Ssh};
     let dials = [&[Ssh][..], &[Silence; 3], &[Nobody], &[Silence], &[Nobody; 3], &[Silence]].concat();
-    let seen = seen_once(async {}, &dials, &[UP], 200).await;
+    let seen = seen_once(async {}, &dials, &[UP], 400).await;
     let [silent, lost] = [NO_SSH, NO_WAY_IN].map(|because| AgentStatus::InTrouble { because });
     assert_eq!((silent.way_in(), lost.way_in()), (healing::Reach::Proved, healing::Reach::Lost));
     let [silent, lost] = [silent, lost].map(|status| status.to_string());
-    let wanted = [(66, &*silent), (116, &*lost), (126, &*silent), (136, "reachable")];
+    let wanted = [(66, &*silent), (195, &*lost), (205, &*silent), (265, "reachable")];
     assert_eq!(seen[seen.len() - 4..], states(&wanted)[..], "{seen:?}");
 }
 
